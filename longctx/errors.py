@@ -1,0 +1,31 @@
+"""Errors a user can cause, one class per exit code. Each message says what is wrong, where, and what to do."""
+
+
+class LongctxError(Exception):
+    """Base of every expected failure; `exit_code` is what the command returns."""
+
+    exit_code = 1
+
+
+class InputError(LongctxError):
+    """A source that cannot be read: missing, empty, binary, or an encoding that cannot be decoded."""
+
+    exit_code = 3
+
+
+class ModelError(LongctxError):
+    """A checkpoint or tokenizer that cannot be used: missing, corrupt, misshapen or of an unknown kind."""
+
+    exit_code = 4
+
+
+class DoesNotFitError(LongctxError):
+    """The planned run needs more memory than the machine has."""
+
+    exit_code = 5
+
+
+class OutputError(LongctxError):
+    """The answer cannot be written where it was asked to go."""
+
+    exit_code = 6

@@ -1,0 +1,269 @@
+"""The one hybrid decoder that runs every family: norms, mixers and experts as the specification lists them.
+
+It knows token ids and states, never text. A token goes through this file from top to bottom.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from longctx.kernels.attention import attention, attention_weights
+from longctx.kernels.lightning import (
+    Decay,
+    decay_tables,
+    lightning_absorb,
+    lightning_attention,
+    lightning_attention_differentiable,
+)
+from longctx.kernels.moe import mixture_of_experts
+from longctx.models.config import LayerSpec, ModelConfig, RopeSpec
+from longctx.models.state import KVState, LightningState, State, new_state
+
+# cos and sin of the chunk's positions, each (T, rotary_dim / 2) float32.
+Angles = tuple[Tensor, Tensor]
+
+
+class HybridModel(nn.Module):
+    """A decoder of lightning and softmax layers.
+
+    Weights are created uninitialised; `weights.load_weights` fills them, training initialises them.
+
+    Args:
+        config: the specification.
+        dtype: of the matrices and the KV cache. Norms, router, head, states and softmax are float32.
+    """
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.config = config
+        self.dtype = dtype
+        embed_dtype = torch.float32 if config.tied_embeddings else dtype
+        self.embed = Weight(config.vocab_size, config.hidden_size, dtype=embed_dtype)
+        self.layers = nn.ModuleList(Layer(config, layer, dtype) for layer in config.layers)
+        self.norm = Weight(config.hidden_size, dtype=torch.float32)
+        self.head = (
+            self.embed
+            if config.tied_embeddings
+            else Weight(config.vocab_size, config.hidden_size, dtype=torch.float32)
+        )
+
+    def new_state(self, batch: int = 1) -> State:
+        """Return the state before the first token."""
+        return new_state(self.config, batch, self.dtype, self.embed.weight.device)
+
+    def forward(self, tokens: Tensor, state: State, attended: list[Tensor] | None = None) -> Tensor:
+        """Run tokens through all layers and move the state past them.
+
+        Args:
+            tokens: (B, T) int64, T >= 1.
+            state: from `new_state`; changed in place.
+            attended: when given (T must be 1), each softmax layer appends its attention
+                probabilities, (B, H, n + 1) float32 over all tokens read so far and this one.
+
+        Returns:
+            Hidden states (B, T, hidden_size), normed, for `logits`.
+        """
+        angles = rotary_angles(self.config.rope, state.position, tokens.shape[1], tokens.device)
+        x = self._embed(tokens)
+        for layer, layer_state in zip(self.layers, state.layers, strict=True):
+            x = layer(x, layer_state, angles, attended)
+        state.position += tokens.shape[1]
+        return rms_norm(x, self.norm.weight, self.config.norm_eps)
+
+    def read(self, tokens: Tensor, state: State) -> None:
+        """Move the state past tokens (B, T) whose outputs nobody needs.
+
+        The same state as `forward` leaves, without the work that nothing reads: of the last layer only
+        what its state takes (keys and values; no queries, attention or experts), and no final norm.
+        """
+        angles = rotary_angles(self.config.rope, state.position, tokens.shape[1], tokens.device)
+        x = self._embed(tokens)
+        for layer, layer_state in zip(self.layers[:-1], state.layers, strict=False):
+            x = layer(x, layer_state, angles, None)
+        last = self.layers[-1]
+        assert isinstance(last, Layer)
+        last.absorb(x, state.layers[-1], angles)
+        state.position += tokens.shape[1]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return (..., vocab_size) float32 logits of hidden states that `forward` returned."""
+        return F.linear(hidden.float(), self.head.weight)
+
+    def unused_ids(self) -> Tensor:
+        """Return the ids whose embedding row is zero: padding rows that must never be sampled."""
+        return (self.embed.weight == 0).all(dim=-1).nonzero()[:, 0]
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self.embed.weight).to(self.dtype)
+
+
+class Weight(nn.Module):
+    """An uninitialised matrix (out, in) applied as x W^T, or a vector of norm weights."""
+
+    def __init__(self, *shape: int, dtype: torch.dtype):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(*shape, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x W^T."""
+        return F.linear(x, self.weight)
+
+
+class Layer(nn.Module):
+    """One decoder layer: norm, mixer, residual, norm, experts, residual."""
+
+    def __init__(self, config: ModelConfig, spec: LayerSpec, dtype: torch.dtype):
+        super().__init__()
+        self.spec, self.eps, self.post_norm = spec, config.norm_eps, config.post_norm
+        self.mixer_norm = Weight(config.hidden_size, dtype=torch.float32)
+        mixer = LightningMixer if spec.mixer == "lightning" else SoftmaxMixer
+        self.mixer = mixer(config, spec, dtype)
+        self.mlp_norm = Weight(config.hidden_size, dtype=torch.float32)
+        self.experts = Experts(config, dtype)
+
+    def forward(
+        self,
+        x: Tensor,
+        state: LightningState | KVState | None,
+        angles: Angles,
+        attended: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return the layer's output for x (B, T, hidden); state None means training from an empty state."""
+        normed = rms_norm(x, self.mixer_norm.weight, self.eps)
+        mixed = self.mixer(normed, state, angles, attended)
+        x = _residual(normed if self.post_norm else x, mixed, self.spec.mixer_alpha, self.spec.mixer_beta)
+        return self.mlp(x)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """Return the second half of the layer: norm, experts, residual."""
+        normed = rms_norm(x, self.mlp_norm.weight, self.eps)
+        branch = self.experts(normed)
+        return _residual(normed if self.post_norm else x, branch, self.spec.mlp_alpha, self.spec.mlp_beta)
+
+    def absorb(self, x: Tensor, state: LightningState | KVState, angles: Angles) -> None:
+        """Update the state with x and compute nothing else."""
+        self.mixer.absorb(rms_norm(x, self.mixer_norm.weight, self.eps), state, angles)
+
+
+class LightningMixer(nn.Module):
+    """Linear attention with a fixed decay per head, normed over all heads and gated."""
+
+    def __init__(self, config: ModelConfig, spec: LayerSpec, dtype: torch.dtype):
+        super().__init__()
+        self.n_heads, self.head_dim = config.n_heads, config.head_dim
+        self.slopes, self.eps = spec.slopes, config.lightning_norm_eps
+        width = config.n_heads * config.head_dim
+        self.qkv = Weight(3 * width, config.hidden_size, dtype=dtype)  # rows: q of all heads, then k, then v
+        self.gate = Weight(width, config.hidden_size, dtype=dtype)
+        self.norm = Weight(width, dtype=torch.float32)
+        self.out = Weight(config.hidden_size, width, dtype=dtype)
+
+    def forward(
+        self, x: Tensor, state: LightningState | None, angles: Angles, attended: list[Tensor] | None
+    ) -> Tensor:
+        """Return (B, T, hidden) for x (B, T, hidden)."""
+        q, k, v = self._project(x, self.qkv.weight, 3)
+        if state is None:
+            mixed = lightning_attention_differentiable(q, k, v, self._decay(x))
+        else:
+            mixed = lightning_attention(q, k, v, self._decay(x), state.kv)
+        normed = rms_norm(mixed.flatten(2), self.norm.weight, self.eps)
+        return self.out(torch.sigmoid(self.gate(x)) * normed)
+
+    def absorb(self, x: Tensor, state: LightningState, angles: Angles) -> None:
+        """Update the state: keys and values only."""
+        k, v = self._project(x, self.qkv.weight[self.n_heads * self.head_dim :], 2)
+        lightning_absorb(k, v, self._decay(x), state.kv)
+
+    def _project(self, x: Tensor, weight: Tensor, parts: int) -> tuple[Tensor, ...]:
+        projected = F.silu(F.linear(x, weight))
+        return projected.unflatten(-1, (parts, self.n_heads, self.head_dim)).unbind(2)
+
+    def _decay(self, x: Tensor) -> Decay:
+        return decay_tables(self.slopes, x.device)
+
+
+class SoftmaxMixer(nn.Module):
+    """Grouped-query softmax attention with partial rotary positions and a KV log."""
+
+    def __init__(self, config: ModelConfig, spec: LayerSpec, dtype: torch.dtype):
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.q = Weight(config.n_heads * config.head_dim, config.hidden_size, dtype=dtype)
+        self.k = Weight(config.n_kv_heads * config.head_dim, config.hidden_size, dtype=dtype)
+        self.v = Weight(config.n_kv_heads * config.head_dim, config.hidden_size, dtype=dtype)
+        self.out = Weight(config.hidden_size, config.n_heads * config.head_dim, dtype=dtype)
+
+    def forward(
+        self, x: Tensor, state: KVState | None, angles: Angles, attended: list[Tensor] | None
+    ) -> Tensor:
+        """Return (B, T, hidden) for x (B, T, hidden)."""
+        q = rotate(self._heads(self.q(x)), angles)
+        k, v = self.keys_values(x, angles)
+        earlier = state.pages() if state is not None else []
+        if attended is not None:
+            attended.append(attention_weights(q, k, earlier))
+        mixed = attention(q, k, v, earlier)
+        if state is not None:
+            state.append(k, v)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def absorb(self, x: Tensor, state: KVState, angles: Angles) -> None:
+        """Append keys and values."""
+        state.append(*self.keys_values(x, angles))
+
+    def keys_values(self, x: Tensor, angles: Angles) -> tuple[Tensor, Tensor]:
+        """Return rotated keys and values, each (B, Hkv, T, D)."""
+        return rotate(self._heads(self.k(x)), angles), self._heads(self.v(x))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+
+class Experts(nn.Module):
+    """The feed-forward half of a layer: a router and its gated experts."""
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype):
+        super().__init__()
+        n, inner, hidden = config.n_experts, config.intermediate_size, config.hidden_size
+        self.top_k = config.n_experts_per_token
+        self.router = Weight(n, hidden, dtype=torch.float32)
+        self.w13 = Weight(n, 2 * inner, hidden, dtype=dtype)
+        self.w2 = Weight(n, hidden, inner, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, T, hidden) for x (B, T, hidden)."""
+        flat = mixture_of_experts(
+            x.flatten(0, -2), self.router.weight, self.w13.weight, self.w2.weight, self.top_k
+        )
+        return flat.view_as(x)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Return weight * x / sqrt(mean(x^2) + eps) over the last dimension; statistics in float32."""
+    return F.rms_norm(x.float(), x.shape[-1:], weight, eps).to(x.dtype)
+
+
+def rotary_angles(rope: RopeSpec, position: int, tokens: int, device: torch.device) -> Angles:
+    """Return cos and sin, each (tokens, rotary_dim / 2) float32, of angles formed in float64.
+
+    Float32 angles are off by 0.016 rad at position 1M; float64 costs nothing here.
+    """
+    exponent = torch.arange(0, rope.rotary_dim, 2, dtype=torch.float64, device=device) / rope.rotary_dim
+    positions = torch.arange(position, position + tokens, dtype=torch.float64, device=device) / rope.factor
+    angles = positions[:, None] * rope.theta**-exponent
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, angles: Angles) -> Tensor:
+    """Turn the first channels of x (B, H, T, D) by the angles; split halves, the rest passes unchanged."""
+    cos, sin = (a.to(x.dtype) for a in angles)
+    first, second, rest = x.split((cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]), dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+
+
+def _residual(residual: Tensor, branch: Tensor, alpha: float, beta: float) -> Tensor:
+    """Return alpha * residual + beta * branch, in the branch's memory."""
+    if beta != 1.0:
+        branch = branch.mul_(beta)
+    return branch.add_(residual, alpha=alpha)

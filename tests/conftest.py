@@ -1,0 +1,23 @@
+"""Settings and checkpoints that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import write_checkpoint
+from hypothesis import settings
+
+# Timing of single examples varies with the machine's load; correctness does not.
+settings.register_profile("default", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("default")
+torch.set_num_threads(1)
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-lightning, one-softmax model and its tokenizer."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))

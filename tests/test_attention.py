@@ -1,0 +1,61 @@
+"""Softmax attention over pages, and the mixture of experts, against their definitions."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longctx.kernels.attention import attention, attention_weights
+from longctx.kernels.moe import mixture_of_experts
+
+
+def definition(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return outputs and probabilities of the last T queries over all n keys, float64."""
+    groups, tokens, total = q.shape[1] // k.shape[1], q.shape[2], k.shape[2]
+    k, v = (x.double().repeat_interleave(groups, dim=1) for x in (k, v))
+    scores = q.double() @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    hidden = torch.ones(tokens, total, dtype=torch.bool).triu(1 + total - tokens)
+    probabilities = torch.softmax(scores.masked_fill(hidden, float("-inf")), -1)
+    return probabilities @ v, probabilities
+
+
+@given(
+    pages=st.lists(st.integers(1, 90), max_size=4),
+    tokens=st.integers(1, 70),
+    heads=st.sampled_from([(4, 4), (4, 2), (6, 1)]),
+    batch=st.integers(1, 2),
+    scale=st.sampled_from([0.1, 1.0, 20.0]),
+)
+def test_pages_merge_to_plain_attention(
+    pages: list[int], tokens: int, heads: tuple[int, int], batch: int, scale: float
+) -> None:
+    """If this fails what a model sees of earlier text depends on where a page of memory ends."""
+    total = sum(pages) + tokens
+    q = torch.randn(batch, heads[0], tokens, 8) * scale
+    k, v = torch.randn(2, batch, heads[1], total, 8)
+    expected, probabilities = definition(q, k, v)
+    earlier = list(zip(*(x[:, :, : sum(pages)].split(pages, dim=2) for x in (k, v)), strict=True)) if pages else []
+    own_k, own_v = k[:, :, sum(pages) :], v[:, :, sum(pages) :]
+    out = attention(q, own_k, own_v, earlier)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5)
+    if tokens == 1:
+        weights = attention_weights(q, own_k, earlier)
+        torch.testing.assert_close(weights.double(), probabilities[:, :, 0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n_experts", "top_k"), [(1, 1), (4, 1), (4, 4), (32, 2)])
+@pytest.mark.parametrize("tokens", [1, 5, 64])
+def test_experts_are_chosen_and_weighted(n_experts: int, top_k: int, tokens: int) -> None:
+    """If this fails tokens go through wrong experts and the text turns to noise."""
+    hidden, inner = 12, 10
+    x, router = torch.randn(tokens, hidden), torch.randn(n_experts, hidden)
+    w13, w2 = torch.randn(n_experts, 2 * inner, hidden), torch.randn(n_experts, hidden, inner)
+    expected = torch.zeros(tokens, hidden, dtype=torch.float64)
+    for t in range(tokens):
+        chosen = torch.softmax(router.double() @ x[t].double(), 0).topk(top_k)
+        for share, e in zip(chosen.values / chosen.values.sum(), chosen.indices.tolist(), strict=True):
+            gate, up = (w13[e].double() @ x[t].double()).chunk(2)
+            expected[t] += share * (w2[e].double() @ (F.silu(gate) * up))
+    out = mixture_of_experts(x, router, w13, w2, top_k)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)

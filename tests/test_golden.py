@@ -1,0 +1,44 @@
+"""Published-shape checkpoints with reference logits, where they are at hand beside the repository."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REFERENCE
+from safetensors.torch import load_file
+
+from longctx.models.weights import load_model
+
+CASES = sorted((REFERENCE / "golden").glob("minimax-*")) if REFERENCE.is_dir() else []
+EVERYTHING = 1 << 30
+
+
+@pytest.mark.skipif(not CASES, reason="the golden checkpoints are not beside this repository")
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("size", [1, 7, 255, 256, 257, EVERYTHING, None])
+def test_golden_logits_states_and_greedy_tokens(folder: Path, size: int | None) -> None:
+    """If this fails a published model family gives wrong answers; size None cuts at random places."""
+    golden = load_file(folder / "golden.safetensors")
+    tolerance = json.loads((folder / "golden.json").read_text())["suggested_tolerance_float32"]
+    model = load_model(folder, torch.float32, torch.device("cpu"))
+    lengths = sorted(int(name[1:].split(".")[0]) for name in golden if name.endswith("input_ids"))
+    cut = random.Random(folder.name)
+    with torch.inference_mode():
+        for length in lengths:
+            tokens, state, hidden = golden[f"t{length}.input_ids"][None], model.new_state(), []
+            while state.position < length:
+                step = size or cut.randint(1, 300)
+                hidden.append(model(tokens[:, state.position : state.position + step], state))
+            found = model.logits(torch.cat(hidden, 1)[0, golden[f"t{length}.positions"]])
+            assert (found - golden[f"t{length}.logits"]).abs().max() <= tolerance["logits_max_abs"]
+            for index, layer in enumerate(state.layers):
+                if (expected := golden.get(f"t{length}.state.{index}")) is not None:
+                    worst = (layer.kv[0] - expected).abs().max() / expected.abs().max()  # type: ignore[union-attr]  # lightning layers only
+                    assert worst <= tolerance["state_max_rel"]
+            last, greedy = hidden[-1][:, -1:], []
+            for _ in range(16):
+                greedy.append(int(model.logits(last[0, -1]).argmax()))
+                last = model(torch.tensor([greedy[-1:]]), state)
+            assert greedy == golden[f"t{length}.greedy"].tolist()

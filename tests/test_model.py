@@ -1,0 +1,182 @@
+"""The decoder against the equations, against transformers, and against itself in pieces."""
+
+from typing import Any
+
+import pytest
+import torch
+from checkpoints import hf_config, original_config, random_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive import naive_logits
+
+from longctx.models.hybrid import HybridModel
+from longctx.models.state import KVState, LightningState, State
+from longctx.models.weights import checkpoint_tensors
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "hf": hf_config(),
+    "hf-softmax-first-and-last": hf_config(layers="SLS"),
+    "hf-lightning-last": hf_config(layers="SLL", num_local_experts=1, num_experts_per_tok=1),
+    "hf-one-layer": hf_config(layers="L"),
+    "hf-tied-no-positions": hf_config(
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "linear", "factor": 1e12, "rope_theta": 10000.0},
+    ),
+    "original": original_config(),
+    "original-pre-norm": original_config(postnorm=False, num_attention_heads=4, num_key_value_heads=1),
+    "original-m1": original_config(model_type="minimax_m1", layers="LS", rotary_dim=20),
+}
+
+
+def run(model: HybridModel, tokens: torch.Tensor, cuts: list[int]) -> tuple[torch.Tensor, State]:
+    """Return logits (T, V) and the state after feeding tokens (T,) in pieces."""
+    state = model.new_state()
+    with torch.inference_mode():
+        hidden = [model(piece[None], state) for piece in tokens.split(cuts)]
+        return model.logits(torch.cat(hidden, 1)[0]), state
+
+
+def assert_same_state(one: State, other: State) -> None:
+    assert one.position == other.position
+    for a, b in zip(one.layers, other.layers, strict=True):
+        if isinstance(a, LightningState) and isinstance(b, LightningState):
+            torch.testing.assert_close(a.kv, b.kv, rtol=1e-4, atol=1e-4)
+        else:
+            assert isinstance(a, KVState)
+            assert isinstance(b, KVState)
+            assert a.length == b.length == one.position
+            for x, y in zip(zip(*a.pages(), strict=True), zip(*b.pages(), strict=True), strict=True):
+                torch.testing.assert_close(torch.cat(x, 2), torch.cat(y, 2), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_follow_the_equations(name: str) -> None:
+    """If this fails the model computes another function than the one its weights were trained for."""
+    model = random_model(CONFIGS[name])
+    tokens = torch.randint(0, 400, (75,), generator=torch.Generator().manual_seed(1))
+    logits, _ = run(model, tokens, [75])
+    expected = naive_logits(CONFIGS[name], checkpoint_tensors(model), tokens)
+    torch.testing.assert_close(logits.double(), expected, rtol=0, atol=5e-4)
+
+
+@settings(max_examples=25)
+@given(cuts=st.lists(st.integers(1, 150), min_size=1, max_size=8), name=st.sampled_from(sorted(CONFIGS)))
+def test_any_chunking_gives_the_same_logits_and_state(cuts: list[int], name: str) -> None:
+    """If this fails the answer about a book depends on the chunk size."""
+    model = random_model(CONFIGS[name])
+    tokens = torch.randint(0, 400, (sum(cuts),), generator=torch.Generator().manual_seed(2))
+    whole, state = run(model, tokens, [len(tokens)])
+    pieces, other = run(model, tokens, cuts)
+    torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-3)
+    assert_same_state(other, state)
+
+
+@settings(max_examples=15)
+@given(cuts=st.lists(st.integers(1, 150), min_size=1, max_size=6), name=st.sampled_from(sorted(CONFIGS)))
+def test_reading_leaves_the_state_of_a_full_forward(cuts: list[int], name: str) -> None:
+    """If this fails skipping unneeded work changes what the model remembers."""
+    model = random_model(CONFIGS[name])
+    tokens = torch.randint(0, 400, (sum(cuts),), generator=torch.Generator().manual_seed(3))
+    _, expected = run(model, tokens, [len(tokens)])
+    state = model.new_state()
+    with torch.inference_mode():
+        for piece in tokens.split(cuts):
+            model.read(piece[None], state)
+    assert_same_state(state, expected)
+
+
+@settings(max_examples=10)
+@given(before=st.integers(1, 600), after=st.integers(1, 40), name=st.sampled_from(sorted(CONFIGS)))
+def test_forks_continue_alone_and_exactly(before: int, after: int, name: str) -> None:
+    """If this fails asking one question changes the answer to the next."""
+    model = random_model(CONFIGS[name])
+    tokens = torch.randint(0, 400, (before + after,), generator=torch.Generator().manual_seed(4))
+    expected, _ = run(model, tokens, [before, after])
+    with torch.inference_mode():
+        state = model.new_state()
+        model.read(tokens[None, :before], state)
+        first, second = state.fork(), state.fork()
+        model.read(torch.full((1, 300), 7), first)  # an unrelated question
+        model.read(torch.full((1, 5), 9), state)  # and the parent reads on
+        logits = model.logits(model(tokens[None, before:], second))[0]
+    torch.testing.assert_close(logits, expected[before:], rtol=0, atol=1e-3)
+    assert (first.position, second.position, state.position) == (before + 300, before + after, before + 5)
+
+
+def test_batches_equal_their_rows() -> None:
+    """If this fails questions branched together off one text answer each other."""
+    model = random_model(hf_config())
+    tokens = torch.randint(0, 400, (3, 90), generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        state = model.new_state(3)
+        batch = torch.cat([model(tokens[:, :80], state), model(tokens[:, 80:81], state)], 1)
+        for row in range(3):
+            alone, _ = run(model, tokens[row, :81], [81])
+            torch.testing.assert_close(model.logits(batch[row]), alone, rtol=0, atol=1e-3)
+
+
+def test_attention_probabilities_cover_all_tokens_read() -> None:
+    """If this fails a citation points at the wrong place of the text."""
+    model = random_model(hf_config(layers="SLS"))
+    tokens = torch.randint(0, 400, (1, 400))
+    with torch.inference_mode():
+        state = model.new_state()
+        model.read(tokens, state)
+        attended: list[torch.Tensor] = []
+        model(tokens[:, :1], state, attended)
+    assert [a.shape for a in attended] == [(1, 4, 401)] * 2
+    torch.testing.assert_close(attended[1].sum(-1), torch.ones(1, 4))
+
+
+def test_memory_grows_by_the_kv_cache_alone() -> None:
+    """If this fails the memory that `plan` promises is wrong for long texts."""
+    model = random_model(hf_config())
+    state = model.new_state()
+    with torch.inference_mode():
+        model.read(torch.zeros(1, 1000, dtype=torch.int64), state)
+        first = state.nbytes
+        model.read(torch.zeros(1, 500, dtype=torch.int64), state)
+    assert first == 4 * (model.config.state_numbers + 1000 * model.config.kv_numbers_per_token)
+    assert state.nbytes - first == 4 * 500 * model.config.kv_numbers_per_token
+
+
+def test_padding_rows_of_the_embedding_are_found() -> None:
+    """If this fails a model can answer with tokens that decode to nothing."""
+    model = random_model(hf_config())
+    with torch.no_grad():
+        model.embed.weight[390:] = 0
+    assert model.unused_ids().tolist() == list(range(390, 400))
+
+
+def test_one_forward_of_transformers_agrees() -> None:
+    """If this fails checkpoints of the hub give other answers here than elsewhere."""
+    transformers = pytest.importorskip("transformers", reason="transformers is in the bench group only")
+    config = hf_config(layers="LLLSLLLS", num_local_experts=6)
+    model = random_model(config)
+    theirs = transformers.MiniMaxForCausalLM(transformers.MiniMaxConfig(**config)).eval()
+    missing = theirs.load_state_dict(_transformers_names(checkpoint_tensors(model)), strict=False)
+    assert not [name for name in missing.missing_keys if "slope" not in name and "decay" not in name]
+    tokens = torch.randint(0, 400, (300,), generator=torch.Generator().manual_seed(6))
+    with torch.inference_mode():
+        expected = theirs(tokens[None], use_cache=False).logits[0]
+    logits, _ = run(model, tokens, [100, 200])
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-3)
+
+
+def _transformers_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors under the names of transformers' modules (its files use other names)."""
+    renamed: dict[str, torch.Tensor] = {}
+    experts: dict[str, dict[tuple[int, str], torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if ".experts." in name:
+            layer, rest = name.split(".block_sparse_moe.experts.")
+            e, letter, _ = rest.split(".")
+            experts.setdefault(layer, {})[int(e), letter] = tensor
+        else:
+            renamed[name.replace("block_sparse_moe", "mlp")] = tensor
+    for layer, parts in experts.items():
+        count = 1 + max(e for e, _ in parts)
+        gate_up = [torch.cat((parts[e, "w1"], parts[e, "w3"])) for e in range(count)]
+        renamed[f"{layer}.mlp.experts.gate_up_proj"] = torch.stack(gate_up)
+        renamed[f"{layer}.mlp.experts.down_proj"] = torch.stack([parts[e, "w2"] for e in range(count)])
+    return renamed
