@@ -67,7 +67,7 @@ def _fold(x: Tensor, groups: int) -> Tensor:
 def _partial(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
     """Return attention over these keys alone, and its log-sum-exp (B, H, T), float32."""
     if q.device.type == "cpu":
-        # The operator behind scaled_dot_product_attention; called itself because it also gives the log-sum-exp.
+        # What scaled_dot_product_attention runs; called itself because it also gives the log-sum-exp.
         out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
         return out.float(), weight
     scores = (q.float() @ k.float().transpose(-1, -2)) * q.shape[-1] ** -0.5

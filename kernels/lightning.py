@@ -157,26 +157,3 @@ def _decode(q: Tensor, k: Tensor, v: Tensor, decay: Decay, state: Tensor) -> Ten
     state.add_(change)
     out = torch.bmm(q_row, state.view(batch * heads, *state.shape[2:]))
     return out.view(batch, 1, heads, width).to(v.dtype)
-
-
-def lightning_attention_differentiable(q: Tensor, k: Tensor, v: Tensor, decay: Decay) -> Tensor:
-    """Attend over whole sequences from an empty state, for training: nothing is written in place.
-
-    Args:
-        q, k: (B, T, H, Dk) float32; T must be a multiple of the tables' chunk.
-        v: (B, T, H, Dv).
-
-    Returns:
-        (B, T, H, Dv) with gradients to q, k and v.
-    """
-    batch, tokens, heads, _ = q.shape
-    size = decay.chunk
-    chunks = tokens // size
-    q, k, v = (x.unflatten(1, (chunks, size)).permute(1, 0, 3, 2, 4) for x in (q, k, v))  # (N, B, H, C, D)
-    within = ((q @ k.transpose(-1, -2)) * decay.within) @ v
-    added = (k * decay.key).transpose(-1, -2) @ v  # (N, B, H, Dk, Dv)
-    states = [torch.zeros_like(added[0])]
-    for n in range(chunks - 1):
-        states.append(states[-1] * decay.whole + added[n])
-    out = within + (q * decay.query) @ torch.stack(states)
-    return out.permute(1, 0, 3, 2, 4).reshape(batch, tokens, heads, -1)

@@ -1,3 +1,3 @@
-"""Summaries, checked answers and retrieval proofs over texts of any length, from local hybrid-lightning models."""
+"""Summaries, checked answers and retrieval proofs over long texts, from local hybrid-lightning models."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Errors a user can cause, one class per exit code. Each message says what is wrong, where, and what to do."""
+"""Errors a user can cause, one class per exit code; a message says what is wrong, where, and what to do."""
 
 
 class LongctxError(Exception):

@@ -3,6 +3,8 @@
 It knows token ids and states, never text. A token goes through this file from top to bottom.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,8 +15,8 @@ from longctx.kernels.lightning import (
     decay_tables,
     lightning_absorb,
     lightning_attention,
-    lightning_attention_differentiable,
 )
+from longctx.kernels.linear import Activation, can_pack, linear, pack
 from longctx.kernels.moe import mixture_of_experts
 from longctx.models.config import LayerSpec, ModelConfig, RopeSpec
 from longctx.models.state import KVState, LightningState, State, new_state
@@ -26,7 +28,7 @@ Angles = tuple[Tensor, Tensor]
 class HybridModel(nn.Module):
     """A decoder of lightning and softmax layers.
 
-    Weights are created uninitialised; `weights.load_weights` fills them, training initialises them.
+    Weights are created uninitialised; `weights.load_model` fills them.
 
     Args:
         config: the specification.
@@ -80,14 +82,25 @@ class HybridModel(nn.Module):
         x = self._embed(tokens)
         for layer, layer_state in zip(self.layers[:-1], state.layers, strict=False):
             x = layer(x, layer_state, angles, None)
-        last = self.layers[-1]
-        assert isinstance(last, Layer)
-        last.absorb(x, state.layers[-1], angles)
+        self.layers[-1].absorb(x, state.layers[-1], angles)  # type: ignore[operator]  # a Layer, as ModuleList does not know
         state.position += tokens.shape[1]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return (..., vocab_size) float32 logits of hidden states that `forward` returned."""
-        return F.linear(hidden.float(), self.head.weight)
+        out: Tensor = self.head(hidden.float())
+        return out
+
+    def pack(self) -> None:
+        """Move float32 CPU matrices into the layout that multiplies fastest; inference only, once."""
+        if self.dtype != torch.float32 or self.embed.weight.device.type != "cpu" or not can_pack():
+            return
+        # The embedding is looked up, the router is float32 everywhere, and of a lightning layer that comes
+        # last `read` multiplies by rows of the projection: these stay plain.
+        last = self.layers[-1].mixer
+        plain = {self.embed, getattr(last, "qkv", None), *(layer.experts.router for layer in self.layers)}  # type: ignore[union-attr]  # Layers
+        for module in self.modules():
+            if isinstance(module, Weight) and module.weight.ndim > 1 and module not in plain:
+                module.pack()
 
     def unused_ids(self) -> Tensor:
         """Return the ids whose embedding row is zero: padding rows that must never be sampled."""
@@ -98,15 +111,26 @@ class HybridModel(nn.Module):
 
 
 class Weight(nn.Module):
-    """An uninitialised matrix (out, in) applied as x W^T, or a vector of norm weights."""
+    """An uninitialised matrix (out, in), a stack of them, or a vector of norm weights."""
 
     def __init__(self, *shape: int, dtype: torch.dtype):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(*shape, dtype=dtype))
+        self.packed: tuple[Tensor, ...] = ()  # the matrices in the CPU's own layout, once packed
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x W^T."""
-        return F.linear(x, self.weight)
+    def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        """Return activation(x W^T)."""
+        return linear(x, self.packed[0] if self.packed else self.weight, activation)
+
+    def matrices(self) -> Sequence[Tensor]:
+        """Return the matrices of a stack."""
+        return self.packed or self.weight.unbind()
+
+    def pack(self) -> None:
+        """Replace the weight by its packed form; the plain one is given up, or memory would double."""
+        stack = self.weight[None] if self.weight.ndim == 2 else self.weight
+        self.packed = tuple(pack(matrix) for matrix in stack)
+        self.weight = nn.Parameter(self.weight.new_empty(0), requires_grad=False)
 
 
 class Layer(nn.Module):
@@ -124,11 +148,11 @@ class Layer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        state: LightningState | KVState | None,
+        state: LightningState | KVState,
         angles: Angles,
         attended: list[Tensor] | None = None,
     ) -> Tensor:
-        """Return the layer's output for x (B, T, hidden); state None means training from an empty state."""
+        """Return the layer's output for x (B, T, hidden) and move its state on."""
         normed = rms_norm(x, self.mixer_norm.weight, self.eps)
         mixed = self.mixer(normed, state, angles, attended)
         x = _residual(normed if self.post_norm else x, mixed, self.spec.mixer_alpha, self.spec.mixer_beta)
@@ -142,7 +166,8 @@ class Layer(nn.Module):
 
     def absorb(self, x: Tensor, state: LightningState | KVState, angles: Angles) -> None:
         """Update the state with x and compute nothing else."""
-        self.mixer.absorb(rms_norm(x, self.mixer_norm.weight, self.eps), state, angles)
+        normed = rms_norm(x, self.mixer_norm.weight, self.eps)
+        self.mixer.absorb(normed, state, angles)  # type: ignore[arg-type]  # the state that this mixer made
 
 
 class LightningMixer(nn.Module):
@@ -159,25 +184,23 @@ class LightningMixer(nn.Module):
         self.out = Weight(config.hidden_size, width, dtype=dtype)
 
     def forward(
-        self, x: Tensor, state: LightningState | None, angles: Angles, attended: list[Tensor] | None
+        self, x: Tensor, state: LightningState, angles: Angles, attended: list[Tensor] | None
     ) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
-        q, k, v = self._project(x, self.qkv.weight, 3)
-        if state is None:
-            mixed = lightning_attention_differentiable(q, k, v, self._decay(x))
-        else:
-            mixed = lightning_attention(q, k, v, self._decay(x), state.kv)
+        q, k, v = self._split(self.qkv(x, "swish"), 3)
+        mixed = lightning_attention(q, k, v, self._decay(x), state.kv)
         normed = rms_norm(mixed.flatten(2), self.norm.weight, self.eps)
-        return self.out(torch.sigmoid(self.gate(x)) * normed)
+        out: Tensor = self.out(self.gate(x, "sigmoid").mul_(normed))
+        return out
 
     def absorb(self, x: Tensor, state: LightningState, angles: Angles) -> None:
         """Update the state: keys and values only."""
-        k, v = self._project(x, self.qkv.weight[self.n_heads * self.head_dim :], 2)
+        k, v = self._split(linear(x, self.qkv.weight[self.n_heads * self.head_dim :], "swish"), 2)
         lightning_absorb(k, v, self._decay(x), state.kv)
 
-    def _project(self, x: Tensor, weight: Tensor, parts: int) -> tuple[Tensor, ...]:
-        projected = F.silu(F.linear(x, weight))
-        return projected.unflatten(-1, (parts, self.n_heads, self.head_dim)).unbind(2)
+    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        batch, tokens, _ = projected.shape
+        return projected.view(batch, tokens, parts, self.n_heads, self.head_dim).unbind(2)
 
     def _decay(self, x: Tensor) -> Decay:
         return decay_tables(self.slopes, x.device)
@@ -194,19 +217,17 @@ class SoftmaxMixer(nn.Module):
         self.v = Weight(config.n_kv_heads * config.head_dim, config.hidden_size, dtype=dtype)
         self.out = Weight(config.hidden_size, config.n_heads * config.head_dim, dtype=dtype)
 
-    def forward(
-        self, x: Tensor, state: KVState | None, angles: Angles, attended: list[Tensor] | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, state: KVState, angles: Angles, attended: list[Tensor] | None) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
         q = rotate(self._heads(self.q(x)), angles)
         k, v = self.keys_values(x, angles)
-        earlier = state.pages() if state is not None else []
+        earlier = state.pages()
         if attended is not None:
             attended.append(attention_weights(q, k, earlier))
         mixed = attention(q, k, v, earlier)
-        if state is not None:
-            state.append(k, v)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        state.append(k, v)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
 
     def absorb(self, x: Tensor, state: KVState, angles: Angles) -> None:
         """Append keys and values."""
@@ -217,7 +238,7 @@ class SoftmaxMixer(nn.Module):
         return rotate(self._heads(self.k(x)), angles), self._heads(self.v(x))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
 
 
 class Experts(nn.Module):
@@ -228,14 +249,14 @@ class Experts(nn.Module):
         n, inner, hidden = config.n_experts, config.intermediate_size, config.hidden_size
         self.top_k = config.n_experts_per_token
         self.router = Weight(n, hidden, dtype=torch.float32)
-        self.w13 = Weight(n, 2 * inner, hidden, dtype=dtype)
+        self.w1 = Weight(n, inner, hidden, dtype=dtype)
+        self.w3 = Weight(n, inner, hidden, dtype=dtype)
         self.w2 = Weight(n, hidden, inner, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
-        flat = mixture_of_experts(
-            x.flatten(0, -2), self.router.weight, self.w13.weight, self.w2.weight, self.top_k
-        )
+        matrices = (self.w1.matrices(), self.w3.matrices(), self.w2.matrices())
+        flat = mixture_of_experts(x.flatten(0, -2), self.router.weight, *matrices, self.top_k)
         return flat.view_as(x)
 
 

@@ -116,27 +116,30 @@ def weight_map(config: ModelConfig) -> dict[str, Target]:
 
 
 def _expert_targets(theirs: str, ours: str, config: ModelConfig) -> dict[str, Target]:
-    inner = config.intermediate_size
     targets: dict[str, Target] = {f"{theirs}.gate.weight": (f"{ours}.router.weight", lambda p: p)}
     for e in range(config.n_experts):
-        name = f"{theirs}.experts.{e}"
-        targets[f"{name}.w1.weight"] = (f"{ours}.w13.weight", lambda p, e=e: p[e, :inner])  # type: ignore[misc]  # mypy cannot type the bound default
-        targets[f"{name}.w3.weight"] = (f"{ours}.w13.weight", lambda p, e=e: p[e, inner:])  # type: ignore[misc]  # as above
-        targets[f"{name}.w2.weight"] = (f"{ours}.w2.weight", lambda p, e=e: p[e])  # type: ignore[misc]  # as above
+        for name in ("w1", "w2", "w3"):
+            targets[f"{theirs}.experts.{e}.{name}.weight"] = (f"{ours}.{name}.weight", lambda p, e=e: p[e])  # type: ignore[misc]  # mypy cannot type a bound default
     return targets
 
 
 def _by_head(parameter: Tensor, config: ModelConfig) -> Tensor:
     """View our rows (q/k/v, head, channel) in the checkpoint's order (head, q/k/v, channel)."""
-    return parameter.unflatten(0, (3, config.n_heads, config.head_dim)).transpose(0, 1)
+    return parameter.view(3, config.n_heads, config.head_dim, -1).transpose(0, 1)
 
 
 def _mixers(raw: Mapping[str, Any], original: bool) -> list[str]:
     key = "attn_type_list" if original else "layer_types"
     names = {0: "lightning", 1: "softmax", "linear_attention": "lightning", "full_attention": "softmax"}
     kinds = raw.get(key)
-    if not isinstance(kinds, list) or len(kinds) != raw["num_hidden_layers"] or any(k not in names for k in kinds):
-        raise ModelError(f"config.json: {key} must list the kind of each of the {raw['num_hidden_layers']} layers")
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) != raw["num_hidden_layers"]
+        or any(k not in names for k in kinds)
+    ):
+        raise ModelError(
+            f"config.json: {key} must list the kind of each of the {raw['num_hidden_layers']} layers"
+        )
     return [names[k] for k in kinds]
 
 
@@ -160,7 +163,9 @@ def _rope(raw: Mapping[str, Any], head_dim: int) -> RopeSpec:
     rotary_dim = int(raw.get("rotary_dim") or head_dim * fraction)
     if rotary_dim % 2 or not 0 < rotary_dim <= head_dim:
         raise ModelError(f"config.json: rotary_dim {rotary_dim} must be even and at most head_dim {head_dim}")
-    return RopeSpec(float(theta), rotary_dim, float(parameters.get("factor", 1.0)) if kind == "linear" else 1.0)
+    return RopeSpec(
+        float(theta), rotary_dim, float(parameters.get("factor", 1.0)) if kind == "linear" else 1.0
+    )
 
 
 def _stop_ids(raw: Mapping[str, Any]) -> tuple[int, ...]:

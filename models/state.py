@@ -1,4 +1,4 @@
-"""What a model remembers of the tokens it read: a constant-size state per lightning layer, a KV log per softmax layer."""
+"""What a model remembers: a constant-size state per lightning layer, a KV log per softmax layer."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from longctx.kernels.attention import Page
 from longctx.models.config import ModelConfig
 
-# Pages grow from the first size to the last, so short texts and forks stay small and long ones have few pages.
+# Pages grow from the first size to the last: short texts and forks stay small, long ones have few pages.
 FIRST_PAGE = 256
 LAST_PAGE = 16384
 

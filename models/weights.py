@@ -110,7 +110,13 @@ def _family(raw: dict[str, Any], folder: Path) -> ModuleType:
 
 
 def _check(config: ModelConfig, folder: Path) -> None:
-    sizes = (config.vocab_size, config.hidden_size, config.n_heads, config.n_kv_heads, config.head_dim)
+    sizes: tuple[int, ...] = (
+        config.vocab_size,
+        config.hidden_size,
+        config.n_heads,
+        config.n_kv_heads,
+        config.head_dim,
+    )
     sizes += (config.intermediate_size, config.n_experts, config.n_experts_per_token, len(config.layers))
     if min(sizes) < 1 or config.n_heads % config.n_kv_heads or config.n_experts_per_token > config.n_experts:
         raise ModelError(f"{folder / 'config.json'}: sizes do not fit each other")
@@ -137,7 +143,9 @@ def _locate(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
                 for name in file.keys():  # noqa: SIM118  # a safetensors handle is no dict
                     part = file.get_slice(name)
                     if part.get_dtype() not in FLOATS:
-                        raise ModelError(f"{path}: {name} is stored as {part.get_dtype()}; only {FLOATS} are read")
+                        raise ModelError(
+                            f"{path}: {name} is stored as {part.get_dtype()}; only {FLOATS} are read"
+                        )
                     located[name] = (path, tuple(part.get_shape()))
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path}: truncated or corrupt safetensors file: {error}") from error
@@ -162,9 +170,7 @@ def _compare(
     ignored = minimax.IGNORED + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
     problems = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
     problems += [
-        f"unexpected {name}"
-        for name in sorted(found.keys() - wanted.keys())
-        if not re.search(ignored, name)
+        f"unexpected {name}" for name in sorted(found.keys() - wanted.keys()) if not re.search(ignored, name)
     ]
     problems += [
         f"{name} is {list(found[name])}, not {list(flat(shape))}"

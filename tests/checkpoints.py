@@ -117,8 +117,8 @@ def write_checkpoint(folder: Path, config: dict[str, Any] | None = None, seed: i
 def tokenizer_json() -> str:
     """Return a byte-level BPE tokenizer of VOCABULARY entries; `<|end|>` is token 0."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)  # type: ignore[assignment]  # the stub types only the getter
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]  # as above
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=["<|end|>"],

@@ -19,7 +19,9 @@ def naive_logits(config: dict[str, Any], weights: dict[str, Tensor], tokens: Ten
     x = w["model.embed_tokens.weight"][tokens]
     for layer in range(config["num_hidden_layers"]):
         p = f"model.layers.{layer}"
-        linear = config["attn_type_list"][layer] == 0 if original else "linear" in config["layer_types"][layer]
+        linear = (
+            config["attn_type_list"][layer] == 0 if original else "linear" in config["layer_types"][layer]
+        )
         n1 = _norm(x, w[f"{p}.input_layernorm.weight"], eps)
         mixed = (_lightning if linear else _softmax)(config, w, f"{p}.self_attn", n1, layer)
         alpha, beta = _factors(config, "linear" if linear else "full")
@@ -45,11 +47,15 @@ def _factors(config: dict[str, Any], part: str) -> tuple[float, float]:
 
 
 def _slope(config: dict[str, Any], head: int, layer: int) -> float:
+    n: int
+    layers: int
     n, layers = config["num_attention_heads"], config["num_hidden_layers"]
     if "attn_type_list" not in config:
         return 2 ** (-8 * (head + 1) / n) * (1 - layer / (layers - 1 + 1e-5) + 1e-5)
     below = 1 << (n.bit_length() - 1)
-    base = 2 ** (-8 * (head + 1) / below) if head < below else 2 ** (-8 * (2 * (head - below) + 1) / (2 * below))
+    base = (
+        2 ** (-8 * (head + 1) / below) if head < below else 2 ** (-8 * (2 * (head - below) + 1) / (2 * below))
+    )
     return base * (1 - layer / (layers - 1) + 1e-5)
 
 

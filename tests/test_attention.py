@@ -35,7 +35,9 @@ def test_pages_merge_to_plain_attention(
     q = torch.randn(batch, heads[0], tokens, 8) * scale
     k, v = torch.randn(2, batch, heads[1], total, 8)
     expected, probabilities = definition(q, k, v)
-    earlier = list(zip(*(x[:, :, : sum(pages)].split(pages, dim=2) for x in (k, v)), strict=True)) if pages else []
+    earlier = (
+        list(zip(*(x[:, :, : sum(pages)].split(pages, dim=2) for x in (k, v)), strict=True)) if pages else []
+    )
     own_k, own_v = k[:, :, sum(pages) :], v[:, :, sum(pages) :]
     out = attention(q, own_k, own_v, earlier)
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5)
@@ -50,12 +52,13 @@ def test_experts_are_chosen_and_weighted(n_experts: int, top_k: int, tokens: int
     """If this fails tokens go through wrong experts and the text turns to noise."""
     hidden, inner = 12, 10
     x, router = torch.randn(tokens, hidden), torch.randn(n_experts, hidden)
-    w13, w2 = torch.randn(n_experts, 2 * inner, hidden), torch.randn(n_experts, hidden, inner)
+    w1, w3 = torch.randn(2, n_experts, inner, hidden)
+    w2 = torch.randn(n_experts, hidden, inner)
     expected = torch.zeros(tokens, hidden, dtype=torch.float64)
     for t in range(tokens):
         chosen = torch.softmax(router.double() @ x[t].double(), 0).topk(top_k)
         for share, e in zip(chosen.values / chosen.values.sum(), chosen.indices.tolist(), strict=True):
-            gate, up = (w13[e].double() @ x[t].double()).chunk(2)
+            gate, up = w1[e].double() @ x[t].double(), w3[e].double() @ x[t].double()
             expected[t] += share * (w2[e].double() @ (F.silu(gate) * up))
-    out = mixture_of_experts(x, router, w13, w2, top_k)
+    out = mixture_of_experts(x, router, w1.unbind(), w3.unbind(), w2.unbind(), top_k)
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)

@@ -23,6 +23,8 @@ def test_golden_logits_states_and_greedy_tokens(folder: Path, size: int | None) 
     golden = load_file(folder / "golden.safetensors")
     tolerance = json.loads((folder / "golden.json").read_text())["suggested_tolerance_float32"]
     model = load_model(folder, torch.float32, torch.device("cpu"))
+    if size in (7, 256, None):  # these with the CPU's own weight layout, as commands run
+        model.pack()
     lengths = sorted(int(name[1:].split(".")[0]) for name in golden if name.endswith("input_ids"))
     cut = random.Random(folder.name)
     with torch.inference_mode():

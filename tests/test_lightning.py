@@ -11,7 +11,6 @@ from longctx.kernels.lightning import (
     decay_tables,
     lightning_absorb,
     lightning_attention,
-    lightning_attention_differentiable,
 )
 from longctx.kernels.lightning_reference import lightning_attention_reference
 
@@ -19,7 +18,10 @@ CPU = torch.device("cpu")
 SLOPES = (5e-5, 0.004, 0.3, 1.0)
 
 
-def inputs(batch: int, tokens: int, dim: int = 16, seed: int = 0) -> tuple[torch.Tensor, ...]:
+Four = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def inputs(batch: int, tokens: int, dim: int = 16, seed: int = 0) -> Four:
     random = torch.Generator().manual_seed(seed)
     q, k, v = torch.randn(3, batch, tokens, len(SLOPES), dim, generator=random)
     return q, k, v, torch.randn(batch, len(SLOPES), dim, dim, generator=random)
@@ -48,8 +50,8 @@ def test_any_split_gives_the_same_outputs_and_state(cuts: list[int], seed: int) 
     decay = decay_tables(SLOPES, CPU)
     split_state = state.clone()
     whole = lightning_attention(q, k, v, decay, state)
-    parts = zip(*(x.split(cuts, dim=1) for x in (q, k, v)), strict=True)
-    pieces = [lightning_attention(*part, decay, split_state) for part in parts]
+    parts = zip(q.split(cuts, 1), k.split(cuts, 1), v.split(cuts, 1), strict=True)
+    pieces = [lightning_attention(a, b, c, decay, split_state) for a, b, c in parts]
     close(torch.cat(pieces, 1), whole.double())
     close(split_state, state.double())
 
@@ -66,14 +68,13 @@ def test_absorbing_leaves_the_state_that_attending_leaves(tokens: int) -> None:
 
 
 def test_strided_projections_are_taken_as_they_are() -> None:
-    """If this fails the model, which passes views of one projection, computes something else than the tests."""
+    """If this fails the model, which passes views of one projection, computes something else."""
     packed = torch.randn(1, 150, 3, len(SLOPES), 16)
-    views, copies = packed.unbind(2), [x.contiguous() for x in packed.unbind(2)]
+    q, k, v = packed.unbind(2)
     decay = decay_tables(SLOPES, CPU)
     states = torch.zeros(2, 1, len(SLOPES), 16, 16)
-    assert torch.equal(
-        lightning_attention(*views, decay, states[0]), lightning_attention(*copies, decay, states[1])
-    )
+    whole = lightning_attention(q.contiguous(), k.contiguous(), v.contiguous(), decay, states[0])
+    assert torch.equal(lightning_attention(q, k, v, decay, states[1]), whole)
 
 
 def test_tables_hold_no_subnormal_numbers() -> None:
@@ -87,28 +88,11 @@ def test_tables_hold_no_subnormal_numbers() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_reduced_precision_inputs_keep_a_float32_state(dtype: torch.dtype) -> None:
     """If this fails slow heads stop accumulating and long texts are forgotten."""
-    q, k, v, state = (x.to(dtype) for x in inputs(1, 200))
-    state = state.float()
+    q, k, v, state = inputs(1, 200)
+    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     expected, expected_state = lightning_attention_reference(q, k, v, torch.tensor(SLOPES), state)
     out = lightning_attention(q, k, v, decay_tables(SLOPES, CPU), state)
     assert out.dtype == dtype
     assert state.dtype == torch.float32
     close(state, expected_state)
     torch.testing.assert_close(out.double(), expected, rtol=0.02, atol=0.02 * float(expected.abs().max()))
-
-
-def test_training_path_has_the_same_outputs_and_right_gradients() -> None:
-    """If this fails a model is trained for another function than the one it is run with."""
-    q, k, v, _ = inputs(2, 2 * CHUNK, dim=4)
-    expected, _ = lightning_attention_reference(q, k, v, torch.tensor(SLOPES), torch.zeros(2, 4, 4, 4))
-    close(lightning_attention_differentiable(q, k, v, decay_tables(SLOPES, CPU)), expected)
-    leaves = [x.double().requires_grad_() for x in (q, k, v)]
-    fast = [x.clone().detach().float().requires_grad_() for x in leaves]
-    weights = torch.randn_like(expected)
-    slow_out, _ = lightning_attention_reference(*leaves, torch.tensor(SLOPES), torch.zeros(2, 4, 4, 4))
-    (slow_out * weights).sum().backward()
-    (lightning_attention_differentiable(*fast, decay_tables(SLOPES, CPU)) * weights).sum().backward()
-    for leaf, other in zip(leaves, fast, strict=True):
-        assert leaf.grad is not None
-        assert other.grad is not None
-        close(other.grad, leaf.grad)

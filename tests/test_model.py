@@ -103,6 +103,22 @@ def test_forks_continue_alone_and_exactly(before: int, after: int, name: str) ->
     assert (first.position, second.position, state.position) == (before + 300, before + after, before + 5)
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_weights_give_the_same_logits_and_states(name: str) -> None:
+    """If this fails the fast layout of the weights, which all commands use, changes answers."""
+    tokens = torch.randint(0, 400, (90,), generator=torch.Generator().manual_seed(7))
+    expected, expected_state = run(random_model(CONFIGS[name]), tokens, [90])
+    model = random_model(CONFIGS[name])
+    model.pack()
+    logits, state = run(model, tokens, [90])
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-3)
+    assert_same_state(state, expected_state)
+    read = model.new_state()
+    with torch.inference_mode():
+        model.read(tokens[None], read)
+    assert_same_state(read, expected_state)
+
+
 def test_batches_equal_their_rows() -> None:
     """If this fails questions branched together off one text answer each other."""
     model = random_model(hf_config())

@@ -42,7 +42,7 @@ def test_shards_decay_buffers_and_a_multimodal_prefix_are_read(tmp_path: Path) -
     tensors["vision_tower.weight"] = torch.zeros(2)
     names = sorted(tensors)
     (tmp_path / "model.safetensors").unlink()
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for index, part in enumerate((names[:9], names[9:])):
         save_file({name: tensors[name] for name in part}, tmp_path / f"part{index}.safetensors")
         weight_map |= dict.fromkeys(part, f"part{index}.safetensors")
