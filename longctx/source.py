@@ -1,0 +1,364 @@
+"""From files, folders and pipes to Documents: named byte ranges of text that can be read again and again.
+
+Knows nothing of tokens. Texts are never held in memory; pipes are spooled to a temporary folder.
+"""
+
+import codecs
+import contextlib
+import errno
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from pathspec import GitIgnoreSpec
+
+from longctx import packed
+from longctx.encoding import Binary, inspect
+from longctx.errors import InputError
+
+LARGEST_IN_FOLDER = 8 << 20
+LARGEST_IGNORE_FILE = 1 << 20
+STDIN_NAMES = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+
+GENERATED_FOLDERS = {
+    *("node_modules", "bower_components", "jspm_packages", "vendor", "dist"),
+    *("site-packages", "venv", "__pycache__", "Pods"),
+}
+GENERATED_FILES = re.compile(
+    r"(?:package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum|Package\.resolved|gradle\.lockfile"
+    r"|packages\.lock\.json|.+\.lock|.+\.min\.(?:js|mjs|css)|.+\.(?:js|css)\.map|.+_pb2(?:_grpc)?\.pyi?|.+\.pb\.go)"
+)
+GENERATED_MARK = re.compile(rb"(?m)^\W{0,6}(?:Code generated .{0,200}DO NOT EDIT\.?|@generated\b)")
+MINIFIABLE = (".js", ".mjs", ".cjs", ".css")
+
+_Rules = tuple[tuple[str, GitIgnoreSpec], ...]  # (folder, its .gitignore), outermost first
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text with a name for citations: the bytes from `start` to `end` of the file at `path`."""
+
+    name: str
+    path: Path
+    start: int
+    end: int
+    encoding: str
+
+    def blocks(self, size: int = 1 << 16, start: int | None = None) -> Iterator[str]:
+        """Yield the text from byte `start` on, line ends as they are, undecodable bytes as U+FFFD."""
+        decoder = codecs.getincrementaldecoder(self.encoding)("replace")
+        position = self.start if start is None else start
+        with self.path.open("rb") as file:
+            file.seek(position)
+            while position < self.end:
+                piece = file.read(min(size, self.end - position))
+                if not piece:
+                    raise InputError(f"{self.name}: became shorter while it was read; run the command again")
+                position += len(piece)
+                if text := decoder.decode(piece):
+                    yield text
+        if text := decoder.decode(b"", True):
+            yield text
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that was not read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass
+class Corpus:
+    """All that is to be read, in order. A context manager: leaving it removes what was spooled."""
+
+    documents: list[Document] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _spools: list["weakref.finalize[..., Corpus]"] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the documents hold together."""
+        return sum(document.end - document.start for document in self.documents)
+
+    def spool(self, stream: BinaryIO) -> Path:
+        """Copy `stream` to a file that lives until this corpus is closed, forgotten, or the program ends."""
+        folder = tempfile.mkdtemp(prefix="longctx-")
+        self._spools.append(weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True))
+        path = Path(folder, "stdin")
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        return path
+
+    def close(self) -> None:
+        """Remove what was spooled; the documents of pipes cannot be read any more."""
+        while self._spools:
+            self._spools.pop()()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def gather(inputs: Sequence[str], stdin: BinaryIO | None = None) -> Corpus:
+    """Find the texts that `inputs` name: files, folders, pipes; "-" or nothing at all means `stdin`."""
+    gathering = _Gathering(Corpus(), stdin)
+    try:
+        for item in inputs or ("-",):
+            gathering.add(item)
+        gathering.check(inputs or ("-",))
+    except BaseException:
+        gathering.corpus.close()
+        raise
+    return gathering.corpus
+
+
+def printable(name: str) -> str:
+    """`name` with everything escaped that could move the cursor, break the line or turn the writing round."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
+
+
+class _Gathering:
+    """A corpus that is being filled."""
+
+    def __init__(self, corpus: Corpus, stdin: BinaryIO | None) -> None:
+        self.corpus = corpus
+        self.stdin = stdin
+        self.seen: set[str] = set()
+
+    def add(self, item: str) -> None:
+        """Add one thing that the user named; it must be readable."""
+        name = printable(str(Path(item))) if item else "''"
+        try:
+            if not item:
+                raise FileNotFoundError  # Path("") would be the current folder
+            if item in STDIN_NAMES:
+                self._add_stdin()
+                return
+            mode = Path(item).stat().st_mode
+            if stat.S_ISDIR(mode):
+                self._add_folder(item)
+            elif stat.S_ISFIFO(mode):
+                with Path(item).open("rb") as pipe:
+                    self._add_text(self.corpus.spool(pipe), name, named=True)
+            elif stat.S_ISREG(mode):
+                if self._is_new(item, name):
+                    self._add_text(Path(item).absolute(), name, named=True)
+            else:
+                raise InputError(f"{name}: a device or a socket; name a file, a folder or a pipe")
+        except FileNotFoundError as error:
+            hint = "check the name, or use - to read standard input"
+            raise InputError(f"{name}: no such file or folder; {hint}") from error
+        except (OSError, ValueError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            full = getattr(error, "errno", None) == errno.ENOSPC
+            hint = "set TMPDIR to a folder with more room" if full else "check the file and its permissions"
+            raise InputError(f"{name}: cannot be read, {reason}; {hint}") from error
+
+    def check(self, inputs: Sequence[str]) -> None:
+        """Raise when there is nothing to read."""
+        if self.corpus.documents:
+            return
+        skipped = [f"{skip.name}: {skip.reason}" for skip in self.corpus.skipped]
+        if len(inputs) == len(skipped) == 1:
+            raise InputError(f"{skipped[0]}; give it some text to read")
+        more = ["..."] if len(skipped) > 5 else []
+        found = f"only {', '.join(skipped[:5] + more)}" if skipped else "no file at all"
+        names = ", ".join(printable(item) for item in inputs)
+        raise InputError(f"{names}: no text to read, {found}; name a file with text in it")
+
+    def _is_new(self, item: str, name: str) -> bool:
+        """Whether this file was not named before."""
+        real = os.path.realpath(item)
+        if real in self.seen:
+            self.corpus.notes.append(f"{name}: named more than once, read once")
+            return False
+        self.seen.add(real)
+        return True
+
+    def _add_stdin(self) -> None:
+        if "-" in self.seen:
+            return
+        self.seen.add("-")
+        stream = self.stdin
+        if stream is None:
+            if sys.stdin is None or sys.stdin.isatty():
+                raise InputError("<stdin>: nothing is piped in; name a file or a folder, or pipe text in")
+            stream = sys.stdin.buffer
+        self._add_text(self.corpus.spool(stream), "<stdin>", named=True)
+
+    def _add_text(self, path: Path, name: str, *, named: bool) -> None:
+        """Add one file, or what is packed in it when the user named it."""
+        size = path.stat().st_size
+        found = inspect(path)
+        if isinstance(found, Binary):
+            if named:
+                raise InputError(f"{name}: {found.kind}, not text; {found.advice}")
+            self._skip(name, found.kind)
+            return
+        if found.start >= size:
+            self._skip(name, "empty")
+            return
+        if found.note:
+            self.corpus.notes.append(f"{name}: {found.note}")
+        wide = found.encoding.startswith(("utf-16", "utf-32"))
+        split = packed.split(path, found.start) if named and not wide else None
+        if split is None:
+            self.corpus.documents.append(Document(name, path, found.start, size, found.encoding))
+        else:
+            self._add_parts(split, path, name, found.encoding)
+
+    def _add_parts(self, split: packed.Split, path: Path, outer: str, encoding: str) -> None:
+        files = 0
+        before = ""
+        for part in split.parts:
+            if part.path is None:
+                name = f"{outer} (after {before})" if before else outer
+            else:
+                before = name = printable(part.path.decode(encoding, "replace"))
+                files += 1
+            if part.start == part.end:
+                self._skip(name, "empty")
+            else:
+                self.corpus.documents.append(Document(name, path, part.start, part.end, encoding))
+        self.corpus.notes.append(f"{outer}: {files} files packed as {split.format}")
+
+    def _skip(self, name: str, reason: str) -> None:
+        skipped = Skipped(name, reason)
+        if skipped not in self.corpus.skipped[-1:]:  # a hidden folder's files come in a row: said once
+            self.corpus.skipped.append(skipped)
+
+    def _add_folder(self, item: str) -> None:
+        root = os.path.realpath(item)
+        # Nothing listed: not a work tree, or a folder that git ignores but the user named.
+        found = _listed_by_git(root) or _walk(root)
+        for relative in sorted(set(found), key=os.fsencode):
+            prefix, reason = _unwanted_by_name(relative)
+            inner = printable(str(Path(item, prefix))) + "/" * prefix.endswith("/")
+            if reason:
+                self._skip(inner, reason)
+                continue
+            try:
+                self._add_from_folder(Path(root, relative), inner)
+            except FileNotFoundError:
+                continue  # git lists what is tracked, even when it was deleted
+            except OSError as error:
+                self._skip(inner, (error.strerror or str(error)).lower())
+
+    def _add_from_folder(self, path: Path, name: str) -> None:
+        status = path.lstat()
+        real = os.path.realpath(path)
+        if real != str(path):
+            self._skip(name, "symbolic link, not followed")
+        elif stat.S_ISDIR(status.st_mode):
+            nested = (path / ".git").exists()
+            self._skip(
+                name.removesuffix("/") + "/",
+                "repository of its own, name it to read it" if nested else "cannot be opened",
+            )
+        elif not stat.S_ISREG(status.st_mode):
+            self._skip(name, "not a regular file")
+        elif status.st_size > LARGEST_IN_FOLDER:
+            self._skip(name, f"larger than {LARGEST_IN_FOLDER >> 20} MiB, name it to read it")
+        elif reason := _generated(path):
+            self._skip(name, reason)
+        elif real not in self.seen:
+            self._add_text(path, name, named=False)
+            self.seen.add(real)
+
+
+def _unwanted_by_name(relative: str) -> tuple[str, str]:
+    """(the hidden or generated folder or file that the path lies in, why not to read it), or (path, "")."""
+    parts = relative.split("/")
+    for index, part in enumerate(parts):
+        inner = index < len(parts) - 1
+        prefix = "/".join(parts[: index + 1]) + "/" * inner
+        if part.startswith("."):
+            return prefix, "hidden"
+        if inner and part in GENERATED_FOLDERS:
+            return prefix, "generated or vendored"
+    return relative, "generated" if GENERATED_FILES.fullmatch(parts[-1]) else ""
+
+
+def _generated(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if GENERATED_MARK.search(head[:2048]):
+        return "generated"
+    lines = head.count(b"\n") + 1
+    return "minified" if path.suffix in MINIFIABLE and len(head) > 2000 and len(head) > 500 * lines else ""
+
+
+def _listed_by_git(root: str) -> list[str]:
+    """Files of a git work tree that are tracked or not ignored; empty where there is none, or no git."""
+    # The repository is not trusted: its configuration must not start programs or reach out for objects.
+    settings = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "safe.bareRepository=explicit")
+    options = [part for setting in settings for part in ("-c", setting)]
+    command = ["git", *options, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    # A hook's environment would lead git to another repository than the one the folder is in.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+    try:
+        listing = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Files below `root` that no .gitignore hides; a folder that is not entered is named, with a "/"."""
+    waiting: list[tuple[str, _Rules]] = [("", ())]
+    while waiting:
+        folder, rules = waiting.pop()
+        try:
+            with os.scandir(Path(root, folder)) as scan:
+                entries = list(scan)
+        except OSError:
+            yield folder
+            continue
+        rules = (*rules, (folder, _read_rules(Path(root, folder, ".gitignore"))))
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            relative = folder + entry.name + "/" * is_folder
+            if entry.name == ".git" or _is_ignored(relative, rules):
+                continue
+            if is_folder and not _unwanted_by_name(relative)[1]:
+                waiting.append((relative, rules))
+            else:
+                yield relative
+
+
+def _read_rules(path: Path) -> GitIgnoreSpec:
+    lines: list[str] = []
+    if path.is_file() and not path.is_symlink() and path.stat().st_size <= LARGEST_IGNORE_FILE:
+        with contextlib.suppress(OSError):
+            lines = path.read_text("utf-8", "surrogateescape").splitlines()
+    patterns: list[str] = []
+    for line in lines:
+        with contextlib.suppress(ValueError, re.error):  # git, too, passes over what is no pattern
+            GitIgnoreSpec.from_lines([line])
+            patterns.append(line)
+    return GitIgnoreSpec.from_lines(patterns)
+
+
+def _is_ignored(relative: str, rules: _Rules) -> bool:
+    """Whether the innermost .gitignore with an opinion hides the path; each speaks of its own folder."""
+    for folder, patterns in reversed(rules):
+        verdict = patterns.check_file(relative.removeprefix(folder)).include
+        if verdict is not None:
+            return verdict
+    return False
