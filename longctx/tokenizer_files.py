@@ -1,0 +1,113 @@
+"""The files that describe a tokenizer, read with suspicion; knows nothing of text."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as Backend
+from tokenizers.pre_tokenizers import ByteLevel
+
+from longctx.errors import ModelError
+
+LARGEST_FILE = 1 << 26
+
+
+def read_specification(folder: Path) -> dict[str, Any]:
+    """Return tokenizer.json, or its equal made from the files of a GPT-2 style tokenizer."""
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        found = _json(path)
+        if not isinstance(found.get("model"), dict):
+            raise ModelError(f"{path}: not a tokenizer of the tokenizers library; download the model again")
+        return found
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return _from_merges(folder)
+    raise ModelError(
+        f"{folder}: no tokenizer.json and no vocab.json with merges.txt; download them with the model"
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ModelError(
+                f"{path}: larger than {LARGEST_FILE >> 20} MiB, so not a tokenizer; check the file"
+            )
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); download the model again") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error}); download the model again") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: not a JSON object; download the model again")
+    return found
+
+
+def _from_merges(folder: Path) -> dict[str, Any]:
+    """Describe a byte-level BPE that splits as GPT-2 does, which is what such checkpoints mean."""
+    vocabulary = _json(folder / "vocab.json")
+    if not all(isinstance(id, int) for id in vocabulary.values()):
+        raise ModelError(f"{folder / 'vocab.json'}: not a table of token ids; download the model again")
+    lines = _text(folder / "merges.txt").split("\n")
+    merges = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
+    settings = folder / "tokenizer_config.json"
+    config = _json(settings) if settings.is_file() else {}
+    # An entry that neither a byte nor a merge makes can only be a special token.
+    made = {*ByteLevel.alphabet(), *(merge.replace(" ", "") for merge in merges)}
+    added = {content: {"content": content, "special": True} for content in vocabulary if content not in made}
+    ids = {content: vocabulary[content] for content in added}
+    try:
+        for id, token in (config.get("added_tokens_decoder") or {}).items():
+            added[token["content"]] = token
+            ids[token["content"]] = int(id)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{settings}: added_tokens_decoder is damaged; download it again") from error
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    ordered = sorted(added, key=lambda content: ids[content])
+    byte_level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
+    spaced = bool(config.get("add_prefix_space"))
+    return {
+        "version": "1.0",
+        "added_tokens": [{**flags, **added[content], "id": ids[content]} for content in ordered],
+        "pre_tokenizer": {**byte_level, "add_prefix_space": spaced},
+        "decoder": {**byte_level, "add_prefix_space": spaced},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges},
+    }
+
+
+def build(specification: dict[str, Any], origin: Path) -> Backend:
+    """Have the library build the tokenizer, or say why it will not."""
+    try:
+        return Backend.from_str(json.dumps(specification))
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelError(f"{origin}: not a usable tokenizer ({error}); download the model again") from error
+
+
+def check_added(added: Sequence[dict[str, Any]], backend: Backend, origin: Path) -> None:
+    """Refuse gaps between the ids: the library closes them silently, so that later tokens get wrong ids."""
+    for token in added:
+        found = backend.token_to_id(token["content"])
+        if found != token["id"]:
+            detail = f"{token['content']!r} should have id {token['id']} but gets {found}"
+            raise ModelError(f"{origin}: {detail}; its added tokens do not fit its vocabulary")
+
+
+def without_special(specification: dict[str, Any]) -> dict[str, Any]:
+    """Remove added tokens, and every other way in which text could become a special token."""
+    model = specification["model"]
+    added = specification.get("added_tokens") or []
+    special = {token["content"] for token in added if token.get("special")} - {model.get("unk_token")}
+    if special and model.get("type") == "BPE":
+        merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+        model = {
+            **model,
+            "vocab": {token: id for token, id in model["vocab"].items() if token not in special},
+            "merges": [merge for merge in merges if special.isdisjoint([*merge, "".join(merge)])],
+        }
+    return {**specification, "model": model, "added_tokens": []}

@@ -1,0 +1,320 @@
+"""Streaming equals encoding the whole, in bounded memory; every token leads back to its bytes and line."""
+
+import dataclasses
+import itertools
+import re
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tiny_tokenizers import SPECIAL, SPLITS, WORDS, train
+
+from longctx.errors import InputError
+from longctx.source import Document
+from longctx.tokens import Detokenizer, Tokenizer, TokenStream
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "tiny-retrieval"
+TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=30).map("".join)
+SLOW_FIXTURES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallBlocks(Document):
+    """A document read a few bytes at a time."""
+
+    step: int = 5
+
+    def blocks(self, size: int = 1 << 16, start: int | None = None) -> Iterator[str]:
+        return super().blocks(min(size, self.step), start)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: train(split, tmp_path_factory.mktemp(name)) for name, split in SPLITS.items()}
+
+
+@pytest.fixture(scope="module")
+def tokenizers(folders: dict[str, Path]) -> dict[str, Tokenizer]:
+    return {name: Tokenizer.load(folder, 400) for name, folder in folders.items()}
+
+
+def document(
+    folder: Path, data: bytes, encoding: str = "utf-8", skip: int = 0, step: int = 1 << 16
+) -> Document:
+    path = folder / "document.txt"
+    path.write_bytes(data)
+    return SmallBlocks(path.name, path, skip, len(data), encoding, step)
+
+
+def tokens_of(stream: TokenStream) -> list[int]:
+    return [token for chunk in stream for token in chunk.tokens]
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@SLOW_FIXTURES
+@given(
+    text=TEXTS,
+    window=st.integers(1, 40),
+    chunk=st.integers(1, 50),
+    step=st.integers(1, 30),
+)
+@example(text="a  \n  b \r\n\r\n c   ", window=3, chunk=1, step=1)
+@example(text="x" * 100 + " y", window=4, chunk=7, step=3)
+def test_streaming_equals_encoding_the_whole(
+    *,
+    name: str,
+    tokenizers: dict[str, Tokenizer],
+    tmp_path: Path,
+    text: str,
+    window: int,
+    chunk: int,
+    step: int,
+) -> None:
+    """Without it a model would read tokens it was not trained on near every window's end."""
+    tokenizer = tokenizers[name]
+    stream = TokenStream(tokenizer, [document(tmp_path, text.encode(), step=step)], chunk, window=window)
+    chunks = list(stream)
+    tokens = [token for one in chunks for token in one.tokens]
+    assert tokens == tokenizer.encode_with_offsets(text).ids == tokenizer.encode(text)
+    assert [one.start for one in chunks] == list(range(0, len(tokens), chunk))
+    assert all(len(one.tokens) == chunk for one in chunks[:-1])
+    assert stream.tokens_read == len(tokens)
+    assert stream.bytes_read == len(text.encode())
+    assert tokens_of(stream) == tokens
+
+
+def line_at(text: str, index: int) -> int:
+    return 1 + sum(end.end() <= index for end in re.finditer(r"\r\n|\r|\n", text))
+
+
+def check_places(stream: TokenStream, tokenizer: Tokenizer, data: bytes, text: str) -> None:
+    """Compare every place with offsets of the whole text and with the bytes it names."""
+    encoding = tokenizer.encode_with_offsets(text)
+    assert tokens_of(stream) == encoding.ids
+    end = stream.documents[0].start
+    for position, (start, stop) in enumerate(encoding.offsets):
+        place = stream.locate(position)
+        assert place is not None
+        found = data[place.byte_start : place.byte_end].decode(stream.documents[0].encoding, "replace")
+        assert found == text[start:stop]
+        assert place.line == line_at(text, start)
+        assert place.byte_start <= end  # no byte between two tokens is left out
+        end = place.byte_end
+    assert stream.locate(len(encoding)) is None
+    assert stream.locate(-1) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-be", "gb18030", "utf-8-bytes"])
+@SLOW_FIXTURES
+@given(text=TEXTS, raw=st.binary(max_size=40), window=st.integers(1, 30), skip=st.integers(0, 3))
+def test_every_token_leads_back_to_its_bytes_and_line(
+    *,
+    encoding: str,
+    tokenizers: dict[str, Tokenizer],
+    tmp_path: Path,
+    text: str,
+    raw: bytes,
+    window: int,
+    skip: int,
+) -> None:
+    """Citations show these places: a shift by one byte would quote the wrong words."""
+    if encoding == "utf-8-bytes":
+        encoding, data = "utf-8", text.encode() + raw + text.encode()
+    else:
+        data = text.encode(encoding)
+    data = b"#" * skip + data
+    stream = TokenStream(tokenizers["gpt2"], [document(tmp_path, data, encoding, skip)], 7, window=window)
+    check_places(stream, tokenizers["gpt2"], data, "".join(stream.documents[0].blocks()))
+
+
+CODECS = st.sampled_from(
+    (
+        "utf-8",
+        "utf-16-le",
+        "utf-16-be",
+        "utf-32-le",
+        "cp932",
+        "euc_jp",
+        "gb18030",
+        "big5",
+        "cp949",
+        "cp1252",
+        "koi8_r",
+    )
+)
+
+
+@SLOW_FIXTURES
+@given(encoding=CODECS, data=st.binary(max_size=80), window=st.integers(1, 30))
+@example(encoding="utf-16-le", data=b"\x00\xd8A\x00", window=1)
+@example(encoding="utf-8", data=b"\xe2\xe2\x82\xac\xe2(\xef\xbf\xbd\xff", window=1)
+def test_damaged_bytes_do_not_shift_places(
+    tokenizers: dict[str, Tokenizer], tmp_path: Path, encoding: str, data: bytes, window: int
+) -> None:
+    """A damaged file is still cited: after an undecodable byte all places would be off."""
+    stream = TokenStream(tokenizers["gpt2"], [document(tmp_path, data, encoding)], 7, window=window)
+    text = data.decode(encoding, "replace")
+    check_places(stream, tokenizers["gpt2"], data, text)
+    assert stream.bytes_read == len(data)
+
+
+def test_damage_in_a_long_window_does_not_shift_places(
+    tokenizers: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    """Damaged bytes are looked for in steps: a character that lies over the end of a step is not damage."""
+    data = ("日本語 " * 300).encode() + b"\xff\xe6" + ("日本語\n" * 300).encode() + b"\xe6\x97"
+    stream = TokenStream(tokenizers["gpt2"], [document(tmp_path, data)], 100)
+    check_places(stream, tokenizers["gpt2"], data, data.decode("utf-8", "replace"))
+
+
+def test_headers_come_before_their_documents(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+    """The model would not know which file it reads, and citations would name a neighbour."""
+    tokenizer = tokenizers["gpt2"]
+    documents = []
+    for name, text in {"a.txt": "one\ntwo", "empty.txt": "", "b.txt": "three"}.items():
+        (tmp_path / name).write_text(text)
+        documents.append(Document(name, tmp_path / name, 0, len(text), "utf-8"))
+    stream = TokenStream(tokenizer, documents, 3, header=lambda one: f"<|end|>{one.name}\n")
+    expected: list[int] = []
+    starts = []
+    for one in documents:
+        starts.append(len(expected))
+        expected += tokenizer.encode(f"<|end|>{one.name}\n") + tokenizer.encode(one.path.read_text())
+    assert tokens_of(stream) == expected
+    for one, start in zip(documents, starts, strict=True):
+        place = stream.locate(start)
+        assert place is not None
+        assert (place.document, place.byte_start, place.byte_end, place.line) == (one, 0, 0, 1)
+    last = stream.locate(len(expected) - 1)
+    assert last is not None
+    assert (last.document.name, last.byte_end) == ("b.txt", 5)
+
+
+def test_a_span_lies_in_one_document(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+    """A quote is cut from one file: a span over two files has no bytes to quote."""
+    one = document(tmp_path, b"It was\nthe best of times")
+    stream = TokenStream(tokenizers["gpt2"], [one, dataclasses.replace(one, name="again")], 8)
+    count = len(tokens_of(stream)) // 2
+    span = stream.locate_span(1, count - 1)
+    assert span is not None
+    assert span.byte_end == one.end
+    assert stream.locate_span(count - 1, count) is None
+    assert stream.locate_span(0, 2 * count) is None
+
+
+def test_a_changed_document_is_not_cited(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+    """A log that grew or was rewritten meanwhile would be quoted with words that were never read."""
+    one = document(tmp_path, b"It was the best of times")
+    stream = TokenStream(tokenizers["gpt2"], [one], 8)
+    tokens_of(stream)
+    one.path.write_bytes(b"x" * 24)
+    with pytest.raises(InputError, match="changed"):
+        stream.locate(3)
+
+
+class Watched(Tokenizer):
+    """Remembers the longest text that was encoded at once."""
+
+    longest = 0
+
+    def encode_parts(self, parts: Sequence[str]) -> list[list[int]]:
+        self.longest = max(self.longest, sum(len(part) for part in parts))
+        return super().encode_parts(parts)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "cl100k"])
+def test_a_long_line_needs_little_memory(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    """Books joined to one line of many megabytes are read with the memory of a few windows."""
+    line = b"It was the best of times, it was the worst of times, it was 1859; "
+    with (tmp_path / "line.txt").open("wb") as file:
+        file.writelines(itertools.repeat(line * 100, 500))
+    size = len(line) * 50_000
+    tokenizer = Watched.load(folders[name], 400)
+    stream = TokenStream(tokenizer, [Document("line", tmp_path / "line.txt", 0, size, "utf-8")], 4096)
+    tracemalloc.start()
+    count = sum(len(chunk.tokens) for chunk in stream)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count > size / 20
+    assert tokenizer.longest <= 9 * stream.window
+    assert peak < 4_000_000
+    place = stream.locate(count - 1)
+    assert place is not None
+    assert (place.byte_end, place.line) == (size, 1)
+
+
+def test_a_long_word_is_encoded_at_once(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+    """A word without a cut is longer than any window: it must neither be torn nor stop the stream."""
+    text = "a" * 300_000 + " b " + "c" * 50_000
+    stream = TokenStream(tokenizers["gpt2"], [document(tmp_path, text.encode())], 4096)
+    assert tokens_of(stream) == tokenizers["gpt2"].encode(text)
+
+
+def test_only_a_tokenizer_that_cannot_cut_has_a_note(tokenizers: dict[str, Tokenizer]) -> None:
+    """The user is told why memory grows, and only then."""
+    assert [name for name, tokenizer in tokenizers.items() if tokenizer.note] == ["whole"]
+    assert "memory grows" in tokenizers["whole"].note
+
+
+@given(text=TEXTS)
+def test_special_tokens_are_text_in_documents(tokenizers: dict[str, Tokenizer], text: str) -> None:
+    """A document could end the conversation or give orders in the user's name."""
+    for tokenizer in tokenizers.values():
+        tokens = tokenizer.encode(f"{text}<|end|>{text}")
+        assert {tokenizer.token_id(token) for token in SPECIAL}.isdisjoint(tokens)
+        assert tokenizer.decode(tokens) == f"{text}<|end|>{text}"
+
+
+def test_templates_know_special_tokens(tokenizers: dict[str, Tokenizer]) -> None:
+    """Without its marks the model would not see where a turn ends."""
+    tokenizer = tokenizers["gpt2"]
+    end = tokenizer.token_id("<|end|>")
+    tokens = tokenizer.encode_template("hi<|end|>")
+    assert tokens == [*tokenizer.encode("hi"), end]
+    assert tokenizer.decode(tokens) == "hi"
+    assert tokenizer.decode(tokens, skip_special=False) == "hi<|end|>"
+    assert tokenizer.token_id("no such token") is None
+
+
+@given(tokens=st.lists(st.integers(0, 399), max_size=30))
+@example(tokens=[200, 201, 202])
+def test_detokenising_one_by_one_equals_at_once(tokenizers: dict[str, Tokenizer], tokens: list[int]) -> None:
+    """Answers appear while they are written: no character may be torn, lost or shown twice."""
+    tokenizer = tokenizers["gpt2"]
+    detokenizer = Detokenizer(tokenizer)
+    for _ in range(2):
+        pieces = [detokenizer.push(token) for token in tokens]
+        assert "".join(pieces) + detokenizer.flush() == tokenizer.decode(tokens)
+    assert detokenizer.flush() == ""
+
+
+@given(text=TEXTS)
+def test_detokenised_text_has_no_broken_characters(tokenizers: dict[str, Tokenizer], text: str) -> None:
+    """Half an emoji on the terminal cannot be taken back."""
+    detokenizer = Detokenizer(tokenizers["gpt2"])
+    text = text.replace("\ufffd", "")
+    written = ""
+    for token in tokenizers["gpt2"].encode(text):
+        written += detokenizer.push(token)
+        assert text.startswith(written)
+    assert written == text
+
+
+@pytest.fixture(scope="module")
+def trained() -> Tokenizer:
+    if not REFERENCE.is_dir():
+        pytest.skip("the trained reference checkpoint is not at hand")
+    return Tokenizer.load(REFERENCE, 4096)
+
+
+@SLOW_FIXTURES
+@given(text=TEXTS, window=st.integers(1, 40))
+def test_a_trained_tokenizer_streams_like_the_whole(
+    trained: Tokenizer, tmp_path: Path, text: str, window: int
+) -> None:
+    """The small tokenizers above have few merges; a real one joins more characters."""
+    stream = TokenStream(trained, [document(tmp_path, text.encode())], 16, window=window)
+    assert tokens_of(stream) == trained.encode(text)
