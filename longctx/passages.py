@@ -1,0 +1,375 @@
+"""Cut documents into passages that know their place, and find the ones that share words with a question.
+
+Text is streamed: of a document at most one block and one paragraph are held, and the index of its words
+lies in a temporary file. No model is asked here: a passage is found by its words, not by its meaning.
+"""
+
+import math
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from longctx.errors import LongctxError, OutputError
+from longctx.offsets import byte_after, line_ends
+from longctx.prose import (
+    LINE,
+    LONGEST_HEADING,
+    STOP_WORDS,
+    heading_level,
+    humps,
+    is_prose,
+    split_sentences,
+    unspaced_characters,
+    with_pairs,
+    words,
+)
+from longctx.source import Document
+
+MOST_CHARACTERS = 900
+ENOUGH_CHARACTERS = 400
+MOST_LINES = 20
+ENOUGH_LINES = 8
+# sentencex cuts longer texts itself and loses the white space between its parts (seen at 10,000).
+LONGEST_PARAGRAPH = 8192
+
+BATCH = 256
+MOST_NEIGHBOURS = 3  # passages that come as one
+NAME_WEIGHT = 0.5  # of a word in the name of a document, against about 1 in its text
+
+_SCHEMA = (
+    "PRAGMA journal_mode = OFF",
+    "PRAGMA synchronous = OFF",
+    "PRAGMA cache_size = -16384",
+    # Combining marks are parts of words: without them Hindi falls apart.
+    "CREATE VIRTUAL TABLE words USING fts5(text, names, content='',"
+    " tokenize=\"porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'\")",
+    "CREATE TABLE places(row INTEGER PRIMARY KEY, document INTEGER, byte_start INTEGER, byte_end INTEGER,"
+    " first_line INTEGER, last_line INTEGER)",
+)
+_BEST = (
+    "SELECT row, document, -bm25(words, 1.0, 0.5) AS score FROM words JOIN places ON row = words.rowid"
+    " WHERE words MATCH ? ORDER BY score DESC, row LIMIT ?"
+)
+_SPAN = (
+    "SELECT byte_start, byte_end, first_line, last_line FROM places WHERE row BETWEEN ? AND ? ORDER BY row"
+)
+_BEST_IN_DOCUMENT = _BEST.replace("MATCH ?", "MATCH ? AND document = ?")
+
+# Atomic groups: without them a lone \r\n would be read as \r and a blank line.
+_BLANK_LINES = re.compile(r"(?>\r\n|\r|\n)(?>[^\S\r\n]*(?>\r\n|\r|\n))+")
+
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A contiguous piece of a document: bytes `[byte_start, byte_end)` of `document.path`.
+
+    Lines count from 1 within the document; \\n, \\r\\n and \\r each end one. The byte range decoded with
+    `document.encoding` gives `text` again. Bytes that cannot be decoded stand in `text` as U+FFFD and
+    are counted as they are in the file.
+    """
+
+    document: Document
+    byte_start: int
+    byte_end: int
+    first_line: int
+    last_line: int
+    text: str
+
+
+def passages(document: Document) -> Iterator[Passage]:
+    """Yield the document in pieces of about 400 to 900 characters, at most 20 lines, in reading order.
+
+    Pieces end at paragraph ends where these are near, else at sentence ends (prose) or line ends (code,
+    logs, tables), else at white space. Only white space lies between one passage and the next.
+    """
+    yield from placed(document, _packed(_paragraphs(document)))
+
+
+def paragraphs(document: Document) -> Iterator[Passage]:
+    """Yield what stands between blank lines; very long paragraphs come in parts."""
+    yield from placed(document, _paragraphs(document))
+
+
+def _paragraphs(document: Document) -> Iterator[str]:
+    """Yield paragraphs with the white space after them; joined, they are the document."""
+    rest = ""
+    for block in document.blocks():
+        buffer = rest + block
+        start = 0
+        for blank in _BLANK_LINES.finditer(buffer):
+            yield from _shortened(buffer[start : blank.end()])
+            start = blank.end()
+        *parts, rest = _shortened(buffer[start:]) or [""]
+        yield from parts
+    if rest:
+        yield rest
+
+
+def _shortened(paragraph: str) -> list[str]:
+    """Cut a paragraph into parts that sentencex can take, each but the last ending where an atom ends."""
+    parts = []
+    while len(paragraph) > LONGEST_PARAGRAPH:
+        *whole, last = _atoms(paragraph[:LONGEST_PARAGRAPH])
+        cut = LONGEST_PARAGRAPH - len(last) if whole else LONGEST_PARAGRAPH
+        parts.append(paragraph[:cut])
+        paragraph = paragraph[cut:]
+    return [*parts, paragraph] if paragraph else parts
+
+
+def _packed(texts: Iterable[str]) -> Iterator[str]:
+    """Join short paragraphs and divide long ones until each piece has a good size."""
+    held = ""
+    for paragraph in texts:
+        if held and heading_level(paragraph):
+            yield held
+            held = ""
+        for part in _parts(paragraph):
+            # A heading goes with what follows it, even when that makes the piece a little too long.
+            if len(held) > LONGEST_HEADING and not _fits(held + part):
+                yield held
+                held = ""
+            held += part
+            if len(held) >= ENOUGH_CHARACTERS or len(LINE.findall(held)) >= ENOUGH_LINES:
+                yield held
+                held = ""
+    if held:
+        yield held
+
+
+def _parts(paragraph: str) -> Iterator[str]:
+    """Divide a paragraph that is too long; equal parts read better than full ones and a scrap."""
+    if _fits(paragraph):
+        yield paragraph
+        return
+    size, lines = len(paragraph), line_ends(paragraph)
+    count = max(math.ceil(size / MOST_CHARACTERS), math.ceil(lines / MOST_LINES))
+    held = ""
+    for atom in _atoms(paragraph):
+        if held and not _fits(held + atom):
+            yield held
+            held = ""
+        held += atom
+        if len(held) >= size / count:
+            yield held
+            held = ""
+    if held:
+        yield held
+
+
+def _fits(text: str) -> bool:
+    body = text.rstrip()
+    return len(body) <= MOST_CHARACTERS and line_ends(body) < MOST_LINES
+
+
+def _atoms(text: str) -> Iterator[str]:
+    """Yield the pieces that are not to be divided: sentences of prose, lines of anything else."""
+    for unit in split_sentences(text) if is_prose(text) else LINE.findall(text):
+        if len(unit) <= MOST_CHARACTERS:
+            yield unit
+            continue
+        for line in LINE.findall(unit):
+            for sentence in split_sentences(line):
+                yield from _chopped(sentence)
+
+
+def _chopped(text: str) -> Iterator[str]:
+    """Cut what has no sentence ends at white space, or anywhere if it has none."""
+    while len(text) > MOST_CHARACTERS:
+        spaces = [space.end() for space in _SPACES.finditer(text, MOST_CHARACTERS // 2, MOST_CHARACTERS)]
+        cut = spaces[-1] if spaces else MOST_CHARACTERS
+        yield text[:cut]
+        text = text[cut:]
+    yield text
+
+
+def placed(document: Document, texts: Iterable[str], byte: int = -1, line: int = 1) -> Iterator[Passage]:
+    """Give consecutive texts of a document their places; the first begins at `byte`, in `line`."""
+    cursor = _Cursor(document, document.start if byte < 0 else byte, line)
+    for text in texts:
+        body = text.strip()
+        start = len(text) - len(text.lstrip())
+        cursor.move(text[:start])
+        if body:
+            byte_start, first_line = cursor.byte, cursor.line
+            cursor.move(body)
+            yield Passage(document, byte_start, cursor.byte, first_line, cursor.line, body)
+            cursor.move(text[start + len(body) :])
+
+
+class _Cursor:
+    """A place in a document that moves forward with the text read."""
+
+    def __init__(self, document: Document, byte: int, line: int) -> None:
+        self.document = document
+        self.byte = byte
+        self.line = line
+        self._after_return = False
+
+    def move(self, text: str) -> None:
+        """Go to the end of `text`, which begins here."""
+        if text:
+            self.byte = byte_after(self.document, self.byte, text)
+            # What was cut inside \r\n is one line end all the same.
+            self.line += line_ends(text) - (self._after_return and text[0] == "\n")
+            self._after_return = text[-1] == "\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A passage and how well its words fit the question; only the order of scores means something."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(slots=True)
+class _Hit:
+    """Neighbouring rows `first` to `last` of one document."""
+
+    document: int
+    first: int
+    last: int
+    score: float
+
+    def takes(self, other: "_Hit") -> bool:
+        """Take over another hit of one row if it lies beside this one."""
+        first, last = min(self.first, other.first), max(self.last, other.last)
+        near = last - first == self.last - self.first + 1 and last - first < MOST_NEIGHBOURS
+        if near and self.document == other.document:
+            self.first, self.last = first, last
+            return True
+        return False
+
+
+class PassageIndex:
+    """The words of passages, in a temporary database that goes when the index is closed or the process ends.
+
+    Use it as a context manager: `add` passages in reading order, document after document, then `search`.
+    The text is not stored again: what is found is read from its document.
+    """
+
+    def __init__(self) -> None:
+        # The empty name is SQLite's own temporary database: on disk as soon as it outgrows the cache.
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._documents: list[Document] = []
+        self._first_rows: list[int] = []
+        self._texts: list[tuple[int, str, str]] = []
+        self._places: list[tuple[int, int, int, int, int, int]] = []
+        self._added = 0
+        try:
+            for statement in _SCHEMA:
+                self._database.execute(statement)
+        except sqlite3.OperationalError as error:
+            self._database.close()
+            raise LongctxError(
+                f"SQLite cannot search text ({error}): use a Python whose SQLite has FTS5"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def __len__(self) -> int:
+        return self._added
+
+    def add(self, passage: Passage) -> None:
+        """Index the words of a passage."""
+        self._added += 1
+        if not self._documents or self._documents[-1] is not passage.document:
+            self._documents.append(passage.document)
+            self._first_rows.append(self._added)
+        p, document = passage, len(self._documents) - 1
+        self._texts.append((self._added, with_pairs(p.text), humps(p.text)))
+        self._places.append((self._added, document, p.byte_start, p.byte_end, p.first_line, p.last_line))
+        if len(self._texts) >= BATCH:
+            self._write()
+
+    def search(self, question: str, limit: int) -> list[Ranked]:
+        """Return up to `limit` passages, best first, equals in reading order; neighbours come as one."""
+        self._write()
+        chosen: list[_Hit] = []
+        for hit in self._hits(question, limit):
+            if any(other.takes(hit) for other in chosen):
+                continue
+            if len(chosen) == limit:
+                break
+            chosen.append(hit)
+        return [Ranked(self._passage(hit), hit.score) for hit in chosen]
+
+    def _write(self) -> None:
+        try:
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT INTO words(rowid, text, names) VALUES (?, ?, ?)", self._texts)
+            self._database.executemany("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?)", self._places)
+            self._database.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise OutputError(
+                f"the temporary index cannot grow ({error}): set TMPDIR to a folder with room"
+            ) from error
+        self._texts.clear()
+        self._places.clear()
+
+    def _hits(self, question: str, limit: int) -> list[_Hit]:
+        """Rank rows by their words and a little by the words in the name of their document."""
+        query = _query(question)
+        if not query:
+            return []
+        count = limit * (MOST_NEIGHBOURS + 1)
+        scores = {
+            (row, document): score for row, document, score in self._database.execute(_BEST, (query, count))
+        }
+        bonus = self._named(question)
+        for document in sorted(bonus, key=lambda n: (-bonus[n], n))[:limit]:
+            # What a file is asked for by name need not stand in its text.
+            scores.setdefault((self._first_rows[document], document), 0.0)
+            for row, _, score in self._database.execute(_BEST_IN_DOCUMENT, (query, document, count)):
+                scores[row, document] = score
+        hits = [_Hit(n, row, row, score + bonus.get(n, 0.0)) for (row, n), score in scores.items()]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.first))
+
+    def _named(self, question: str) -> dict[int, float]:
+        """Score the documents whose names share words with the question; rare words count more."""
+        asked = set(words(question.lower()))
+        having: dict[str, list[int]] = {}
+        for number, document in enumerate(self._documents):
+            for word in asked.intersection(words(document.name.lower())):
+                having.setdefault(word, []).append(number)
+        total, bonus = len(self._documents), dict[int, float]()
+        for numbers in having.values():
+            rarity = math.log(1 + (total - len(numbers) + 0.5) / (len(numbers) + 0.5))
+            for number in numbers if total > 1 else ():
+                bonus[number] = bonus.get(number, 0.0) + NAME_WEIGHT * rarity
+        return bonus
+
+    def _passage(self, hit: _Hit) -> Passage:
+        places = self._database.execute(_SPAN, (hit.first, hit.last)).fetchall()
+        document = self._documents[hit.document]
+        byte_start, byte_end = places[0][0], places[-1][1]
+        with document.path.open("rb") as file:
+            file.seek(byte_start)
+            text = file.read(byte_end - byte_start).decode(document.encoding, "replace")
+        return Passage(document, byte_start, byte_end, places[0][2], places[-1][3], text)
+
+
+def _query(question: str) -> str:
+    """Write a question as an FTS5 query: any of its words, and its dotted, dashed or other names as a whole.
+
+    Every part is quoted, so that nothing in the question is taken for query syntax.
+    """
+    plain = question.encode("utf-8", "replace").decode("utf-8").replace('"', " ").replace("\0", " ")
+    parts: dict[str, None] = {}
+    for token in plain.split():
+        inside = words(token)
+        if len(inside) > 1 and token.isascii():
+            parts[f'"{token}"'] = None
+        for word in (*inside, *humps(token).split()):
+            # A single character without word spaces around it stands at the start of a pair.
+            parts[f'"{word}"*' if len(word) == 1 and unspaced_characters(word) else f'"{word}"'] = None
+    telling = [part for part in parts if part.strip('"*').lower() not in STOP_WORDS]
+    return " OR ".join(telling or parts)
