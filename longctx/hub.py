@@ -1,0 +1,77 @@
+"""Where a model is: the bundled one, a folder, or a repository on the Hugging Face hub."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import longctx
+from longctx.errors import ModelError
+
+BUNDLED = Path(longctx.__file__).parent / "models" / "bundled"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# Only data: no code, no pickles.
+FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A published checkpoint that this version can run."""
+
+    name: str
+    weights_bytes: int
+    note: str
+
+
+KNOWN = (
+    Known("MiniMaxAI/MiniMax-Text-01", 912_210_000_000, "456B parameters, 46B used per token"),
+    Known("MiniMaxAI/MiniMax-Text-01-hf", 912_210_000_000, "the same weights in the -hf format"),
+    Known("MiniMaxAI/MiniMax-M1-40k", 912_210_767_872, "reasoning model, thinks before it answers"),
+    Known("MiniMaxAI/MiniMax-M1-80k", 912_210_767_872, "reasoning model with longer thoughts"),
+)
+
+
+def resolve(model: str | None) -> Path:
+    """Return the folder of a model: None is the bundled one, else a folder, else a hub repository.
+
+    A hub repository is downloaded (weights, configuration and tokenizer, never code) or taken from the cache.
+
+    Raises:
+        ModelError: when there is no such folder or repository, or the download fails.
+    """
+    if model is None:
+        return BUNDLED
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ModelError(f"{model}: is a file; --model takes the folder that holds config.json")
+    if not HUB_NAME.fullmatch(model):
+        raise ModelError(f"{model}: no such folder, and not a hub name like organisation/model")
+    return _download(model)
+
+
+def cached() -> list[tuple[str, int]]:
+    """Return name and bytes of the model repositories in the hub cache."""
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        found = scan_cache_dir()
+    except CacheNotFound:
+        return []
+    return sorted((repo.repo_id, repo.size_on_disk) for repo in found.repos if repo.repo_type == "model")
+
+
+def _download(name: str) -> Path:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{name}: cannot be downloaded from the hub ({reason}); check the name and the network, "
+            "or pass --model FOLDER"
+        ) from error

@@ -1,0 +1,59 @@
+"""Facts about the machine that decide how a model can run: threads, memory, and a CPU hazard."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from longctx.errors import ModelError
+
+ONEDNN_LIMIT = "ONEDNN_MAX_CPU_ISA"
+
+
+def avoid_amx() -> None:
+    """Keep oneDNN off AMX where it is advertised; must run before torch is imported.
+
+    Some virtual machines advertise AMX tiles without letting programs use them, and a bfloat16 matmul
+    then dies with SIGILL. A value that the user has set is kept.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    if ONEDNN_LIMIT not in os.environ and cpuinfo.exists() and "amx_tile" in cpuinfo.read_text():
+        os.environ[ONEDNN_LIMIT] = "AVX512_CORE_BF16"
+
+
+def check_reduced_precision(dtype: str) -> None:
+    """Try a matmul in `dtype` in a child process, so that a crash costs nothing.
+
+    Raises:
+        ModelError: when the child dies or computes nonsense.
+    """
+    program = (
+        f"import torch; x = torch.full((64, 64), 0.5, dtype=torch.{dtype}); "
+        "assert (torch.nn.functional.linear(x, x).float() == 16).all()"
+    )
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    if child.returncode:
+        raise ModelError(f"--dtype {dtype}: this CPU cannot compute in it; use --dtype float32")
+
+
+def usable_threads() -> int:
+    """Return how many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Return the bytes this process can still take: free memory, or less under a container's limit."""
+    free = int(psutil.virtual_memory().available)
+    limit = Path("/sys/fs/cgroup/memory.max")
+    used = Path("/sys/fs/cgroup/memory.current")
+    try:
+        return min(free, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return free
+
+
+def resident_memory() -> int:
+    """Return the bytes of memory this process holds now."""
+    return int(psutil.Process().memory_info().rss)

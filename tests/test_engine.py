@@ -1,0 +1,106 @@
+"""Sessions: reading, forking and writing answers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import hf_config, write_checkpoint
+
+from longctx.engine import Engine, pick_device, pick_dtype
+from longctx.errors import ModelError
+from longctx.sampling import Sampling
+from longctx.tokens import Chunk
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint: Path) -> Engine:
+    return Engine.load(checkpoint, "cpu", "float32")
+
+
+def written(engine: Engine, prompt: list[int], how: Sampling) -> list[int | None]:
+    return [piece.token for piece in engine.session().generate(prompt, how) if piece.token is not None]
+
+
+def test_generation_equals_repeated_full_forwards(engine: Engine) -> None:
+    """If this fails an answer differs from what the model says when it sees the whole text at once."""
+    prompt = engine.tokenizer.encode("The keeper of the lighthouse wrote down every ship")
+    expected = list(prompt)
+    with torch.inference_mode():
+        for _ in range(12):
+            hidden = engine.model(torch.tensor([expected]), engine.model.new_state())
+            logits = engine.model.logits(hidden[0, -1])
+            expected.append(int(logits.argmax()))
+    stop = engine.model.config.stop_ids
+    cut = next((i for i, t in enumerate(expected) if t in stop and i >= len(prompt)), len(expected))
+    assert written(engine, prompt, Sampling(max_tokens=12)) == expected[len(prompt) : cut]
+
+
+def test_a_question_does_not_disturb_the_reading(engine: Engine) -> None:
+    """If this fails the second question about a book is answered from a spoiled memory."""
+    text = engine.tokenizer.encode("Nobody in the village knew why the river had changed. " * 20)
+    question = engine.tokenizer.encode("Why?")
+    session = engine.session()
+    assert sum(session.read_chunks([Chunk(text[:100], 0), Chunk(text[100:], 100)])) == len(text)
+    first = [p.token for p in session.fork().generate(question, Sampling(max_tokens=8))]
+    list(session.fork().generate(engine.tokenizer.encode("Something else entirely?"), Sampling(max_tokens=8)))
+    assert [p.token for p in session.fork().generate(question, Sampling(max_tokens=8))] == first
+    assert session.position == len(text)
+
+
+def test_pieces_join_to_the_text_and_say_why_they_end(engine: Engine) -> None:
+    """If this fails streamed answers lose characters, or a cut answer looks complete."""
+    prompt = engine.tokenizer.encode("def area")
+    pieces = list(engine.session().generate(prompt, Sampling(max_tokens=20)))
+    tokens = [p.token for p in pieces if p.token is not None]
+    assert "".join(p.text for p in pieces) == engine.tokenizer.decode(tokens)
+    assert [p.finish for p in pieces[:-1]] == [None] * (len(pieces) - 1)
+    assert pieces[-1].finish == ("length" if len(tokens) == 20 else "stop")
+    text = "".join(p.text for p in pieces)
+    ended = list(engine.session().generate(prompt, Sampling(max_tokens=20, stop=(text[3:5],))))
+    assert "".join(p.text for p in ended) == text[: text.find(text[3:5])]
+    assert ended[-1].finish == "stop"
+
+
+def test_stop_tokens_end_the_answer(tmp_path: Path, engine: Engine) -> None:
+    """If this fails answers run on past their end until the token limit."""
+    prompt = engine.tokenizer.encode("The river")
+    first = written(engine, prompt, Sampling(max_tokens=3))
+    folder = write_checkpoint(tmp_path, hf_config(eos_token_id=[first[2]]))
+    pieces = list(Engine.load(folder, "cpu").session().generate(prompt, Sampling(max_tokens=9)))
+    at = first.index(first[2])
+    assert [p.token for p in pieces[:-1]] == first[:at]
+    assert pieces[-1].finish == "stop"
+
+
+def test_padding_ids_are_never_written(tmp_path: Path) -> None:
+    """If this fails answers hold tokens that have no text."""
+    folder = write_checkpoint(tmp_path, hf_config(vocab_size=464, tie_word_embeddings=True))
+    engine = Engine.load(folder, "cpu")
+    tokens = written(engine, [5, 6, 7], Sampling(max_tokens=60, temperature=5.0))
+    assert tokens
+    assert all(t is not None and t < engine.tokenizer.vocab_size for t in tokens)
+
+
+def test_pointers_tell_where_the_model_looked(tmp_path: Path) -> None:
+    """If this fails a found answer is shown with a wrong place, or without one."""
+    engine = Engine.load(write_checkpoint(tmp_path, hf_config(pointer_heads=[0, 1])), "cpu")
+    session = engine.session()
+    session.read(engine.tokenizer.encode("One of the special magic numbers is 7. " * 30))
+    read = session.position
+    pieces = list(session.generate([1, 2, 3], Sampling(max_tokens=4)))
+    for step, piece in enumerate(p for p in pieces if p.pointer):
+        assert piece.pointer is not None
+        assert 0 <= piece.pointer.position < read + 3 + step
+        assert 0 < piece.pointer.mass <= 1
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "mps", "nonsense:x"])
+def test_devices_that_are_not_there_are_refused(name: str) -> None:
+    """If this fails a mistyped device ends in a traceback."""
+    with pytest.raises(ModelError, match="--device"):
+        pick_device(name)
+
+
+def test_precision_defaults_to_float32_on_the_cpu() -> None:
+    """If this fails the default run dies on CPUs that advertise instructions they do not have."""
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32

@@ -1,0 +1,76 @@
+"""Choosing tokens, and ending answers at stop strings."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longctx.sampling import Sampling, StopStrings, pick
+
+
+def draws(logits: list[float], how: Sampling, count: int = 200) -> set[int]:
+    random = torch.Generator().manual_seed(how.seed)
+    return {pick(torch.tensor(logits), [], how, random) for _ in range(count)}
+
+
+def test_greedy_takes_the_likeliest() -> None:
+    """If this fails two runs of the same question give different answers."""
+    assert draws([0.0, 3.0, 2.9], Sampling()) == {1}
+
+
+def test_temperature_lets_less_likely_tokens_through() -> None:
+    """If this fails --temperature does nothing."""
+    assert draws([0.0, 0.1, 0.2], Sampling(temperature=1.0)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [
+        (Sampling(temperature=1.0, top_p=0.5), {3}),
+        (Sampling(temperature=1.0, top_p=0.9), {2, 3}),
+        (Sampling(temperature=1.0, min_p=0.3), {2, 3}),
+        (Sampling(temperature=1.0, top_p=0.0), {3}),
+    ],
+)
+def test_unlikely_tokens_are_cut(how: Sampling, kept: set[int]) -> None:
+    """If this fails sampled answers wander off into noise. Probabilities are 0.02, 0.08, 0.3, 0.6."""
+    assert draws(torch.tensor([0.02, 0.08, 0.3, 0.6]).log().tolist(), how) == kept
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_repetition_penalty_lowers_what_was_written(sign: float) -> None:
+    """If this fails an answer can repeat one sentence for ever."""
+    logits = torch.tensor([1.0, 0.9]) if sign > 0 else torch.tensor([-0.9, -1.0])
+    random = torch.Generator()
+    assert pick(logits.clone(), [0], Sampling(repetition_penalty=1.0), random) == 0
+    assert pick(logits.clone(), [0], Sampling(repetition_penalty=1.5), random) == 1
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    """If this fails --seed does not make a run repeatable."""
+    how = Sampling(temperature=1.0, seed=3)
+    runs = []
+    for _ in range(2):
+        random = torch.Generator().manual_seed(how.seed)
+        runs.append([pick(torch.zeros(50), [], how, random) for _ in range(20)])
+    assert runs[0] == runs[1]
+
+
+@given(st.text("abcd", max_size=30), st.lists(st.text("abcd", min_size=1, max_size=4), max_size=3), st.data())
+def test_stop_strings_cut_the_same_however_the_text_arrives(
+    text: str, stop: list[str], data: st.DataObject
+) -> None:
+    """If this fails part of a stop string is shown, or text after it."""
+    expected = text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]
+    stops, shown, rest = StopStrings(stop), "", text
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        piece, done = stops.push(rest[:size])
+        shown, rest = shown + piece, rest[size:]
+        # What was shown may never have to be taken back.
+        assert expected.startswith(shown)
+        if done:
+            break
+    else:
+        shown += stops.flush()
+    assert shown == expected
