@@ -1,0 +1,207 @@
+"""The command line: each command parses, calls one task and renders its result."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+import longctx
+from longctx.options import (
+    EXIT_CODES,
+    Commands,
+    Length,
+    Options,
+    model_options,
+    report_sources,
+    sampling_options,
+    source_values,
+)
+
+if TYPE_CHECKING:
+    from longctx.render import Output
+    from longctx.sampling import Sampling
+    from longctx.source import Corpus
+    from longctx.tasks.haystack import Kind
+    from longctx.tasks.results import Answer
+
+
+@click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(longctx.__version__, prog_name="longctx")
+def main() -> None:
+    """Summaries, checked answers and retrieval proofs over texts of any length, on your own hardware.
+
+    \b
+    Examples:
+      longctx summarize book.txt
+      longctx ask "What is the special magic number for the lighthouse?" log.txt src/
+      repomix --stdout | longctx ask "where is auth done?"
+      longctx niah --length 64k --depths 5
+    """
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, type=click.Path())
+@click.option("--words", type=click.IntRange(10), default=300, help="About how long the summary is.")
+@sampling_options
+@model_options
+def summarize(
+    inputs: tuple[str, ...], words: int, options: Options, how: "Sampling", template: str | None
+) -> None:
+    """Summarize files, folders or standard input.
+
+    The bundled model cannot write prose: with it, the sentences that carry the text are quoted, section by
+    section, with their places. A model given with --model writes the summary from what it read.
+    """
+    from longctx.source import gather
+    from longctx.tasks import summarize as task
+
+    out = options.out()
+    with gather(inputs, sys.stdin.buffer) as corpus:
+        report_sources(out, corpus)
+        if options.config().pointer_heads:
+            answer = out.stream(task.extract(corpus, words=words))
+        else:
+            engine = options.engine(out, corpus, how.max_tokens)
+            chunk = options.chunk_tokens()
+            answer = out.stream(
+                task.summarize(engine, corpus, words=words, how=how, chunk=chunk, template=template)
+            )
+        _finish(out, "summarize", answer, corpus)
+
+
+@main.command()
+@click.argument("question")
+@click.argument("inputs", nargs=-1, type=click.Path())
+@click.option("--passages", type=click.IntRange(0), default=3, help="How many evidence passages to quote.")
+@sampling_options
+@model_options
+def ask(
+    question: str,
+    inputs: tuple[str, ...],
+    passages: int,
+    options: Options,
+    how: "Sampling",
+    template: str | None,
+) -> None:
+    """Answer QUESTION from files, folders or standard input, and quote passages to check it against.
+
+    The bundled model finds facts stated in the words of the question and copies them out; its answer is
+    shown only when it stands in the text where the model looked. A model given with --model answers freely.
+    """
+    from longctx.source import gather
+    from longctx.tasks.ask import ask as run
+
+    if not question.strip():
+        raise click.UsageError("the question is empty")
+    out = options.out()
+    with gather(inputs, sys.stdin.buffer) as corpus:
+        report_sources(out, corpus)
+        engine = options.engine(out, corpus, how.max_tokens)
+        chunk = options.chunk_tokens()
+        answer = out.stream(
+            run(engine, corpus, question, passages_wanted=passages, how=how, chunk=chunk, template=template)
+        )
+        _finish(out, "ask", answer, corpus, question=question)
+
+
+@main.command()
+@click.option("--length", "lengths", type=Length(), multiple=True, default=("64k",), help="May be repeated.")
+@click.option("--depths", type=click.IntRange(1, 100), default=5, help="How many, evenly from 0 to 100 %.")
+@click.option("--samples", type=click.IntRange(1), default=1, help="Texts per length and depth.")
+@click.option(
+    "--kind", type=click.Choice(["number", "word", "uuid"]), default="number", help="What is hidden."
+)
+@click.option("--haystack", multiple=True, type=click.Path(), help="Text to hide it in. Default: two novels.")
+@click.option("--seed", type=int, default=0, help="Of places, keys and values.")
+@model_options
+def niah(
+    lengths: tuple[int, ...],
+    depths: int,
+    samples: int,
+    kind: "Kind",
+    haystack: tuple[str, ...],
+    seed: int,
+    options: Options,
+) -> None:
+    """Prove retrieval: hide a fact in long texts (a needle in a haystack) and ask for it."""
+    from longctx import render
+    from longctx.source import Corpus, gather
+    from longctx.tasks import niah as task
+    from longctx.tasks.haystack import load_haystack
+
+    out = options.out()
+    with gather(haystack, sys.stdin.buffer) if haystack else Corpus() as corpus:
+        engine = options.engine(out, max(lengths))
+        hay = load_haystack(engine.tokenizer, corpus if haystack else None)
+        events = task.niah(
+            engine,
+            hay,
+            lengths=lengths,
+            depths=task.depths_of(depths),
+            samples=samples,
+            kind=kind,
+            seed=seed,
+            chunk=options.chunk_tokens(),
+        )
+        for event in out.watch(events):
+            if isinstance(event, task.Trial):
+                out.note(render.trial_line(event))
+            elif isinstance(event, task.Report):
+                out.write(render.report_text(event), {"command": "niah", **render.report_values(event)})
+                out.note(render.usage_line(event.usage))
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, type=click.Path())
+@click.option("--length", type=Length(), help="Plan for so many tokens instead of for inputs.")
+@click.option("--max-tokens", type=click.IntRange(1), default=1024, help="Of the answer.")
+@model_options
+def plan(inputs: tuple[str, ...], length: int | None, max_tokens: int, options: Options) -> None:
+    """Tell what a run would need (tokens, memory, time) before anything loads."""
+    from longctx import render
+    from longctx.source import gather
+
+    out = options.out()
+    if length is None:
+        with gather(inputs, sys.stdin.buffer) as corpus:
+            report_sources(out, corpus)
+            planned = options.plan(corpus, max_tokens, calibrate=True)
+    else:
+        planned = options.plan(length, max_tokens, calibrate=True)
+    out.write(render.plan_text(planned), {"command": "plan", **render.plan_values(planned)})
+    planned.check()
+
+
+@main.command()
+@model_options
+def models(options: Options) -> None:
+    """List the models that can be used: bundled, in the hub cache, and known."""
+    from longctx import doctor
+
+    out = options.out()
+    rows = doctor.models()
+    text = "\n".join(f"{m.name:<34} {m.where:<10} {m.size:>10}  {m.note}" for m in rows)
+    out.write(text, {"command": "models", "models": [vars(m) for m in rows]})
+
+
+@main.command()
+@model_options
+def doctor(options: Options) -> None:
+    """Check this machine and the model: versions, devices, memory, and a fact found in a short text."""
+    from longctx import doctor as checks
+
+    out = options.out()
+    rows = checks.check(options)
+    text = "\n".join(f"{'ok  ' if row.ok else 'FAIL'} {row.name:<14} {row.value}" for row in rows)
+    out.write(text, {"command": "doctor", "checks": [vars(row) for row in rows]})
+    sys.exit(0 if all(row.ok for row in rows) else 1)
+
+
+def _finish(out: "Output", command: str, answer: "Answer", corpus: "Corpus", **more: str) -> None:
+    """Write an answer, then what it cost."""
+    from longctx import render
+
+    values = {"command": command, **more, **render.answer_values(answer), "sources": source_values(corpus)}
+    out.write(render.answer_text(answer, streamed=out.live and answer.how == "generated"), values)
+    if answer.usage.tokens_read:
+        out.note(render.usage_line(answer.usage))

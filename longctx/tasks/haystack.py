@@ -1,0 +1,305 @@
+"""Texts with a fact hidden in them: sentences of books up to a token count, a needle at a depth.
+
+The needle's words and its question follow NVIDIA/RULER (scripts/data/synthetic/constants.py); the haystack
+is not RULER's, so results are RULER-style, not RULER.
+"""
+
+import lzma
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from random import Random
+from typing import Literal
+
+from longctx.errors import InputError
+from longctx.source import Corpus
+from longctx.tasks.prompt import PROMPTS
+from longctx.tokens import Tokenizer
+
+Kind = Literal["number", "word", "uuid"]
+NEEDLE = "One of the special magic {kind}s for {key} is: {value}."
+QUESTION = "What is the special magic {kind} for {key} mentioned in the provided text?"
+LARGEST_HAYSTACK = 256 << 20
+_SENTENCE_END = re.compile(r"""(?<=[.!?])(["'”’)\]]*)\s+(?=["'“‘(\[]*[A-Z0-9])""")
+
+ADJECTIVES = [
+    "amber",
+    "bitter",
+    "bold",
+    "brisk",
+    "calm",
+    "clever",
+    "copper",
+    "crooked",
+    "dapper",
+    "dusty",
+    "eager",
+    "early",
+    "fabled",
+    "faint",
+    "fierce",
+    "frosty",
+    "gentle",
+    "gilded",
+    "glassy",
+    "grand",
+    "hasty",
+    "hidden",
+    "hollow",
+    "humble",
+    "icy",
+    "idle",
+    "ivory",
+    "jolly",
+    "keen",
+    "lofty",
+    "loyal",
+    "lucid",
+    "mellow",
+    "mild",
+    "misty",
+    "modest",
+    "nimble",
+    "noble",
+    "opal",
+    "pale",
+    "patient",
+    "placid",
+    "polite",
+    "proud",
+    "quaint",
+    "quick",
+    "quiet",
+    "rapid",
+    "rustic",
+    "sandy",
+    "scarlet",
+    "sharp",
+    "silent",
+    "silver",
+    "sleepy",
+    "slender",
+    "smooth",
+    "solemn",
+    "spotted",
+    "steady",
+    "stormy",
+    "subtle",
+    "sunny",
+    "swift",
+    "tender",
+    "tidy",
+    "tranquil",
+    "velvet",
+    "vivid",
+    "wandering",
+    "warm",
+    "wary",
+    "wild",
+    "windy",
+    "wise",
+    "witty",
+    "young",
+    "zesty",
+]
+NOUNS = [
+    "anchor",
+    "archer",
+    "badger",
+    "basket",
+    "beacon",
+    "bridge",
+    "bucket",
+    "candle",
+    "canyon",
+    "carpet",
+    "castle",
+    "cedar",
+    "cellar",
+    "chapel",
+    "comet",
+    "compass",
+    "cottage",
+    "cradle",
+    "dagger",
+    "desert",
+    "drummer",
+    "eagle",
+    "easel",
+    "ember",
+    "falcon",
+    "fiddle",
+    "forest",
+    "fountain",
+    "garden",
+    "glacier",
+    "goblet",
+    "hammer",
+    "harbor",
+    "harvest",
+    "helmet",
+    "hermit",
+    "island",
+    "jacket",
+    "jasmine",
+    "kettle",
+    "ladder",
+    "lantern",
+    "lemon",
+    "lizard",
+    "magnet",
+    "mantle",
+    "marble",
+    "meadow",
+    "mirror",
+    "monsoon",
+    "needle",
+    "oyster",
+    "paddle",
+    "parrot",
+    "pebble",
+    "pepper",
+    "pillow",
+    "piston",
+    "planet",
+    "quarry",
+    "rabbit",
+    "ribbon",
+    "river",
+    "saddle",
+    "sailor",
+    "shadow",
+    "shelter",
+    "shovel",
+    "spindle",
+    "stable",
+    "summit",
+    "sundial",
+    "temple",
+    "thicket",
+    "timber",
+    "trumpet",
+    "tunnel",
+    "turtle",
+    "valley",
+    "violin",
+    "walnut",
+    "whistle",
+    "willow",
+    "window",
+]
+
+
+@dataclass(frozen=True)
+class Haystack:
+    """Sentences of the source text in order, their cost in tokens, and the digest of the text."""
+
+    name: str
+    digest: str
+    sentences: list[str]
+    costs: list[int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One text with one fact in it.
+
+    Attributes:
+        before, after: the text around the needle; the whole text is before + needle + after.
+        repeated: how many times the source text was used to reach the length.
+    """
+
+    before: str
+    needle: str
+    after: str
+    question: str
+    expected: str
+    repeated: int
+
+
+def load_haystack(tokenizer: Tokenizer, corpus: Corpus | None) -> Haystack:
+    """Return the user's texts, or the two novels that come with longctx, cut into sentences."""
+    if corpus is None:
+        name, text = (
+            "War and Peace; Moby Dick",
+            lzma.decompress((PROMPTS / "haystack.txt.xz").read_bytes()).decode(),
+        )
+    else:
+        if corpus.bytes > LARGEST_HAYSTACK:
+            raise InputError(f"haystack: larger than {LARGEST_HAYSTACK >> 20} MiB; name fewer files")
+        name = "; ".join(document.name for document in corpus.documents)
+        text = "\n\n".join("".join(document.blocks()) for document in corpus.documents)
+    sentences = [
+        sentence
+        for paragraph in re.split(r"\n\s*\n|(?<=[.!?\"”])\n", text.replace("\r\n", "\n").replace("\r", "\n"))
+        for sentence in _sentences(" ".join(paragraph.split()))
+    ]
+    if not sentences:
+        raise InputError("haystack: there is no text in it")
+    costs = [len(tokens) for tokens in tokenizer.encode_parts(sentences)]
+    return Haystack(name, sha256(text.encode()).hexdigest(), sentences, costs)
+
+
+def make_sample(
+    haystack: Haystack, tokenizer: Tokenizer, length: int, depth: float, kind: Kind, sample: int, seed: int
+) -> Sample:
+    """Return a text of about `length` tokens (never more) with a needle `depth` percent into it.
+
+    Reproducible from its arguments; each sample starts at another sentence of the haystack.
+
+    Raises:
+        InputError: when the length has no room for the needle.
+    """
+    label = f"{seed}|{kind}|{length}|{float(depth)}|{sample}"
+    random = Random(int(sha256(label.encode()).hexdigest(), 16))
+    start = random.randrange(len(haystack.sentences))
+    key = f"{random.choice(ADJECTIVES)}-{random.choice(NOUNS)}"
+    value = _value(kind, random)
+    needle = NEEDLE.format(kind=kind, key=key, value=value) + " "
+    budget = length - len(tokenizer.encode(needle))
+    chosen: list[int] = []
+    while (cost := haystack.costs[(at := (start + len(chosen)) % len(haystack.sentences))]) <= budget:
+        budget -= cost
+        chosen.append(at)
+    if not chosen:
+        raise InputError(f"--length {length}: too short for a needle and a sentence")
+    split = _nearest([haystack.costs[at] for at in chosen], depth)
+    sentences = [haystack.sentences[at] for at in chosen]
+    return Sample(
+        before="".join(sentences[:split]),
+        needle=needle,
+        after="".join(sentences[split:]),
+        question=QUESTION.format(kind=kind, key=key),
+        expected=value,
+        repeated=-(-len(chosen) // len(haystack.sentences)),
+    )
+
+
+def _sentences(paragraph: str) -> list[str]:
+    """Cut a paragraph after each sentence; a sentence keeps one space, the last one a blank line."""
+    if not paragraph:
+        return []
+    ends = [match.end() for match in _SENTENCE_END.finditer(paragraph)]
+    parts = [paragraph[a:b].strip() for a, b in pairwise([0, *ends, len(paragraph)])]
+    return [f"{part} " for part in parts[:-1] if part] + [f"{parts[-1]}\n\n"]
+
+
+def _nearest(costs: Sequence[int], depth: float) -> int:
+    """Return the sentence boundary (0 to len) whose running token count is nearest to depth percent."""
+    target, total, best, distance = sum(costs) * depth / 100, 0, 0, sum(costs) * depth / 100
+    for index, cost in enumerate(costs, 1):
+        total += cost
+        if abs(total - target) < distance:
+            best, distance = index, abs(total - target)
+    return best
+
+
+def _value(kind: Kind, random: Random) -> str:
+    if kind == "number":
+        return str(random.randrange(1_000_000, 10_000_000))
+    if kind == "word":
+        return f"{random.choice(ADJECTIVES)}-{random.choice(NOUNS)}"
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))

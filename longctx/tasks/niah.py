@@ -1,0 +1,132 @@
+"""`niah`: proof of retrieval. A fact is hidden in a long text at each depth, the model is asked for it."""
+
+import math
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from longctx.engine import Engine
+from longctx.sampling import Sampling
+from longctx.source import Document
+from longctx.tasks.ask import LONGEST_FACT, copy_fact
+from longctx.tasks.haystack import Haystack, Kind, Sample, make_sample
+from longctx.tasks.prompt import build_prompt, read_template
+from longctx.tasks.results import Progress, Usage, read_text
+from longctx.tokens import TokenStream
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One question about one text.
+
+    Attributes:
+        tokens: of the whole prompt, as the model read it.
+        correct: the expected value is contained in the answer, case ignored (RULER's rule).
+        pointed: the pointer heads looked at the needle; None for models without them.
+    """
+
+    length: int
+    depth: float
+    tokens: int
+    expected: str
+    answer: str
+    correct: bool
+    pointed: bool | None
+    seconds: float
+
+
+@dataclass
+class Report:
+    """All trials, and what makes them comparable."""
+
+    kind: Kind
+    haystack: str
+    digest: str
+    seed: int
+    repeated: int
+    trials: list[Trial] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    def share(self, length: int | None = None, depth: float | None = None) -> tuple[int, int]:
+        """Return how many trials (at a length, at a depth) were right, and how many there were."""
+        chosen = [t for t in self.trials if length in (None, t.length) and depth in (None, t.depth)]
+        return sum(t.correct for t in chosen), len(chosen)
+
+
+def niah(
+    engine: Engine,
+    haystack: Haystack,
+    *,
+    lengths: Sequence[int],
+    depths: Sequence[float],
+    samples: int,
+    kind: Kind,
+    seed: int,
+    chunk: int,
+) -> Iterator[Progress | Trial | Report]:
+    """Run every length, depth and sample: greedy, one needle, one question, one fresh reading each.
+
+    Yields:
+        Progress while reading, each Trial when it is done, and the Report last.
+    """
+    report = Report(kind, haystack.name, haystack.digest, seed, 1)
+    for length in lengths:
+        for depth in depths:
+            for number in range(samples):
+                sample = make_sample(
+                    haystack, engine.tokenizer, length - LONGEST_FACT, depth, kind, number, seed
+                )
+                label = f"{length:,} tokens, depth {depth:g} %"
+                trial = yield from _run(engine, sample, length, depth, label, chunk, report.usage)
+                report.repeated = max(report.repeated, sample.repeated)
+                report.trials.append(trial)
+                yield trial
+    yield report
+
+
+def _run(
+    engine: Engine, sample: Sample, length: int, depth: float, label: str, chunk: int, usage: Usage
+) -> Generator[Progress, None, Trial]:
+    started = perf_counter()
+    retriever = bool(engine.model.config.pointer_heads)
+    template = read_template(None, "lookup.md" if retriever else "ask.md")
+    prompt = build_prompt(engine.tokenizer, engine.folder, template, question=sample.question)
+    with tempfile.TemporaryDirectory(prefix="longctx-") as folder:
+        text = Path(folder, "text")
+        text.write_text((sample.before + sample.needle + sample.after).rstrip(), encoding="utf-8")
+        document = Document("text", text, 0, text.stat().st_size, "utf-8")
+        stream = TokenStream(engine.tokenizer, [document], chunk)
+        session = engine.session()
+        for progress in read_text(session, prompt.before, stream, document.end, usage):
+            yield Progress(label, progress.bytes_done, progress.bytes_total, progress.tokens)
+        asked = perf_counter()
+        pointed = None
+        if retriever:
+            answer, pointer = copy_fact(session, prompt.after, usage)
+            place = pointer and stream.locate(pointer.position - len(prompt.before))
+            at = len(sample.before.encode())
+            pointed = bool(place and at <= place.byte_start < at + len(sample.needle.encode()))
+        else:
+            answer = "".join(p.text for p in session.generate(prompt.after, Sampling(max_tokens=128)))
+        usage.write_seconds += perf_counter() - asked
+    correct = sample.expected.lower() in answer.lower()
+    seconds = perf_counter() - started
+    return Trial(length, depth, session.position, sample.expected, answer, correct, pointed, seconds)
+
+
+def depths_of(count: int) -> list[float]:
+    """Return `count` depths in percent, evenly from 0 to 100; a single one is the middle."""
+    return [50.0] if count == 1 else [100 * i / (count - 1) for i in range(count)]
+
+
+def wilson(right: int, of: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927)."""
+    if not of:
+        return 0.0, 1.0
+    z = 1.959964
+    share, spread = right / of, 1 + z * z / of
+    centre = (share + z * z / (2 * of)) / spread
+    half = z / spread * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,106 @@
+"""What tasks yield: progress while they work, text as it is written, and one result at the end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Literal
+
+from longctx.engine import Session
+from longctx.passages import Passage
+from longctx.tokens import TokenStream
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a reading is: bytes of text and tokens so far, and the bytes in all."""
+
+    label: str
+    bytes_done: int
+    bytes_total: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of the answer, as soon as it is written."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A verbatim piece of a document: its path, lines (from 1) and bytes, and the words that stand there."""
+
+    path: str
+    first_line: int
+    last_line: int
+    byte_start: int
+    byte_end: int
+    quote: str
+    score: float | None = None
+
+    @classmethod
+    def of(cls, passage: Passage, score: float | None = None) -> "Evidence":
+        """Return a passage as evidence."""
+        return cls(
+            passage.document.name,
+            passage.first_line,
+            passage.last_line,
+            passage.byte_start,
+            passage.byte_end,
+            passage.text,
+            score,
+        )
+
+
+@dataclass
+class Usage:
+    """What a task cost: tokens, seconds, and bytes of state and KV cache on the device."""
+
+    tokens_read: int = 0
+    tokens_written: int = 0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
+    state_bytes: int = 0
+
+    @property
+    def read_rate(self) -> float:
+        """Return tokens read per second."""
+        return self.tokens_read / self.read_seconds if self.read_seconds else 0.0
+
+
+@dataclass
+class Answer:
+    """The result of `ask` and `summarize`.
+
+    Attributes:
+        how: "generated" by the model from its state; "found" in the text by the model's attention and
+            checked there; "not found"; or "extracted" sentences of the text.
+        text: the answer; empty when there is none.
+        source: where a found answer stands.
+        confidence: the share of the pointer heads' attention at that place.
+        evidence: passages that match the question best, or the sentences of an extracted summary.
+        finish: "length" when the answer was cut at the token limit.
+    """
+
+    how: Literal["generated", "found", "not found", "extracted"]
+    text: str
+    source: Evidence | None = None
+    confidence: float | None = None
+    evidence: list[Evidence] = field(default_factory=list)
+    finish: str | None = None
+    notes: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+
+def read_text(
+    session: Session, before: list[int], stream: TokenStream, total: int, usage: Usage
+) -> Iterator[Progress]:
+    """Read the prompt's beginning and all documents into the session, yielding progress."""
+    started = perf_counter()
+    session.read(before)
+    for count in session.read_chunks(stream):
+        usage.tokens_read += count
+        yield Progress("reading", stream.bytes_read, total, usage.tokens_read)
+    usage.read_seconds += perf_counter() - started
+    usage.state_bytes = session.state.nbytes
