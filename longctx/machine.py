@@ -12,12 +12,15 @@ from longctx.errors import ModelError
 ONEDNN_LIMIT = "ONEDNN_MAX_CPU_ISA"
 
 
-def avoid_amx() -> None:
-    """Keep oneDNN off AMX where it is advertised; must run before torch is imported.
+def prepare_cpu() -> None:
+    """Set what torch's libraries read when they are loaded; must run before torch is imported.
 
-    Some virtual machines advertise AMX tiles without letting programs use them, and a bfloat16 matmul
-    then dies with SIGILL. A value that the user has set is kept.
+    Threads that wait for each other sleep instead of spinning: when any other program keeps a core busy,
+    spinning makes two threads 80 times slower than one. And oneDNN is kept off AMX where it is advertised:
+    some virtual machines advertise AMX tiles without letting programs use them, and a bfloat16 matmul then
+    dies with SIGILL. Values that the user has set are kept.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     cpuinfo = Path("/proc/cpuinfo")
     if ONEDNN_LIMIT not in os.environ and cpuinfo.exists() and "amx_tile" in cpuinfo.read_text():
         os.environ[ONEDNN_LIMIT] = "AVX512_CORE_BF16"

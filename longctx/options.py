@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from longctx.errors import LongctxError
-from longctx.machine import avoid_amx, usable_threads
+from longctx.machine import prepare_cpu, usable_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ class Commands(click.Group):
     """The command group, which turns failures into one line and an exit code."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102  # click's own
-        avoid_amx()
+        prepare_cpu()
         sys.exit(self._run(*args, **{**kwargs, "standalone_mode": False}))
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: D102  # click's own

@@ -4,6 +4,7 @@ It knows token ids and states, never text. A token goes through this file from t
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -262,7 +263,11 @@ class Experts(nn.Module):
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Return weight * x / sqrt(mean(x^2) + eps) over the last dimension; statistics in float32."""
-    return F.rms_norm(x.float(), x.shape[-1:], weight, eps).to(x.dtype)
+    wide = x.float()
+    # torch composes its own from twice as many passes, the first into a temporary of x's size.
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (wide * scale).mul_(weight).to(x.dtype)
 
 
 def rotary_angles(rope: RopeSpec, position: int, tokens: int, device: torch.device) -> Angles:
@@ -270,10 +275,17 @@ def rotary_angles(rope: RopeSpec, position: int, tokens: int, device: torch.devi
 
     Float32 angles are off by 0.016 rad at position 1M; float64 costs nothing here.
     """
-    exponent = torch.arange(0, rope.rotary_dim, 2, dtype=torch.float64, device=device) / rope.rotary_dim
-    positions = torch.arange(position, position + tokens, dtype=torch.float64, device=device) / rope.factor
-    angles = positions[:, None] * rope.theta**-exponent
+    positions = torch.arange(position, position + tokens, dtype=torch.float64, device=device)
+    angles = positions[:, None] * _frequencies(rope, device)
     return angles.cos().float(), angles.sin().float()
+
+
+@cache
+def _frequencies(rope: RopeSpec, device: torch.device) -> Tensor:
+    """Return radians per token of each pair of channels, float64."""
+    exponent = torch.arange(0, rope.rotary_dim, 2, dtype=torch.float64, device=device) / rope.rotary_dim
+    frequencies: Tensor = rope.theta**-exponent / rope.factor
+    return frequencies
 
 
 def rotate(x: Tensor, angles: Angles) -> Tensor:

@@ -66,7 +66,7 @@ def test_ask_as_json_says_everything_once(run: Any, book: Path) -> None:
     assert (values["command"], values["how"], values["answer"]) == ("ask", "found", "4031775")
     assert values["source"]["first_line"] == 121
     raw = book.read_bytes()
-    assert raw[values["source"]["byte_start"] :].lstrip().startswith(b"4031775")
+    assert raw[values["source"]["byte_start"] : values["source"]["byte_end"]] == b"4031775"
     assert 1 <= len(values["evidence"]) <= 2
     assert all(raw[e["byte_start"] : e["byte_end"]].decode() == e["quote"] for e in values["evidence"])
     assert values["usage"]["tokens_read"] > 1000
@@ -291,7 +291,8 @@ def test_a_closed_pipe_ends_quietly(book: Path) -> None:
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
-    assert process.stderr.read() == b""
+    with process.stderr as errors:
+        assert errors.read() == b""
     assert process.wait() == 141
 
 

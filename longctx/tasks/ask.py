@@ -159,7 +159,12 @@ def _check(place: Place, text: str, question: str) -> Evidence | None:
     line_start = max(around.rfind("\n", 0, at), around.rfind("\r", 0, at)) + 1
     line_end = min((n for c in "\r\n" if (n := around.find(c, at)) >= 0), default=len(around))
     quote = around[line_start:line_end].strip("\ufffd")
-    return Evidence(document.name, place.line, place.line, place.byte_start, place.byte_end, quote)
+    # The token may begin with the space before the answer, or the answer inside it.
+    shift = len(around[len(start) : at].encode(document.encoding))
+    shift -= len(around[at : len(start)].encode(document.encoding))
+    byte = place.byte_start + shift
+    length = len(text.encode(document.encoding))
+    return Evidence(document.name, place.line, place.line, byte, byte + length, quote)
 
 
 def _read(place: Place, start: int, end: int) -> str:

@@ -45,7 +45,7 @@ def build_prompt(tokenizer: Tokenizer, folder: Path, template: str, **values: st
     marks = {name: f"[{secrets.token_hex(16)}]" for name in ("document", *values)}
     try:
         filled = _sandbox().from_string(template).render(marks)
-    except TemplateError as error:
+    except Exception as error:  # a template can raise anything: 1/0, range(10**9), wrong types
         raise InputError(f"prompt template: {error}") from error
     framed = _frame(tokenizer, folder, filled, marks["document"])
     if framed.count(marks["document"]) != 1:
@@ -85,7 +85,7 @@ def _frame(tokenizer: Tokenizer, folder: Path, content: str, mark: str) -> str:
                 .from_string(template)
                 .render(messages=[{"role": "user", "content": shape}], add_generation_prompt=True)
             )
-        except (TemplateError, TypeError, KeyError):
+        except Exception:  # as above; the other shape may do, and if not an error follows
             continue
         if framed.count(mark) == content.count(mark):
             return framed

@@ -1,0 +1,110 @@
+"""Facts about the machine, and plans made from them."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from checkpoints import hf_config, original_config, random_model
+
+from longctx.errors import DoesNotFitError
+from longctx.machine import available_memory, check_reduced_precision, usable_threads
+from longctx.models.minimax import translate
+from longctx.plan import gib, make_plan, weight_bytes
+
+CPU = torch.device("cpu")
+
+
+def test_settings_of_the_user_are_kept() -> None:
+    """If this fails a user cannot choose how threads wait or which instructions are used."""
+    program = (
+        "import os; from longctx.machine import prepare_cpu; prepare_cpu(); "
+        "print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+    )
+
+    def environment(**given: str) -> list[str]:
+        clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "ONEDNN_MAX_CPU_ISA")}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=clean | given, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert environment()[0] == "PASSIVE"
+    assert environment(OMP_WAIT_POLICY="ACTIVE", ONEDNN_MAX_CPU_ISA="AVX2") == ["ACTIVE", "AVX2"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_reduced_precision_is_tried_in_a_child(dtype: str) -> None:
+    """If this fails a CPU that cannot compute in bfloat16 kills the run instead of refusing it.
+
+    Either outcome is right; the child must not take this process with it.
+    """
+    try:
+        check_reduced_precision(dtype)
+    except Exception as error:
+        assert "--dtype float32" in str(error)
+    else:
+        assert torch.ones(2, dtype=getattr(torch, dtype)).sum() == 2
+
+
+def test_memory_and_threads_are_plausible() -> None:
+    """If this fails plans are made for another machine."""
+    assert 1 <= usable_threads() <= (os.cpu_count() or 1)
+    assert 1 << 26 < available_memory() < 1 << 50
+
+
+@pytest.mark.parametrize("config", [hf_config(), original_config(), hf_config(tie_word_embeddings=True)])
+def test_planned_weights_are_the_weights(config: dict[str, Any]) -> None:
+    """If this fails a plan is wrong by gigabytes."""
+    model = random_model(config)
+    assert weight_bytes(model.config, torch.float32) == sum(p.nbytes for p in model.parameters())
+
+
+def test_the_published_model_needs_what_its_authors_say() -> None:
+    """If this fails MiniMax-Text-01 (912 GB, 41 GB of KV at 1M) is said to fit where it does not."""
+    config = translate(
+        original_config(
+            vocab_size=200064,
+            hidden_size=6144,
+            num_attention_heads=64,
+            num_key_value_heads=8,
+            head_dim=128,
+            intermediate_size=9216,
+            num_local_experts=32,
+            rotary_dim=64,
+            layers="LLLLLLLS" * 10,
+        )
+    )
+    plan = make_plan(
+        config, 1_000_000, exact=True, device=CPU, dtype=torch.bfloat16, chunk=1024, calibrate=False
+    )
+    assert plan.weights == pytest.approx(912.2e9, rel=0.005)
+    assert plan.kv == 40_960 * 1_000_000
+    assert plan.state == 293_601_280
+    with pytest.raises(DoesNotFitError, match="weights"):
+        dataclasses.replace(plan, available=1 << 40 - 1).check()
+
+
+def test_time_is_estimated_from_a_calibration() -> None:
+    """If this fails `plan` gives no time, or one that does not grow with the text."""
+    config = random_model(hf_config(layers="LLLS")).config
+
+    def seconds(tokens: int) -> float:
+        plan = make_plan(
+            config, tokens, exact=True, device=CPU, dtype=torch.float32, chunk=256, calibrate=True
+        )
+        assert plan.seconds is not None
+        return plan.seconds
+
+    assert 0 < seconds(1000) < seconds(100_000) < 600
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 bytes"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (9 << 40, "9,216.0 GiB")]
+)
+def test_sizes_in_words(size: int, text: str) -> None:
+    """If this fails a refusal names sizes nobody can compare."""
+    assert gib(size) == text
