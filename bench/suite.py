@@ -1,0 +1,188 @@
+"""What is measured: agreement, prefill, decode, streaming, and speed and memory over length."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.contenders import Contender, LlamaCpp, Longctx, Transformers
+from bench.gguf_export import export
+from bench.measure import CHUNK, ceilings, interleave, memory_of_read
+from bench.random_model import Shape, random_weights, write_checkpoint
+from bench.report import Report
+from longctx.models import weights as weights_module
+from longctx.models.hybrid import HybridModel
+from longctx.models.weights import load_model
+
+REPEATS = {1024: 7, 4096: 7, 16384: 3, 65536: 2}
+DECODE_STEPS = 32
+LONGEST_LLAMA = 180.0  # seconds that one llama.cpp prefill may take
+UBATCHES = (128, 512)
+AGREEMENT = 1e-3
+
+
+class Suite:
+    """One run of everything.
+
+    Args:
+        report: takes the numbers.
+        threads: of every engine.
+        quick: 1k and 4k tokens only.
+        retrieval_model: folder of the small trained model; None means the bundled one.
+    """
+
+    def __init__(self, report: Report, threads: int, quick: bool, retrieval_model: Path | None):
+        torch.set_num_threads(threads)
+        self.report, self.threads, self.quick = report, threads, quick
+        self.lengths = [n for n in REPEATS if n <= 4096 or not quick]
+        self.retrieval = retrieval_model or Path(weights_module.__file__).parent / "bundled"
+        self.shape = Shape()
+        generator = torch.Generator().manual_seed(1)
+        self.tokens = torch.randint(self.shape.vocab, (max(self.lengths),), generator=generator)
+
+    def run(self) -> None:
+        """Measure everything."""
+        self.report.machine(ceilings())
+        with tempfile.TemporaryDirectory() as folder:
+            engines, model = self._load(Path(folder))
+            self._agreement(engines)
+            self._prefill(dict(engines))
+            self._decode(engines)
+            self._streaming(model)
+        self._retrieval()
+
+    def _load(self, folder: Path) -> tuple[dict[str, Contender], HybridModel]:
+        weights = random_weights(self.shape)
+        write_checkpoint(folder, self.shape, weights)
+        model = load_model(folder, torch.float32, torch.device("cpu"))
+        model.pack()
+        engines: dict[str, Contender] = {
+            "longctx": Longctx(model, CHUNK, everything=False),
+            "longctx, all outputs": Longctx(model, CHUNK, everything=True),
+            "transformers": Transformers(folder),
+        }
+        for kind in ("F32", "Q8_0"):
+            path = folder / f"{kind}.gguf"
+            export(path, self.shape, weights, quantized=kind == "Q8_0")
+            for ubatch in UBATCHES:
+                context = max(self.lengths) + 1024
+                engines[f"llama.cpp {kind} ub{ubatch}"] = LlamaCpp(path, context, ubatch, self.threads)
+        return engines, model
+
+    def _agreement(self, engines: dict[str, Contender]) -> None:
+        """Refuse to time engines that do not compute one function, in prefill and in eight more tokens."""
+        logits: dict[str, Tensor] = {}
+        for name, engine in engines.items():
+            engine.start(self.tokens[:300])
+            rows = [engine.logits()]
+            for token in self.tokens[300:308].tolist():
+                engine.step(token)
+                rows.append(engine.logits())
+            logits[name] = torch.stack(rows)
+        reference = logits["transformers"]
+        for name, values in logits.items():
+            error = (values - reference).abs().max().item()
+            greedy = torch.equal(values.argmax(-1), reference.argmax(-1))
+            self.report.agreement(name, error, greedy)
+            if error > AGREEMENT and "Q8_0" not in name:
+                raise SystemExit(f"{name}: logits differ from transformers by {error:.2g}; not timed")
+
+    def _prefill(self, engines: dict[str, Contender]) -> None:
+        flops = self.report.ceilings["flops"]
+        for length in self.lengths:
+            if length > 4096:
+                self._keep_best_llama(engines, length)
+            tokens = self.tokens[:length]
+            jobs = {name: _call(engine.prefill, tokens) for name, engine in engines.items()}
+            if length == min(self.lengths):
+                interleave(jobs, 1)
+            timings = interleave(jobs, 2 if self.quick else REPEATS[length])
+            for name, timing in timings.items():
+                work = self.shape.read_flops if name == "longctx" else self.shape.forward_flops
+                roofline = flops / work(length) * length
+                self.report.row("prefill", length, name, tokens=length, timing=timing, roofline=roofline)
+            self.report.end("prefill", length)
+
+    def _keep_best_llama(self, engines: dict[str, Contender], length: int) -> None:
+        """After 4k only the fastest llama.cpp goes on, and only while it takes less than three minutes."""
+        llamas = [name for name in engines if name.startswith("llama.cpp")]
+        if not llamas:
+            return
+        shorter = self.lengths[self.lengths.index(length) - 1]
+        best = max(llamas, key=lambda name: self.report.rate("prefill", shorter, name))
+        seconds = length / self.report.rate("prefill", shorter, best)
+        for name in llamas:
+            if name != best or seconds > LONGEST_LLAMA:
+                del engines[name]
+        if seconds > LONGEST_LLAMA:
+            self.report.note(f"prefill {length}: llama.cpp left out, would take {seconds:.0f} s")
+
+    def _decode(self, engines: dict[str, Contender]) -> None:
+        bandwidth = self.report.ceilings["bytes"]
+        # The micro-batch plays no part in decoding, nor does what prefill computes.
+        left_out = (f"ub{UBATCHES[1]}", "all outputs")
+        chosen = {name: engine for name, engine in engines.items() if not name.endswith(left_out)}
+        for length in [n for n in self.lengths if n in (1024, 16384)]:
+            for engine in chosen.values():
+                engine.start(self.tokens[:length])
+            jobs = {name: _steps(engine) for name, engine in chosen.items()}
+            interleave(jobs, 1)
+            timings = interleave(jobs, 3 if self.quick else 5)
+            for name, timing in timings.items():
+                roofline = bandwidth / self.shape.decode_bytes(length)
+                self.report.row("decode", length, name, tokens=DECODE_STEPS, timing=timing, roofline=roofline)
+            self.report.end("decode", length)
+
+    def _streaming(self, model: HybridModel) -> None:
+        flops = self.report.ceilings["flops"]
+        for length in [n for n in self.lengths if n in (4096, 16384)]:
+            for everything in (False, True):
+                section = "streamed, all outputs" if everything else "streamed"
+                names = {0: "one pass", 1024: "chunks of 1024", 2048: "chunks of 2048"}
+                runs = {name: Longctx(model, chunk, everything) for chunk, name in names.items()}
+                jobs = {name: _call(run.prefill, self.tokens[:length]) for name, run in runs.items()}
+                work = self.shape.forward_flops if everything else self.shape.read_flops
+                roofline = flops / work(length) * length
+                for name, timing in interleave(jobs, 3 if self.quick else REPEATS[length]).items():
+                    self.report.row(section, length, name, tokens=length, timing=timing, roofline=roofline)
+                self.report.end(section, length)
+
+    def _retrieval(self) -> None:
+        if not (self.retrieval / "config.json").exists():
+            self.report.note("trained model: left out, none is bundled; name one with --retrieval-model")
+            return
+        model = load_model(self.retrieval, torch.float32, torch.device("cpu"))
+        model.pack()
+        longest = 1 << (17 if self.quick else 20)
+        ids = torch.randint(model.config.vocab_size, (1, CHUNK), generator=torch.Generator().manual_seed(2))
+
+        def read(tokens: int, total: int) -> None:
+            with torch.inference_mode():
+                for _ in range(0, total, tokens):
+                    state = model.new_state()
+                    for _ in range(0, tokens, CHUNK):
+                        model.read(ids, state)
+
+        # Short texts are read many times over, so that both clocks run for about as long.
+        jobs = {"texts of 4096": lambda: read(4096, longest), "one text": lambda: read(longest, longest)}
+        for name, timing in interleave(jobs, 3).items():
+            self.report.row("trained model", longest, name, tokens=longest, timing=timing, roofline=None)
+        self.report.end("trained model", longest)
+        for tokens in (1 << 16, longest):
+            self.report.memory(tokens, memory_of_read(self.retrieval, tokens, self.threads))
+
+
+def _call(prefill: Callable[[Tensor], None], tokens: Tensor) -> Callable[[], None]:
+    return lambda: prefill(tokens)
+
+
+def _steps(engine: Contender) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(DECODE_STEPS):
+            engine.step(int(engine.logits().argmax()))
+
+    return run
