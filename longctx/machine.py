@@ -10,17 +10,23 @@ import psutil
 from longctx.errors import ModelError
 
 ONEDNN_LIMIT = "ONEDNN_MAX_CPU_ISA"
+SPIN = "2000"  # turns of a waiting loop
 
 
 def prepare_cpu() -> None:
     """Set what torch's libraries read when they are loaded; must run before torch is imported.
 
-    Threads that wait for each other sleep instead of spinning: when any other program keeps a core busy,
-    spinning makes two threads 80 times slower than one. And oneDNN is kept off AMX where it is advertised:
-    some virtual machines advertise AMX tiles without letting programs use them, and a bfloat16 matmul then
-    dies with SIGILL. Values that the user has set are kept.
+    Threads that wait for each other spin for some microseconds and then sleep. Spinning for long, as GNU
+    OpenMP does by itself, makes two threads 80 times slower than one as soon as another program keeps a
+    core busy; sleeping at once makes them three times slower than this on an idle machine.
+
+    And oneDNN is kept off AMX where it is advertised: some virtual machines advertise AMX tiles without
+    letting programs use them, and a bfloat16 matmul then dies with SIGILL.
+
+    Values that the user has set are kept.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     cpuinfo = Path("/proc/cpuinfo")
     if ONEDNN_LIMIT not in os.environ and cpuinfo.exists() and "amx_tile" in cpuinfo.read_text():
         os.environ[ONEDNN_LIMIT] = "AVX512_CORE_BF16"

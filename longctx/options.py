@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from longctx.errors import LongctxError
+from longctx.errors import DoesNotFitError, LongctxError
 from longctx.machine import prepare_cpu, usable_threads
 
 if TYPE_CHECKING:
@@ -71,13 +71,15 @@ class Commands(click.Group):
             return 141
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or "memory" in str(error).lower():
-                return fail(f"out of memory; see longctx plan ({str(error).splitlines()[0:1]})", 5)
+                return fail("out of memory; longctx plan tells what a run needs", DoesNotFitError.exit_code)
             raise
 
 
 def fail(message: str, code: int) -> int:
     """Print one line on stderr and return the exit code."""
-    click.echo(f"longctx: {' '.join(message.split())}", err=True)
+    from longctx.render import clean
+
+    click.echo(f"longctx: {clean(' '.join(message.split()))}", err=True)
     return code
 
 
@@ -103,7 +105,9 @@ class Options:
 
     def chunk_tokens(self) -> int:
         """Return the tokens fed at once: enough for full matrix speed, few enough for the caches."""
-        return self.chunk or (1024 if self.device in ("auto", "cpu") else 8192)
+        from longctx.engine import pick_device
+
+        return self.chunk or (2048 if pick_device(self.device).type == "cpu" else 8192)
 
     def folder(self) -> "Path":
         """Return the model's folder, downloading it when it is on the hub."""

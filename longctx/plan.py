@@ -75,7 +75,7 @@ def make_plan(
         weights=weight_bytes(config, dtype),
         state=4 * config.state_numbers,
         kv=dtype.itemsize * config.kv_numbers_per_token * tokens,
-        workspace=_workspace(config, chunk, dtype) + (PROGRAM if device.type == "cpu" else 0),
+        workspace=_workspace(config, min(chunk, tokens), dtype) + (PROGRAM if device.type == "cpu" else 0),
         available=_available(device),
         seconds=seconds,
     )

@@ -267,7 +267,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     # torch composes its own from twice as many passes, the first into a temporary of x's size.
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
     scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-    return (wide * scale).mul_(weight).to(x.dtype)
+    normed: Tensor = (wide * scale).mul_(weight)
+    return normed.to(x.dtype)
 
 
 def rotary_angles(rope: RopeSpec, position: int, tokens: int, device: torch.device) -> Angles:

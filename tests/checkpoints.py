@@ -92,6 +92,21 @@ def original_config(**changes: Any) -> dict[str, Any]:
     }
 
 
+def published_config() -> dict[str, Any]:
+    """Return the configuration of MiniMax-Text-01 and MiniMax-M1 (456B parameters)."""
+    return original_config(
+        vocab_size=200064,
+        hidden_size=6144,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        head_dim=128,
+        intermediate_size=9216,
+        num_local_experts=32,
+        rotary_dim=64,
+        layers="LLLLLLLS" * 10,
+    )
+
+
 def random_model(config: dict[str, Any], seed: int = 0) -> HybridModel:
     """Return a model with normal weights scaled by 1/sqrt(fan-in) and norms near one."""
     random = torch.Generator().manual_seed(seed)

@@ -267,6 +267,7 @@ def test_control_sequences_of_a_document_never_reach_the_terminal(run: Any, tmp_
         ("ask", "lighthouse keeper hello", str(evil)),
         ("summarize", str(evil)),
         ("ask", "x", "no\x1b[2J"),
+        ("ask", "x", str(evil), "--model", "no\x1b[2J"),
     ):
         result = run(*arguments)
         for text in (result.stdout, result.stderr):
@@ -307,6 +308,31 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
     assert (process.returncode, out) == (130, b"")
     assert err.strip() == b"longctx: stopped"
     assert [p.name for p in tmp_path.iterdir()] == ["long.txt"]
+
+
+def test_running_out_of_memory_is_one_line(tmp_path: Path) -> None:
+    """If this fails a run that outgrows a limit dies with a traceback. Imports come before the limit."""
+    text = tmp_path / "long.txt"
+    text.write_text(STORY * 6000)
+    program = (
+        "import resource, sys, psutil, torch, tokenizers, sumy.summarizers.lex_rank\n"
+        "from longctx.cli import main\n"
+        "torch.ones(512, 512) @ torch.ones(512, 512)\n"
+        "limit = psutil.Process().memory_info().vms + (150 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        f"main(['ask', 'Why?', {str(text)!r}, '--threads', '1'])\n"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.startswith("longctx: out of memory")
+    assert done.stderr.count("\n") == 1
 
 
 def test_help_names_every_exit_code_and_example(run: Any) -> None:

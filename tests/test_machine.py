@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import hf_config, original_config, random_model
+from checkpoints import hf_config, original_config, published_config, random_model
 
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory, check_reduced_precision, usable_threads
@@ -20,20 +20,21 @@ CPU = torch.device("cpu")
 
 def test_settings_of_the_user_are_kept() -> None:
     """If this fails a user cannot choose how threads wait or which instructions are used."""
+    names = ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "ONEDNN_MAX_CPU_ISA"]
     program = (
         "import os; from longctx.machine import prepare_cpu; prepare_cpu(); "
-        "print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+        f"print(*[os.environ.get(name) for name in {names}])"
     )
 
     def environment(**given: str) -> list[str]:
-        clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "ONEDNN_MAX_CPU_ISA")}
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=clean | given, capture_output=True, text=True, check=True
-        )
+        clean = {name: value for name, value in os.environ.items() if name not in names}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=clean | given, capture_output=True, text=True, check=True)
         return done.stdout.split()
 
-    assert environment()[0] == "PASSIVE"
-    assert environment(OMP_WAIT_POLICY="ACTIVE", ONEDNN_MAX_CPU_ISA="AVX2") == ["ACTIVE", "AVX2"]
+    assert environment()[:2] == ["2000", "None"]
+    assert environment(OMP_WAIT_POLICY="ACTIVE", ONEDNN_MAX_CPU_ISA="AVX2") == ["None", "ACTIVE", "AVX2"]
+    assert environment(GOMP_SPINCOUNT="7")[0] == "7"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -65,19 +66,7 @@ def test_planned_weights_are_the_weights(config: dict[str, Any]) -> None:
 
 def test_the_published_model_needs_what_its_authors_say() -> None:
     """If this fails MiniMax-Text-01 (912 GB, 41 GB of KV at 1M) is said to fit where it does not."""
-    config = translate(
-        original_config(
-            vocab_size=200064,
-            hidden_size=6144,
-            num_attention_heads=64,
-            num_key_value_heads=8,
-            head_dim=128,
-            intermediate_size=9216,
-            num_local_experts=32,
-            rotary_dim=64,
-            layers="LLLLLLLS" * 10,
-        )
-    )
+    config = translate(published_config())
     plan = make_plan(
         config, 1_000_000, exact=True, device=CPU, dtype=torch.bfloat16, chunk=1024, calibrate=False
     )

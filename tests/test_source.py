@@ -10,31 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trees import make, names, skipped, text
 
 from longctx.errors import InputError
-from longctx.source import Corpus, Document, Skipped, gather, printable
+from longctx.source import Document, Skipped, gather, printable
 
 AWKWARD = Path(__file__).parents[2] / "shared" / "data" / "awkward"
-
-
-def _make(root: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return root
-
-
-def _text(document: Document) -> str:
-    return "".join(document.blocks())
-
-
-def _names(corpus: Corpus, root: Path) -> list[str]:
-    return [document.name.removeprefix(f"{root}/") for document in corpus.documents]
-
-
-def _skipped(corpus: Corpus, root: Path) -> dict[str, str]:
-    return {skip.name.removeprefix(f"{root}/"): skip.reason for skip in corpus.skipped}
 
 
 ENCODINGS = ["utf-8", "utf-16-le", "cp932", "latin-1"]
@@ -70,29 +51,29 @@ def test_blocks_join_to_the_decoded_bytes(
 
 def test_blocks_can_begin_at_a_byte(tmp_path: Path) -> None:
     """Without it, an interrupted reading could not be resumed, nor a citation be shown."""
-    path = _make(tmp_path, {"a": "one\ntwo\n"}) / "a"
+    path = make(tmp_path, {"a": "one\ntwo\n"}) / "a"
     assert list(Document("a", path, 0, 8, "utf-8").blocks(start=4)) == ["two\n"]
 
 
 def test_a_file_that_shrinks_while_read_is_an_error(tmp_path: Path) -> None:
     """Without it, a half-read log would be answered about as if it were whole."""
-    path = _make(tmp_path, {"a": "one"}) / "a"
+    path = make(tmp_path, {"a": "one"}) / "a"
     with pytest.raises(InputError, match="became shorter"):
         list(Document("a", path, 0, 9, "utf-8").blocks())
 
 
 def test_files_keep_the_order_they_were_named_in(tmp_path: Path) -> None:
     """Without it, chapters would be read in another order than the user gave."""
-    _make(tmp_path, {"b.txt": "two", "a.txt": "one"})
+    make(tmp_path, {"b.txt": "two", "a.txt": "one"})
     with gather([f"{tmp_path}/b.txt", f"{tmp_path}/a.txt"]) as corpus:
-        assert [_text(document) for document in corpus.documents] == ["two", "one"]
+        assert [text(document) for document in corpus.documents] == ["two", "one"]
         assert corpus.bytes == 6
         assert (corpus.skipped, corpus.notes) == ([], [])
 
 
 def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
     """Without it, `longctx ask book.txt .` would count every fact twice."""
-    _make(tmp_path, {"a.txt": "one"})
+    make(tmp_path, {"a.txt": "one"})
     with gather([f"{tmp_path}/a.txt", str(tmp_path), f"{tmp_path}/./a.txt"]) as corpus:
         assert len(corpus.documents) == 1
         assert "read once" in corpus.notes[0]
@@ -106,7 +87,7 @@ def test_stdin_is_spooled_and_can_be_read_again(inputs: list[str]) -> None:
     with gather(inputs, io.BytesIO(b"\xef\xbb\xbfpiped\r\n")) as corpus:
         (document,) = corpus.documents
         assert (document.name, document.start) == ("<stdin>", 3)
-        assert _text(document) == _text(document) == "piped\r\n"
+        assert text(document) == text(document) == "piped\r\n"
     assert not document.path.exists()
 
 
@@ -132,7 +113,7 @@ def test_a_named_pipe_is_read_like_stdin(tmp_path: Path) -> None:
     writer.start()
     with gather([str(pipe)]) as corpus:
         writer.join()
-        assert [(document.name, _text(document)) for document in corpus.documents] == [
+        assert [(document.name, text(document)) for document in corpus.documents] == [
             (str(pipe), "through a pipe")
         ]
 
@@ -182,15 +163,15 @@ def test_a_socket_and_a_loop_of_links_are_errors(tmp_path: Path) -> None:
 
 def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
     """Without it, one private file would stop the reading of a whole folder."""
-    _make(tmp_path, {"open.txt": "open", "closed.txt": "closed", "folder/inner.txt": "inner"})
+    make(tmp_path, {"open.txt": "open", "closed.txt": "closed", "folder/inner.txt": "inner"})
     (tmp_path / "closed.txt").chmod(0)
     if os.access(tmp_path / "closed.txt", os.R_OK):
         pytest.skip("permissions do not bind the superuser")
     (tmp_path / "folder").chmod(0)
     try:
         with gather([str(tmp_path)]) as corpus:
-            assert _names(corpus, tmp_path) == ["open.txt"]
-            assert set(_skipped(corpus, tmp_path)) == {"closed.txt", "folder/"}
+            assert names(corpus, tmp_path) == ["open.txt"]
+            assert set(skipped(corpus, tmp_path)) == {"closed.txt", "folder/"}
         with pytest.raises(InputError, match="permission denied"):
             gather([str(tmp_path / "closed.txt")])
     finally:
@@ -214,7 +195,7 @@ def test_a_folder_without_text_is_an_error_that_names_what_it_has(tmp_path: Path
     """Without it, the user would not learn why nothing was read."""
     with pytest.raises(InputError, match="no file at all"):
         gather([str(tmp_path)])
-    _make(tmp_path, {"a.txt": "", **{f"{index}.bin": bytes(99) for index in range(6)}})
+    make(tmp_path, {"a.txt": "", **{f"{index}.bin": bytes(99) for index in range(6)}})
     with pytest.raises(InputError, match=r"0\.bin: binary, .*\.\.\.; name a file"):
         gather([str(tmp_path)])
 
@@ -239,7 +220,7 @@ def test_a_packed_dump_becomes_its_files(tmp_path: Path, named: bool) -> None:
     data = (
         b"\xef\xbb\xbfWords.\n" + _dump([("src/a.py", "é = 1"), ("b\x1b[2J.md", "# B")]) + b"\nMore words.\n"
     )
-    path = _make(tmp_path, {"dump.xml": data}) / "dump.xml"
+    path = make(tmp_path, {"dump.xml": data}) / "dump.xml"
     outer = str(path) if named else "<stdin>"
     with gather([str(path)] if named else ["-"], io.BytesIO(data)) as corpus:
         assert [document.name for document in corpus.documents] == [
@@ -248,23 +229,23 @@ def test_a_packed_dump_becomes_its_files(tmp_path: Path, named: bool) -> None:
             "b\\x1b[2J.md",
             f"{outer} (after b\\x1b[2J.md)",
         ]
-        assert [_text(document) for document in corpus.documents][1:3] == ["é = 1\n", "# B\n"]
+        assert [text(document) for document in corpus.documents][1:3] == ["é = 1\n", "# B\n"]
         assert corpus.notes == [f"{outer}: 2 files packed as repomix XML"]
 
 
 def test_a_dump_inside_a_folder_stays_one_file(tmp_path: Path) -> None:
     """Without it, a repository that keeps its own dump would be cited by names from inside the dump."""
-    _make(tmp_path, {"dump.xml": _dump([("a", "x"), ("b", "y")])})
+    make(tmp_path, {"dump.xml": _dump([("a", "x"), ("b", "y")])})
     with gather([str(tmp_path)]) as corpus:
-        assert _names(corpus, tmp_path) == ["dump.xml"]
+        assert names(corpus, tmp_path) == ["dump.xml"]
 
 
 def test_encodings_are_told_and_used(tmp_path: Path) -> None:
     """Without it, an old Japanese text would be read as garbage without a word."""
-    text = "吾輩は猫である。名前はまだ無い。\r\n" * 50
-    _make(tmp_path, {"neko.txt": text.encode("cp932"), "wide.txt": b"\xff\xfe" + text.encode("utf-16-le")})
+    story = "吾輩は猫である。名前はまだ無い。\r\n" * 50
+    make(tmp_path, {"neko.txt": story.encode("cp932"), "wide.txt": b"\xff\xfe" + story.encode("utf-16-le")})
     with gather([str(tmp_path)]) as corpus:
-        assert [_text(document) for document in corpus.documents] == [text, text]
+        assert [text(document) for document in corpus.documents] == [story, story]
         assert corpus.notes == [
             f"{tmp_path}/neko.txt: read as cp932",
             f"{tmp_path}/wide.txt: read as utf-16-le",

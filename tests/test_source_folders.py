@@ -6,30 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from trees import make, names, skipped, text
 
-from longctx.source import LARGEST_IN_FOLDER, Corpus, Document, gather
+from longctx.source import LARGEST_IN_FOLDER, gather
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-
-
-def _make(root: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return root
-
-
-def _text(document: Document) -> str:
-    return "".join(document.blocks())
-
-
-def _names(corpus: Corpus, root: Path) -> list[str]:
-    return [document.name.removeprefix(f"{root}/") for document in corpus.documents]
-
-
-def _skipped(corpus: Corpus, root: Path) -> dict[str, str]:
-    return {skip.name.removeprefix(f"{root}/"): skip.reason for skip in corpus.skipped}
 
 
 def _git(folder: Path, *arguments: str) -> None:
@@ -63,12 +44,12 @@ WANTED: dict[str, str | bytes] = {
 @pytest.mark.parametrize("in_git", [False, pytest.param(True, marks=needs_git)], ids=["walk", "git"])
 def test_a_folder_gives_its_texts_in_order_and_tells_what_it_left_out(tmp_path: Path, in_git: bool) -> None:
     """Without it, a repository would be read in random order, with its lock files and pictures."""
-    _make(tmp_path, UNWANTED | WANTED)
+    make(tmp_path, UNWANTED | WANTED)
     if in_git:
         _git(tmp_path, "init", "-q")
     with gather([str(tmp_path)]) as corpus:
-        assert _names(corpus, tmp_path) == sorted(WANTED, key=os.fsencode)
-        assert _skipped(corpus, tmp_path) == {
+        assert names(corpus, tmp_path) == sorted(WANTED, key=os.fsencode)
+        assert skipped(corpus, tmp_path) == {
             ".env": "hidden",
             ".github/": "hidden",
             "node_modules/": "generated or vendored",
@@ -87,7 +68,7 @@ def test_a_folder_gives_its_texts_in_order_and_tells_what_it_left_out(tmp_path: 
 
 def test_naming_a_file_or_folder_overrules_what_folders_leave_out(tmp_path: Path) -> None:
     """Without it, there would be no way to ask about a hidden, generated or large file."""
-    _make(tmp_path, UNWANTED)
+    make(tmp_path, UNWANTED)
     named = [".env", ".github", "node_modules", "Cargo.lock", "bundle.js", "big.txt"]
     with gather([f"{tmp_path}/{name}" for name in named]) as corpus:
         assert corpus.skipped == []
@@ -97,7 +78,7 @@ def test_naming_a_file_or_folder_overrules_what_folders_leave_out(tmp_path: Path
 @pytest.mark.parametrize("in_git", [False, pytest.param(True, marks=needs_git)], ids=["walk", "git"])
 def test_each_gitignore_speaks_of_its_own_folder(tmp_path: Path, in_git: bool) -> None:
     """Without it, one folder's rules would hide the files of another, or build output would be read."""
-    _make(
+    make(
         tmp_path,
         {
             ".gitignore": "*.log\n/build/\nout/\n!\n[z-a]\n",
@@ -116,33 +97,33 @@ def test_each_gitignore_speaks_of_its_own_folder(tmp_path: Path, in_git: bool) -
     if in_git:
         _git(tmp_path, "init", "-q")
     with gather([str(tmp_path)]) as corpus:
-        assert _names(corpus, tmp_path) == ["other/secret.txt", "sub/build/kept.txt", "sub/keep.log"]
+        assert names(corpus, tmp_path) == ["other/secret.txt", "sub/build/kept.txt", "sub/keep.log"]
 
 
 @needs_git
 def test_git_knows_what_is_tracked_deleted_ignored_and_elsewhere(tmp_path: Path) -> None:
     """Without it, tracked files could be missed, and deleted or nested ones break the run."""
-    _make(
+    make(
         tmp_path, {".gitignore": "*.log\nbuilt/\n", "t.log": "tracked", "gone.txt": "x", "sub/new.txt": "new"}
     )
     _git(tmp_path, "init", "-q")
     _git(tmp_path, "add", "-f", "t.log", "gone.txt")
     (tmp_path / "gone.txt").unlink()
-    _make(tmp_path, {"built/page.txt": "built", "nested/a.txt": "a"})
+    make(tmp_path, {"built/page.txt": "built", "nested/a.txt": "a"})
     _git(tmp_path / "nested", "init", "-q")
     with gather([str(tmp_path)]) as corpus:
-        assert _names(corpus, tmp_path) == ["sub/new.txt", "t.log"]
-        assert _skipped(corpus, tmp_path)["nested/"].startswith("repository of its own")
+        assert names(corpus, tmp_path) == ["sub/new.txt", "t.log"]
+        assert skipped(corpus, tmp_path)["nested/"].startswith("repository of its own")
     with gather([str(tmp_path / "sub")]) as corpus:
-        assert _names(corpus, tmp_path) == ["sub/new.txt"]
+        assert names(corpus, tmp_path) == ["sub/new.txt"]
     with gather([str(tmp_path / "built")]) as corpus:  # named, though ignored
-        assert _names(corpus, tmp_path) == ["built/page.txt"]
+        assert names(corpus, tmp_path) == ["built/page.txt"]
 
 
 @needs_git
 def test_a_repository_cannot_start_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, asking about a downloaded repository could run whatever its configuration says."""
-    _make(tmp_path, {"repo/a.txt": "a"})
+    make(tmp_path, {"repo/a.txt": "a"})
     repo, trace = tmp_path / "repo", tmp_path / "trace"
     _git(repo, "init", "-q")
     hook = tmp_path / "hook"
@@ -151,42 +132,42 @@ def test_a_repository_cannot_start_programs(tmp_path: Path, monkeypatch: pytest.
     _git(repo, "config", "core.fsmonitor", str(hook))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))
     with gather([str(repo)]) as corpus:
-        assert _names(corpus, repo) == ["a.txt"]
+        assert names(corpus, repo) == ["a.txt"]
     assert not trace.exists()
 
 
 def test_without_git_the_folder_is_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, nothing would work on a machine that has no git."""
-    _make(tmp_path, {".git/config": "[core]", ".gitignore": "*.log", "a.log": "x", "a.txt": "a"})
+    make(tmp_path, {".git/config": "[core]", ".gitignore": "*.log", "a.log": "x", "a.txt": "a"})
     monkeypatch.setenv("PATH", str(tmp_path))
     with gather([str(tmp_path)]) as corpus:
-        assert _names(corpus, tmp_path) == ["a.txt"]
+        assert names(corpus, tmp_path) == ["a.txt"]
 
 
 @pytest.mark.parametrize("in_git", [False, pytest.param(True, marks=needs_git)], ids=["walk", "git"])
 def test_links_inside_a_folder_are_not_followed(tmp_path: Path, in_git: bool) -> None:
     """Without it, a repository could lead the reader to private files, or round in circles."""
-    _make(tmp_path, {"private/key": "secret", "repo/a.txt": "a", "repo/real/b.txt": "b"})
+    make(tmp_path, {"private/key": "secret", "repo/a.txt": "a", "repo/real/b.txt": "b"})
     repo = tmp_path / "repo"
     if in_git:
         _git(repo, "init", "-q")
-        _make(repo, {"swapped/key": "was here"})
+        make(repo, {"swapped/key": "was here"})
         _git(repo, "add", "swapped/key")
         shutil.rmtree(repo / "swapped")
         (repo / "swapped").symlink_to(tmp_path / "private")
     for name, target in {"out": "../private/key", "inner": "a.txt", "circle": ".", "gone": "nowhere"}.items():
         (repo / name).symlink_to(target)
     with gather([str(repo)]) as corpus:
-        assert _names(corpus, repo) == ["a.txt", "real/b.txt"]
+        assert names(corpus, repo) == ["a.txt", "real/b.txt"]
         assert {skip.reason for skip in corpus.skipped} == {"symbolic link, not followed"}
     with gather([str(repo / "out"), str(repo / "circle")]) as corpus:
-        assert [_text(document) for document in corpus.documents] == ["secret", "a", "b"]
+        assert [text(document) for document in corpus.documents] == ["secret", "a", "b"]
 
 
 @pytest.mark.parametrize("in_git", [False, pytest.param(True, marks=needs_git)], ids=["walk", "git"])
 def test_hostile_names_are_read_and_shown_harmlessly(tmp_path: Path, in_git: bool) -> None:
     """Without it, a file name could clear the terminal or forge a line of the answer."""
-    names = [
+    hostile = [
         b"new\nline.txt",
         b"esc\x1b[2J.txt",
         b"latin-\xe9.txt",
@@ -194,12 +175,12 @@ def test_hostile_names_are_read_and_shown_harmlessly(tmp_path: Path, in_git: boo
         b" space",
         b"-n",
     ]
-    for name in names:
+    for name in hostile:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text("x")
     if in_git:
         _git(tmp_path, "init", "-q")
     with gather([str(tmp_path)]) as corpus:
-        shown = _names(corpus, tmp_path)
+        shown = names(corpus, tmp_path)
         assert {"new\\nline.txt", "esc\\x1b[2J.txt", "latin-\\udce9.txt", "turn\\u202etxt.exe"} < set(shown)
-        assert len(shown) == len(names)
-        assert [_text(document) for document in corpus.documents] == ["x"] * len(names)
+        assert len(shown) == len(hostile)
+        assert [text(document) for document in corpus.documents] == ["x"] * len(hostile)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import hf_config, original_config, random_model, write_checkpoint
+from checkpoints import hf_config, original_config, published_config, random_model, write_checkpoint
 from safetensors.torch import load_file, save_file
 
 from longctx.errors import ModelError
@@ -159,19 +159,7 @@ def test_slopes_of_the_released_size() -> None:
 
 def test_the_published_configuration_translates() -> None:
     """If this fails MiniMax-Text-01 itself cannot be planned or loaded."""
-    config = translate(
-        original_config(
-            vocab_size=200064,
-            hidden_size=6144,
-            num_attention_heads=64,
-            num_key_value_heads=8,
-            head_dim=128,
-            intermediate_size=9216,
-            num_local_experts=32,
-            rotary_dim=64,
-            layers="LLLLLLLS" * 10,
-        )
-    )
+    config = translate(published_config())
     assert config.kv_numbers_per_token == 20480
     assert config.state_numbers == 73_400_320
     assert config.stop_ids == (200020,)
