@@ -1,0 +1,300 @@
+"""The recipe of the bundled model: honest data, a pointer that points, runs that resume to the bit."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from longctx.models.weights import load_model
+from training import evaluate, export
+from training import tokenizer as tokenizer_training
+from training.data import Batch, Maker, ask
+from training.facts import FAMILIES, FactMaker
+from training.haystack import Prose
+from training.network import Network, Shape, new_weights
+from training.settings import Settings
+from training.train import LOG, Trainer, run
+from training.words import Words, is_held_out
+
+SHAPE = Shape(hidden=32, layers=3, heads=4, kv_heads=2, ffn=48, vocab=700)
+SENTENCES = (
+    "The old harbor lay quiet under a pale morning sky. Nobody spoke of Farnham or of what had happened. "
+    "Along the narrow street a wagon rolled slowly, and Mr. Tolliver saw it pass. It had rained all night; "
+    "the gardens were heavy with it, and the river stood high against the wooden bridge.\n\n"
+    "“You will remember the letter,” said Harriet, looking up from her needle. He answered that he did, "
+    "though every word of it had been forgotten long before. In the evening they walked to Wexley together, "
+    "counting windows, naming stars, and laughing at everything that came into their heads.\n\n"
+)
+
+
+@pytest.fixture(scope="module")
+def prose() -> Prose:
+    return Prose([SENTENCES * 60, SENTENCES[200:] * 40])
+
+
+@pytest.fixture(scope="module")
+def tokenizer(prose: Prose) -> Tokenizer:
+    return tokenizer_training.train(tokenizer_training.samples(prose, seed=3, megabytes=0.1), SHAPE.vocab)
+
+
+@pytest.fixture(scope="module")
+def maker(prose: Prose, tokenizer: Tokenizer) -> Maker:
+    return Maker(prose, tokenizer, seed=5, tokens=512)
+
+
+def small_settings(steps: int = 6) -> Settings:
+    shipped = Settings.load(Path(__file__).parents[1] / "training" / "config.toml")
+    phases = [{"until": 0.5, "lengths": [64, 128]}, {"until": 1.0, "lengths": [128, 256]}]
+    return replace(shipped, steps=steps, tokens=256, shape=SHAPE, phases=phases)
+
+
+def new_trainer(prose: Prose, tokenizer: Tokenizer) -> Trainer:
+    chosen = small_settings()
+    return Trainer(chosen, Maker(prose, tokenizer, chosen.seed, tokens=chosen.tokens))
+
+
+@given(text=st.text(max_size=80))
+@settings(max_examples=60, deadline=None)
+def test_tokenizer_round_trip(tokenizer: Tokenizer, text: str) -> None:
+    """Text would come back changed, so no quote could be trusted."""
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+@given(number=st.integers(min_value=0, max_value=10**12))
+@settings(max_examples=30, deadline=None)
+def test_digits_stand_alone(tokenizer: Tokenizer, number: int) -> None:
+    """Numbers would be copied in lumps that training rarely saw."""
+    pieces = tokenizer.encode(str(number)).tokens
+    assert pieces == list(str(number))
+
+
+def test_tokenizer_training_is_repeatable(prose: Prose, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Nobody could rebuild the shipped tokenizer from the recipe."""
+    again = tokenizer_training.train(tokenizer_training.samples(prose, seed=3, megabytes=0.1), SHAPE.vocab)
+    assert again.to_str() == tokenizer.to_str()
+    tokenizer_training.save(again, tmp_path)
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).token_to_id("<|end|>") == export.END_ID
+
+
+@given(step=st.integers(0, 10**6), length=st.sampled_from([64, 128, 256, 512]))
+@settings(max_examples=25, deadline=None)
+def test_every_pointer_points_at_the_token_it_copies(maker: Maker, step: int, length: int) -> None:
+    """The supervised attention would teach the model to cite the wrong place."""
+    batch = maker.batch(step, length, 100.0)
+    flat = batch.documents.flatten()
+    for m, (source, target) in enumerate(zip(batch.source.tolist(), batch.target.tolist(), strict=True)):
+        tail = batch.tails[batch.row[m]].tolist()
+        assert tail[int(batch.position[m]) + 1] == target
+        if batch.absent[m]:
+            end = source - len(flat)
+            assert tail[end + 1] == maker.tokenizer.encode(" not found").ids[0]
+            continue
+        own = int(batch.row[m]) // (len(batch.tails) // len(batch.documents))
+        assert source // length == own
+        last = m + 1 == len(batch.row) or bool(batch.first[m + 1])
+        assert target == (maker.newline if last else flat[source])
+        if not last:
+            assert not batch.hay.flatten()[source]
+    assert len({int(flat[place]) for place in batch.copied}) > len(batch.copied) // 3
+    assert batch.weight.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@given(seed=st.integers(0, 10**6), unseen=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_no_question_has_two_answers(seed: int, unseen: bool) -> None:
+    """Training would punish right answers."""
+    rng = Random(seed)
+    maker = FactMaker(rng, Words(rng, SENTENCES), lambda r: "qua#", unseen=unseen)
+    answers: dict[str, str] = {}
+    for _ in range(60):
+        fact = maker.draw()
+        assert fact.statement[fact.start :].startswith(" " + fact.value)
+        for asked in fact.questions:
+            assert answers.setdefault(asked, fact.topic) == fact.topic
+
+
+def test_every_family_and_form_is_drawn(maker: Maker) -> None:
+    """A form that is never trained fails in use, and no loss curve would show it."""
+    rng = Random(2)
+    facts = FactMaker(rng, Words(rng, SENTENCES), maker.junk)
+    drawn = [facts.draw() for _ in range(400)]
+    assert {fact.family for fact in drawn} == set(FAMILIES)
+    exact = [fact for fact in drawn if fact.prefix]
+    assert len(exact) > 20
+    prompts = [ask(rng, fact) for fact in exact * 9]
+    assert {prompt.startswith("\n\nQuestion: ") for prompt in prompts} == {True, False}
+    assert {prompt.endswith("\nAnswer:") for prompt in prompts} == {True, False}
+
+
+@given(seed=st.integers(0, 10**6), held_out=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_evaluation_keys_and_wordings_are_never_trained_on(seed: int, held_out: bool) -> None:
+    """The reported accuracy would be that of a memory test."""
+    rng = Random(seed)
+    words = Words(rng, SENTENCES, held_out)
+    drawn = [words.noun(), words.adjective(), words.name()]
+    assert {is_held_out(word) for word in drawn} == {held_out}
+    told = FactMaker(rng, words, lambda r: "x", unseen=held_out).make("attribute")
+    assert ("register" in told.statement) == held_out
+
+
+def test_batches_depend_on_seed_and_step_alone(maker: Maker) -> None:
+    """A resumed run would see other data than an unbroken one."""
+    first, again, other = maker.batch(7, 128, 9.0), maker.batch(7, 128, 9.0), maker.batch(8, 128, 9.0)
+    assert all(torch.equal(getattr(first, name), getattr(again, name)) for name in vars(first))
+    assert not torch.equal(first.documents, other.documents)
+
+
+def test_resumed_run_equals_unbroken_run(prose: Prose, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """A crash would cost the run, or silently change the model that comes out of it."""
+    unbroken = new_trainer(prose, tokenizer)
+    run(unbroken, tmp_path / "whole", minutes=9, every=1, save_every=3)
+    broken = new_trainer(prose, tokenizer)
+    for _ in range(4):
+        broken.advance()
+    broken.save(tmp_path / "parts")
+    resumed = new_trainer(prose, tokenizer)
+    resumed.load(tmp_path / "parts")
+    run(resumed, tmp_path / "parts", minutes=9)
+    assert resumed.step == unbroken.step == 6
+    left, right = unbroken.tensors(), resumed.tensors()
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    logged = [json.loads(line) for line in (tmp_path / "whole" / LOG).read_text().splitlines()]
+    assert [entry["step"] for entry in logged] == [1, 2, 3, 4, 5, 6]
+
+
+def test_checkpoint_of_another_shape_is_refused(prose: Prose, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """A wrong folder would be trained on from random halves of two models."""
+    trainer = new_trainer(prose, tokenizer)
+    trainer.save(tmp_path)
+    smaller = replace(small_settings(), shape=replace(SHAPE, layers=2))
+    with pytest.raises(ValueError, match="another shape"):
+        Trainer(smaller, trainer.maker).load(tmp_path)
+
+
+def test_steps_lower_the_loss(prose: Prose, tokenizer: Tokenizer) -> None:
+    """The recipe would not train at all."""
+    trainer = new_trainer(prose, tokenizer)
+    trainer.settings = replace(trainer.settings, steps=1000, rates=trainer.settings.rates | {"warmup": 1})
+    losses = []
+    for _ in range(30):
+        trainer.step = 0  # the same batch again and again
+        figures = trainer.advance()
+        losses.append(figures["loss"] + figures["pointer"] + figures["copying"])
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def exported(
+    tmp_path: Path, tokenizer: Tokenizer, sharpen: float = 1.0
+) -> tuple[Path, dict[str, torch.Tensor]]:
+    weights = new_weights(SHAPE, seed=2)
+    tokenizer_training.save(tokenizer, tmp_path / "tokenizer")
+    export.write(tmp_path / "model", weights, SHAPE, tmp_path / "tokenizer", sharpen)
+    return tmp_path / "model", weights
+
+
+def test_export_gives_the_logits_of_training(maker: Maker, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """The shipped model would not be the one that was trained."""
+    folder, weights = exported(tmp_path, tokenizer)
+    model = load_model(folder, torch.float32, torch.device("cpu"))
+    assert model.config.pointer_heads == (0, 1)
+    batch = alone(maker.batch(3, 128, 1.0))
+    with torch.inference_mode():
+        wanted, attention, _ = Network(SHAPE).forward(weights, batch)
+        each = len(batch.tails) // len(batch.documents)
+        for tail in range(0, len(batch.tails), each):
+            state = model.new_state()
+            model.read(batch.documents[tail // each : tail // each + 1], state)
+            hidden = model(batch.tails[tail : tail + 1], state)
+            asked = batch.row == tail
+            got = model.logits(hidden)[0, batch.position[asked]]
+            torch.testing.assert_close(got, wanted[asked], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(SHAPE.heads, len(batch.target)))
+
+
+def alone(batch: Batch) -> Batch:
+    """Make every document see itself only, every key once: the conditions at inference."""
+    none = torch.zeros_like(batch.amplify)
+    return replace(batch, amplify=none, pooled=torch.zeros_like(batch.pooled))
+
+
+def test_virtual_copies_equal_real_ones(maker: Maker, tokenizer: Tokenizer) -> None:
+    """Training against a long context that is not there would train something else."""
+    batch = alone(maker.batch(3, 128, 1.0))
+    weights = new_weights(SHAPE, seed=2)
+    twice = replace(batch, amplify=torch.full_like(batch.amplify, float(torch.log(torch.tensor(2.0)))))
+    with torch.no_grad():
+        once_each = Network(SHAPE).forward(weights, batch)[1]
+        doubled = Network(SHAPE).forward(weights, twice)[1]
+    owner = batch.row // (len(batch.tails) // len(batch.documents))
+    own = torch.zeros(len(owner), len(batch.documents), dtype=torch.bool)
+    own[torch.arange(len(owner)), owner] = True
+    hay = (own[:, :, None] & batch.hay).flatten(1)
+    copies = torch.cat([1 + hay.float(), torch.ones(len(owner), batch.tails.shape[1])], dim=1)
+    wanted = once_each * copies
+    torch.testing.assert_close(doubled, wanted / wanted.sum(-1, keepdim=True))
+
+
+def test_sharpening_multiplies_the_queries(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """The export option would do nothing, or harm another tensor."""
+    weights = new_weights(SHAPE, seed=2)
+    plain, sharp = (export.checkpoint_tensors(weights, SHAPE, factor) for factor in (1.0, 2.0))
+    changed = [name for name in plain if not torch.equal(plain[name], sharp[name])]
+    assert changed == ["model.layers.2.self_attn.q_proj.weight"]
+    assert torch.equal(sharp[changed[0]], 2 * plain[changed[0]])
+
+
+def test_evaluation_asks_about_facts_that_are_there(
+    prose: Prose, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """The accuracy table would measure the evaluation's own mistakes."""
+    folder, _ = exported(tmp_path, tokenizer)
+    model = load_model(folder, torch.float32, torch.device("cpu"))
+    haystack = evaluate.Haystack(prose, tokenizer)
+    evaluation = evaluate.Evaluation(evaluate.Reader(model, tokenizer), haystack, seed=1)
+    _, facts = evaluation.facts(Random(4), list(FAMILIES), 6, unseen=False)
+    ids, spans = haystack.hide(Random(4), facts, 900, room=64)
+    assert len(ids) == 900 - 64
+    for fact, (start, end) in zip(facts, spans, strict=True):
+        assert tokenizer.decode(ids[start:end])[1:] == fact.statement
+    with torch.inference_mode():
+        evaluation.run(400, singles=1, documents=1)
+    assert {result.task for result in evaluation.results} == {
+        "single, RULER form", "single, question", "mixed", "unseen", "absent",
+    }  # fmt: skip
+    assert "| mixed: magic |" in evaluate.table(evaluation.results)
+
+
+@given(count=st.integers(1, 2000), share=st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_interval_holds_the_share(count: int, share: float) -> None:
+    """Reported accuracies would claim more certainty than the number of questions gives."""
+    right = round(share * count)
+    low, high = evaluate.wilson(right, count)
+    assert 0 <= low <= right / count + 1e-9
+    assert right / count - 1e-9 <= high <= 1
+
+
+@given(step=st.integers(0, 9000))
+@settings(max_examples=50, deadline=None)
+def test_schedules_stay_in_their_range(step: int) -> None:
+    """A run could end at a full learning rate, or begin harder than it can learn."""
+    chosen = replace(small_settings(), steps=9000)
+    assert 0 <= chosen.rate(step) <= 1
+    assert 1 <= chosen.copies(step) <= chosen.data["copies"]
+    assert chosen.rate(9000) == 0
+
+
+def test_settings_refuse_unknown_keys(tmp_path: Path) -> None:
+    """A typing error in the settings would be ignored for an hour of training."""
+    shipped = (Path(__file__).parents[1] / "training" / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text("sede = 1\n" + shipped)
+    with pytest.raises(TypeError, match="sede"):
+        Settings.load(tmp_path / "config.toml")

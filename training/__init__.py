@@ -1,0 +1,1 @@
+"""The recipe of the small bundled model: data, training, export, evaluation. Not part of the wheel."""
