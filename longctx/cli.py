@@ -15,6 +15,7 @@ from longctx.options import (
     report_sources,
     sampling_options,
     source_values,
+    texts,
 )
 
 if TYPE_CHECKING:
@@ -52,11 +53,10 @@ def summarize(
     The bundled model cannot write prose: with it, the sentences that carry the text are quoted, section by
     section, with their places. A model given with --model writes the summary from what it read.
     """
-    from longctx.source import gather
     from longctx.tasks import summarize as task
 
     out = options.out()
-    with gather(inputs, sys.stdin.buffer) as corpus:
+    with texts(inputs) as corpus:
         report_sources(out, corpus)
         if options.config().pointer_heads:
             answer = out.stream(task.extract(corpus, words=words))
@@ -88,13 +88,12 @@ def ask(
     The bundled model finds facts stated in the words of the question and copies them out; its answer is
     shown only when it stands in the text where the model looked. A model given with --model answers freely.
     """
-    from longctx.source import gather
     from longctx.tasks.ask import ask as run
 
     if not question.strip():
         raise click.UsageError("the question is empty")
     out = options.out()
-    with gather(inputs, sys.stdin.buffer) as corpus:
+    with texts(inputs) as corpus:
         report_sources(out, corpus)
         engine = options.engine(out, corpus, how.max_tokens)
         chunk = options.chunk_tokens()
@@ -159,11 +158,10 @@ def niah(
 def plan(inputs: tuple[str, ...], length: int | None, max_tokens: int, options: Options) -> None:
     """Tell what a run would need (tokens, memory, time) before anything loads."""
     from longctx import render
-    from longctx.source import gather
 
     out = options.out()
     if length is None:
-        with gather(inputs, sys.stdin.buffer) as corpus:
+        with texts(inputs) as corpus:
             report_sources(out, corpus)
             planned = options.plan(corpus, max_tokens, calibrate=True)
     else:

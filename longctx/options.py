@@ -155,6 +155,15 @@ class Options:
         return engine
 
 
+def texts(inputs: tuple[str, ...]) -> "Corpus":
+    """Gather what the command was given; with nothing named, standard input, unless a person sits there."""
+    from longctx.source import gather
+
+    if not inputs and sys.stdin.isatty():
+        raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
+    return gather(inputs, sys.stdin.buffer)
+
+
 def report_sources(out: "Output", corpus: "Corpus") -> None:
     """Say on stderr what is read and what is not; nothing is left out silently."""
     for note in corpus.notes:

@@ -335,6 +335,22 @@ def test_running_out_of_memory_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_nothing_to_read_is_said_at_once() -> None:
+    """If this fails `longctx ask` without a text hangs until the user gives up."""
+    leader, terminal = os.openpty()
+    process = subprocess.run(
+        [sys.executable, "-m", "longctx", "ask", "Why?"],
+        stdin=terminal,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    os.close(leader)
+    os.close(terminal)
+    assert process.returncode == 2
+    assert b"nothing to read" in process.stderr
+
+
 def test_help_names_every_exit_code_and_example(run: Any) -> None:
     """If this fails scripts cannot tell failures apart."""
     text = run("--help").stdout
