@@ -67,10 +67,6 @@ class Tokenizer:
         """Encode as `encode` does, and remember which characters each token comes from."""
         return self._plain.encode(text, add_special_tokens=False)
 
-    def encode_template(self, text: str) -> list[int]:
-        """Encode text that we wrote, in which special tokens are recognised. Nothing is added."""
-        return self._full.encode(text, add_special_tokens=False).ids
-
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Return the text of tokens; incomplete characters become U+FFFD."""
         return self._full.decode(list(ids), skip_special_tokens=skip_special)
@@ -79,10 +75,6 @@ class Tokenizer:
     def special_tokens(self) -> dict[str, int]:
         """Return the strings that mean something in a template, with their ids."""
         return {token.content: id_ for id_, token in self._full.get_added_tokens_decoder().items()}
-
-    def token_id(self, token: str) -> int | None:
-        """Return the id of a token given by its exact name, such as an end-of-turn mark."""
-        return self._full.token_to_id(token)
 
 
 class Detokenizer:
@@ -277,13 +269,6 @@ class TokenStream:
         byte_start = byte_after(document, anchor.byte, text[:start])
         byte_stop = byte_after(document, byte_start, text[start:stop])
         return Place(document, byte_start, byte_stop, anchor.line + line_ends(text, start))
-
-    def locate_span(self, first: int, last: int) -> Place | None:
-        """Return the place from one token to another of the same document, both included."""
-        start, stop = self.locate(first), self.locate(last)
-        if start is None or stop is None or start.document != stop.document:
-            return None
-        return Place(start.document, start.byte_start, stop.byte_end, start.line)
 
     def _read_again(self, anchor: _Anchor) -> tuple[str, Encoding]:
         """Return the text of a part and its tokens; the latest part is remembered."""

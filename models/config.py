@@ -50,7 +50,6 @@ class ModelConfig:
             token they predict; empty when the model has none.
     """
 
-    model_type: str
     vocab_size: int
     hidden_size: int
     n_heads: int

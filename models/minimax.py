@@ -45,7 +45,6 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
         decay = slopes(heads, index, len(mixers)) if mixer == "lightning" else ()
         layers.append(LayerSpec(mixer, decay, mixer_alpha, mixer_beta, mlp_alpha, mlp_beta))  # type: ignore[arg-type]  # mixer is one of the two literals
     return ModelConfig(
-        model_type=str(raw.get("model_type", "minimax")),
         vocab_size=int(raw["vocab_size"]),
         hidden_size=int(raw["hidden_size"]),
         n_heads=heads,

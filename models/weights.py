@@ -70,15 +70,6 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Hybrid
     return model.requires_grad_(False).eval()
 
 
-def checkpoint_tensors(model: HybridModel) -> dict[str, torch.Tensor]:
-    """Return copies of the weights under the names and layouts of the family's checkpoint format."""
-    tensors = {}
-    for name, (parameter, view) in minimax.weight_map(model.config).items():
-        part = view(model.get_parameter(parameter).detach())
-        tensors[name] = part.reshape(-1, part.shape[-1]).clone() if part.ndim > 1 else part.clone()
-    return tensors
-
-
 def checkpoint_bytes(folder: Path) -> int:
     """Return the size of all safetensors files in `folder`."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

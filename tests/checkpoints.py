@@ -10,8 +10,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from longctx.models.hybrid import HybridModel
-from longctx.models.minimax import translate
-from longctx.models.weights import checkpoint_tensors
+from longctx.models.minimax import translate, weight_map
 
 SENTENCES = [
     "The keeper of the lighthouse wrote down every ship that passed in the year 1847.",
@@ -116,6 +115,15 @@ def random_model(config: dict[str, Any], seed: int = 0) -> HybridModel:
             noise = torch.randn(parameter.shape, generator=random)
             parameter.copy_(noise * parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 1 + 0.1 * noise)
     return model.requires_grad_(False).eval()
+
+
+def checkpoint_tensors(model: HybridModel) -> dict[str, torch.Tensor]:
+    """Return copies of the weights under the names and layouts of the checkpoint format."""
+    tensors = {}
+    for name, (parameter, view) in weight_map(model.config).items():
+        part = view(model.get_parameter(parameter).detach())
+        tensors[name] = part.reshape(-1, part.shape[-1]).clone() if part.ndim > 1 else part.clone()
+    return tensors
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any] | None = None, seed: int = 0) -> Path:

@@ -4,14 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import hf_config, original_config, random_model
+from checkpoints import checkpoint_tensors, hf_config, original_config, random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import naive_logits
 
 from longctx.models.hybrid import HybridModel
 from longctx.models.state import KVState, LightningState, State
-from longctx.models.weights import checkpoint_tensors
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "hf": hf_config(),

@@ -28,7 +28,7 @@ def test_no_merge_makes_a_special_token(folder: Path, tmp_path: Path, ignore_mer
     (tmp_path / "tokenizer.json").write_text(json.dumps(specification))
     tokenizer = Tokenizer.load(tmp_path, 402)
     assert tokenizer.encode("qxj") == [400, *tokenizer.encode("j")]
-    assert tokenizer.encode_template("qxj") == [401]
+    assert tokenizer.special_tokens["qxj"] == 401
 
 
 def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
@@ -94,7 +94,7 @@ def test_vocabulary_and_merges_are_enough(original: Path, folder: Path) -> None:
     text = "The history of <|end|> the naïve 日本語's 4096\n\n 🎉<late><tool>"
     assert tokenizer.encode(text) == Tokenizer.load(folder, 400).encode(text)
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert tokenizer.encode_template("<|end|><late><tool>") == [0, 400, 401]
+    assert {"<|end|>": 0, "<late>": 400, "<tool>": 401}.items() <= tokenizer.special_tokens.items()
     assert not tokenizer.note
 
 
