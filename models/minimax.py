@@ -17,7 +17,7 @@ LIGHTNING_NORM_EPS = 1e-6  # the class default of the authors' code; rms_norm_ep
 END_OF_SENTENCE = 200020  # the published configurations name no end token
 PUBLISHED_VOCABULARY = 200064
 
-# Saved by transformers and recomputed here from the formula; a tied head is the embedding again.
+# Saved by transformers and recomputed here from the formula.
 IGNORED = r"\.self_attn\.(slope_rate|query_decay|key_decay|diagonal_decay)$|rotary_emb\.inv_freq$"
 
 # Checkpoint name -> (our parameter, the view of it that has the checkpoint tensor's layout).

@@ -56,10 +56,13 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Hybrid
     config = read_config(folder)
     with torch.device("meta"):
         model = HybridModel(config, dtype)
-    targets = _family(read_json(folder / "config.json"), folder).weight_map(config)
+    family = _family(read_json(folder / "config.json"), folder)
+    targets = family.weight_map(config)
     located = _locate(folder)
     shapes = {name: _target_shape(model, *targets[name]) for name in targets}
-    _compare(folder, config, {name: size for name, (_, size) in located.items()}, shapes)
+    # A tied head is the embedding again, whether the file repeats it or not.
+    ignored = family.IGNORED + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
+    _compare(folder, ignored, {name: size for name, (_, size) in located.items()}, shapes)
     model = model.to_empty(device=device)
     by_file: dict[Path, list[str]] = {}
     for name in targets:
@@ -151,14 +154,13 @@ def _target_shape(model: HybridModel, parameter: str, view: Any) -> tuple[int, .
 
 def _compare(
     folder: Path,
-    config: ModelConfig,
+    ignored: str,
     found: dict[str, tuple[int, ...]],
     wanted: dict[str, tuple[int, ...]],
 ) -> None:
     def flat(shape: tuple[int, ...]) -> tuple[int, ...]:
         return (int(torch.Size(shape[:-1]).numel()), shape[-1]) if len(shape) > 1 else shape
 
-    ignored = minimax.IGNORED + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
     problems = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
     problems += [
         f"unexpected {name}" for name in sorted(found.keys() - wanted.keys()) if not re.search(ignored, name)

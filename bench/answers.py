@@ -1,0 +1,96 @@
+"""How far `ask` with the bundled model can be believed: needles it shows, and wrong answers it shows.
+
+    python -m bench.answers QUESTIONS.jsonl.xz
+
+QUESTIONS holds rows in SQuAD's fields (context, question, answers). Their contexts make one document; the
+questions are natural ones, which the model is not made for. The needles are `niah`'s, in 16,000 tokens.
+"""
+
+import argparse
+import json
+import lzma
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from longctx.engine import Engine, Session
+from longctx.hub import BUNDLED
+from longctx.source import Document
+from longctx.tasks.ask import look_up
+from longctx.tasks.haystack import load_haystack, make_sample
+from longctx.tasks.prompt import build_prompt, read_template
+from longctx.tasks.results import Answer, Usage
+from longctx.tokens import TokenStream
+
+CONTEXTS, QUESTIONS, NEEDLES, LENGTH = 120, 250, 60, 16_000
+
+
+@contextmanager
+def reading(engine: Engine, text: str) -> Iterator[tuple[Session, TokenStream]]:
+    """Read a text once; its file lives while places in it are looked up."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "text")
+        path.write_text(text, encoding="utf-8")
+        stream = TokenStream(
+            engine.tokenizer, [Document("text", path, 0, path.stat().st_size, "utf-8")], 2048
+        )
+        session = engine.session()
+        for _ in session.read_chunks(stream):
+            pass
+        yield session, stream
+
+
+def ask(engine: Engine, session: Session, stream: TokenStream, question: str) -> Answer:
+    """Ask as the command does."""
+    prompt = build_prompt(
+        engine.tokenizer, engine.folder, read_template(None, "lookup.md"), question=question
+    )
+    return look_up(session, stream, prompt, question, Usage())
+
+
+def natural(engine: Engine, path: Path) -> dict[str, int]:
+    """Count what is shown for natural questions, and how much of it holds a right answer."""
+    with lzma.open(path, "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    contexts = list(dict.fromkeys(row["context"] for row in rows))[:CONTEXTS]
+    chosen = [row for row in rows if row["context"] in set(contexts)]
+    Random(0).shuffle(chosen)
+    shown = right = 0
+    with reading(engine, "\n\n".join(contexts)) as (session, stream):
+        for row in chosen[:QUESTIONS]:
+            answer = ask(engine, session, stream, row["question"])
+            shown += answer.how == "found"
+            golds = [gold["text"].lower() for gold in row["answers"]]
+            right += answer.how == "found" and any(gold in answer.text.lower() for gold in golds)
+    return {"questions": len(chosen[:QUESTIONS]), "shown": shown, "right": right}
+
+
+def needles(engine: Engine) -> dict[str, float]:
+    """Count the needles that are shown, and take the least attention a right one got."""
+    haystack = load_haystack(engine.tokenizer, None)
+    masses, right = [1.0], 0
+    for number in range(NEEDLES):
+        depth = 100 * Random(number).random()
+        kind = ("number", "word", "uuid")[number % 3]
+        sample = make_sample(haystack, engine.tokenizer, LENGTH, depth, kind, number, seed=1)  # type: ignore[arg-type]  # one of the kinds
+        with reading(engine, sample.before + sample.needle + sample.after) as (session, stream):
+            answer = ask(engine, session, stream, sample.question)
+        if answer.text == sample.expected:
+            right += 1
+            masses.append(answer.confidence or 0.0)
+    return {"needles": NEEDLES, "right": right, "least_attention": round(min(masses), 3)}
+
+
+def main() -> None:
+    """Measure both and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("questions", type=Path)
+    args = parser.parse_args()
+    engine = Engine.load(BUNDLED, "cpu", "float32")
+    print(json.dumps({"natural": natural(engine, args.questions), "needles": needles(engine)}))
+
+
+if __name__ == "__main__":
+    main()
