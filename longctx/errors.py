@@ -7,6 +7,12 @@ class LongctxError(Exception):
     exit_code = 1
 
 
+class OptionError(LongctxError):
+    """A setting that does not exist, in the environment for example, where click does not look."""
+
+    exit_code = 2
+
+
 class InputError(LongctxError):
     """A source that cannot be read: missing, empty, binary, or an encoding that cannot be decoded."""
 
