@@ -6,23 +6,29 @@ Its operators are private to torch, so they are tried and compared before they a
 """
 
 from functools import cache
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Activation = Literal["none", "swish", "sigmoid"]
+from longctx.kernels.quantized import Activation, Int8Matrix, int8_linear
+
+__all__ = ["Activation", "Matrix", "can_pack", "linear", "pack"]
+
+Matrix = Tensor | Int8Matrix
 # oneDNN lays a weight out for one batch size. This one serves prefill, and decode reads it fastest too.
 BATCH = 2048
 
 
-def linear(x: Tensor, weight: Tensor, activation: Activation = "none") -> Tensor:
+def linear(x: Tensor, weight: Matrix, activation: Activation = "none") -> Tensor:
     """Return activation(x W^T).
 
     Args:
-        x: (..., in). weight: (out, in), plain or from `pack`. activation: "swish" is x * sigmoid(x).
+        x: (..., in). weight: (out, in), plain, from `pack` or from `quantize`.
+        activation: "swish" is x * sigmoid(x).
     """
+    if isinstance(weight, Int8Matrix):
+        return int8_linear(x, weight, activation)
     if weight.is_mkldnn:
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, None, activation, [], "")
         return out

@@ -1,0 +1,138 @@
+"""Mixtures of experts: the ways to run one agree, and the one without host counts is repeatable."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from longctx.kernels import dispatch, moe
+from longctx.kernels.linear import can_pack, pack
+from longctx.kernels.moe import Stack, grouped_experts, groups_rightly, mixture_of_experts, route
+
+CPU = torch.device("cpu")
+
+
+def layer(n_experts: int, inner: int, width: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    w1, w3 = (torch.randn(n_experts, inner, width) * width**-0.5 for _ in range(2))
+    return [w.to(dtype) for w in (w1, w3, torch.randn(n_experts, width, inner) * inner**-0.5)]
+
+
+def written_out(x: Tensor, router: Tensor, weights: list[Tensor], top_k: int) -> Tensor:
+    """The definition, token by token, in float64."""
+    w1, w3, w2 = (w.double() for w in weights)
+    out = torch.zeros(x.shape, dtype=torch.float64)
+    for t, row in enumerate(x.double()):
+        shares = torch.softmax(router.double() @ row, 0)
+        best = shares.topk(top_k)
+        for share, e in zip(best.values / best.values.sum(), best.indices.tolist(), strict=True):
+            gate = w1[e] @ row
+            out[t] += share * (w2[e] @ (gate * torch.sigmoid(gate) * (w3[e] @ row)))
+    return out
+
+
+@settings(max_examples=20)
+@given(
+    tokens=st.integers(1, 40),
+    shape=st.tuples(st.integers(1, 6), st.integers(1, 40), st.integers(1, 40)),
+    top_k=st.integers(1, 6),
+    form=st.sampled_from(["stacked", "apart", "packed"]),
+)
+def test_every_form_of_the_weights_gives_the_definition(
+    tokens: int, shape: tuple[int, int, int], top_k: int, form: str
+) -> None:
+    """If this fails answers of a mixture model depend on how its weights are kept, or on the chunk size."""
+    top_k = min(top_k, shape[0])
+    x, router, weights = torch.randn(tokens, shape[2]), torch.randn(shape[0], shape[2]), layer(*shape)
+    given_forms: dict[str, Sequence[Stack]] = {
+        "stacked": weights,
+        "apart": [w.unbind() for w in weights],
+        "packed": [tuple(pack(m) if can_pack() else m for m in w) for w in weights],
+    }
+    w1, w3, w2 = given_forms[form]
+    found = mixture_of_experts(x, router, w1, w3, w2, top_k)
+    expected = written_out(x, router, weights, top_k)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_few_tokens_go_to_the_kernel_and_many_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails decoding on a GPU waits for the host at every layer, and nothing says so."""
+    triton_moe = pytest.importorskip("longctx.kernels.moe_triton")
+    seen = []
+    real = triton_moe.moe_decode
+
+    def watched(x: Tensor, *rest: Tensor) -> Tensor:
+        seen.append(len(x))
+        out: Tensor = real(x, *rest)
+        return out
+
+    monkeypatch.setattr(triton_moe, "moe_decode", watched)
+    monkeypatch.setenv(dispatch.SWITCH, "triton")
+    weights, router = layer(4, 2, 16), torch.randn(4, 16)
+    w1, w3, w2 = weights
+    for tokens in (1, 16, 17):
+        x = torch.randn(tokens, 16)
+        found = mixture_of_experts(x, router, w1, w3, w2, 1)
+        expected = written_out(x, router, weights, 1)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    assert seen == [1, 16]
+
+
+needs_grouping = pytest.mark.skipif(
+    not groups_rightly(CPU), reason="this torch has no grouped product for the CPU"
+)
+
+
+@needs_grouping
+@settings(max_examples=12)
+@given(
+    tokens=st.integers(1, 30),
+    n_experts=st.integers(2, 9),
+    top_k=st.integers(1, 4),
+    kernels=st.sampled_from(["torch", "triton"]),
+)
+def test_grouped_products_give_the_definition(tokens: int, n_experts: int, top_k: int, kernels: str) -> None:
+    """If this fails reading with a mixture model on a GPU is wrong; most groups here are small or empty."""
+    top_k = min(top_k, n_experts)
+    weights = layer(n_experts, 24, 16, torch.bfloat16)
+    x, router = torch.randn(tokens, 16).bfloat16(), torch.randn(n_experts, 16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(dispatch.SWITCH, kernels)
+        found = grouped_experts(x, *route(x, router, top_k), *weights)
+    expected = written_out(x, router, weights, top_k)
+    assert found.shape == x.shape
+    assert (found.double() - expected).norm() / expected.norm() < 0.02
+
+
+@needs_grouping
+def test_many_tokens_go_to_the_grouped_product_where_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails prefill on a GPU sends counts to the host in every layer, or misaligned rows crash it."""
+    calls = []
+
+    def watched(x: Tensor, *rest: Tensor) -> Tensor:
+        calls.append(x.shape)
+        return grouped_experts(x, *rest)
+
+    monkeypatch.setattr(moe, "grouped_experts", watched)
+    monkeypatch.setattr(moe, "can_group", lambda device: True)
+    for inner, width, dtype in ((24, 16, torch.bfloat16), (20, 16, torch.bfloat16), (24, 16, torch.float32)):
+        weights, router = layer(4, inner, width, dtype), torch.randn(4, width)
+        x = torch.randn(30, width).to(dtype)
+        w1, w3, w2 = weights
+        found = mixture_of_experts(x, router, w1, w3, w2, 2)
+        expected = written_out(x, router, weights, 2)
+        assert (found.double() - expected).norm() / expected.norm() < 0.02
+    assert calls == [(30, 16)]
+
+
+def test_a_wrong_grouped_product_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a torch whose private operator has changed gives nonsense instead of the slow way."""
+
+    def shifted(rows: Tensor, stack: Tensor, ends: Tensor) -> Tensor:
+        parts = torch.tensor_split(rows, ends[:-1].cpu())
+        return torch.cat([part @ m.T for part, m in zip(parts, stack.roll(1, 0), strict=True)])
+
+    monkeypatch.setattr(moe, "_grouped_product", shifted)
+    assert not groups_rightly(CPU)
