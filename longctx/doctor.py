@@ -52,6 +52,9 @@ def check(options: "Options") -> list[Check]:
     """Return what matters on this machine, and whether the model finds a fact on it."""
     import torch
 
+    from longctx.engine import pick_device
+    from longctx.kernels.dispatch import describe, failures
+
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     checks = [
         Check("python", True, platform.python_version()),
@@ -65,7 +68,8 @@ def check(options: "Options") -> list[Check]:
         checks.append(_retrieval(options))
     except LongctxError as error:
         checks.append(Check("model", False, str(error)))
-    return checks
+    # Last, because a kernel that cannot be built is found out by running it.
+    return [*checks, Check("kernels", not failures, describe(pick_device(options.device)))]
 
 
 def _retrieval(options: "Options") -> Check:

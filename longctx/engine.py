@@ -5,6 +5,7 @@ Neither knows what the tokens mean to the user: tasks build prompts and interpre
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from longctx.models.hybrid import HybridModel
     from longctx.models.state import State
+    from longctx.models.step import DecodeStep
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,35 @@ class Engine:
         Raises:
             ModelError: when the checkpoint or its tokenizer is missing, corrupt or of an unknown kind.
         """
+        import torch
+
         from longctx.models.weights import load_model, read_config
 
         config = read_config(folder)
         tokenizer = Tokenizer.load(folder, config.vocab_size)
         where = pick_device(device)
-        model = load_model(folder, pick_dtype(dtype, where), where)
-        model.pack()
+        kind = pick_dtype(dtype, where, config.stored_dtype)
+        int8 = kind == torch.int8  # rounded once loaded; what is computed with them is float32
+        model = load_model(folder, torch.float32 if int8 else kind, where)
+        model.pack(int8=int8)
         return cls(model, tokenizer, folder)
 
     def session(self) -> "Session":
         """Start a reading."""
         return Session(self, self.model.new_state())
+
+    @cached_property
+    def step(self) -> "DecodeStep | None":
+        """The decode step in memory of its own, where the kernels for it run; built when first asked for."""
+        from longctx.models.device_log import StepError
+        from longctx.models.step import DecodeStep
+
+        if not DecodeStep.serves(self.model):
+            return None
+        try:
+            return DecodeStep(self.model)
+        except StepError:
+            return None
 
     @property
     def device(self) -> "torch.device":
@@ -104,10 +123,23 @@ class Session:
                 self.engine.model.read(self._tensor(tokens), self.state)
 
     def read_chunks(self, chunks: Iterable[Chunk]) -> Iterator[int]:
-        """Read chunk by chunk, yielding the number of tokens of each chunk once it is read."""
+        """Read chunk by chunk, yielding the number of tokens of each chunk once it is read.
+
+        A GPU works on one chunk while the text of the next is made into tokens.
+        """
+        ahead: tuple[int, torch.cuda.Event] | None = None
         for chunk in chunks:
             self.read(chunk.tokens)
-            yield len(chunk.tokens)
+            if self.engine.device.type == "cpu":
+                yield len(chunk.tokens)
+                continue
+            before, ahead = ahead, (len(chunk.tokens), _mark())
+            if before:
+                before[1].synchronize()
+                yield before[0]
+        if ahead:
+            ahead[1].synchronize()
+            yield ahead[0]
 
     def generate(self, prompt: Sequence[int], how: Sampling) -> Iterator[Piece]:
         """Read the prompt and write an answer, one piece per token; the last piece has `finish` set.
@@ -116,7 +148,7 @@ class Session:
         """
         import torch
 
-        model, config = self.engine.model, self.engine.model.config
+        config = self.engine.model.config
         forbidden = self._forbidden()
         random = torch.Generator(self.engine.device).manual_seed(how.seed)
         detokenizer, stops = Detokenizer(self.engine.tokenizer), StopStrings(how.stop)
@@ -124,13 +156,10 @@ class Session:
         self.read(prompt[:-1])
         token = prompt[-1]
         while len(written) < how.max_tokens:
-            attended: list[Tensor] | None = [] if config.pointer_heads else None
             with torch.inference_mode():
-                hidden = model(self._tensor([token]), self.state, attended)
-                logits = model.logits(hidden[0, -1])
+                logits, pointer = self._next(token)
                 logits[forbidden] = float("-inf")
                 token = pick(logits, written, how, random)
-                pointer = _pointer(attended[-1], config.pointer_heads) if attended else None
             written.append(token)
             if token in config.stop_ids:
                 yield Piece(stops.push(detokenizer.flush())[0] + stops.flush(), None, None, "stop")
@@ -142,10 +171,30 @@ class Session:
         text, stopped = stops.push(detokenizer.flush())
         yield Piece(text if stopped else text + stops.flush(), None, None, "stop" if stopped else "length")
 
+    def _next(self, token: int) -> tuple["Tensor", Pointer | None]:
+        """Read one token; return the logits (V,) of the one after it, and where the model looked."""
+        from longctx.models.device_log import StepError
+
+        model, step = self.engine.model, self.engine.step
+        if step is not None:
+            try:
+                logits = step.run([token], [self.state])[0]
+            except StepError:  # the text has outgrown the step's table; nothing has moved
+                self.engine.step = None
+            else:
+                return logits, _pointed(step.pointed)
+        attended: list[Tensor] | None = [] if model.config.pointer_heads else None
+        hidden = model(self._tensor([token]), self.state, attended)
+        pointer = _pointer(attended[-1], model.config.pointer_heads) if attended else None
+        return model.logits(hidden[0, -1]), pointer
+
     def _tensor(self, tokens: Sequence[int]) -> "Tensor":
         import torch
 
-        return torch.tensor([tokens], dtype=torch.int64, device=self.engine.device)
+        device = self.engine.device
+        # Only from pinned memory does a copy not wait for all that the device still has to do.
+        rows = torch.tensor([tokens], dtype=torch.int64, pin_memory=device.type == "cuda")
+        return rows.to(device, non_blocking=True)
 
     def _forbidden(self) -> "Tensor":
         """Return the ids that no answer may hold: padding rows of the embedding, and ids without text."""
@@ -158,11 +207,25 @@ class Session:
         return torch.cat((unused, beyond))
 
 
+def _mark() -> "torch.cuda.Event":
+    """Return an event that comes when the device has done everything asked of it so far."""
+    import torch
+
+    event = torch.cuda.Event()
+    event.record()
+    return event
+
+
 def _pointer(attended: "Tensor", heads: Sequence[int]) -> Pointer:
     """Return the most attended token of (1, H, n) attention, averaged over the pointer heads."""
     mean = attended[0, list(heads)].mean(dim=0)
     best = int(mean.argmax())
     return Pointer(best, float(mean[best]))
+
+
+def _pointed(found: "tuple[Tensor, Tensor] | None") -> Pointer | None:
+    """Return what the decode step's kernels found for its only branch."""
+    return Pointer(int(found[0][0]), float(found[1][0])) if found else None
 
 
 def pick_device(name: str) -> "torch.device":
@@ -182,15 +245,27 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
-def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
-    """Return the dtype called `name`; "auto" is float32 on the CPU and bfloat16 elsewhere."""
+def pick_dtype(name: str, device: "torch.device", stored: str = "bfloat16") -> "torch.dtype":
+    """Return the dtype called `name`; "auto" is float32 on the CPU, elsewhere that of the checkpoint.
+
+    Raises:
+        ModelError: when the device cannot compute in it. "int8" is for matrices on the CPU alone.
+    """
     import torch
 
     from longctx.machine import check_reduced_precision
 
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if device.type == "cpu" and name != "float32":
+        name = "float32" if device.type == "cpu" else stored
+        name = name if name in ("float32", "float16") else "bfloat16"
+    elif name == "int8":
+        from longctx.kernels.quantized import can_quantize
+
+        if device.type != "cpu":
+            raise ModelError("--dtype int8: only on the CPU; add --device cpu, or use bfloat16")
+        if not can_quantize():
+            raise ModelError("--dtype int8: this torch cannot compute in it on this CPU; use --dtype float32")
+    elif device.type == "cpu" and name != "float32":
         check_reduced_precision(name)
     dtype: torch.dtype = getattr(torch, name)
     return dtype

@@ -3,9 +3,10 @@
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -46,6 +47,7 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102  # click's own
         prepare_cpu()
+        warnings.showwarning = _say
         sys.exit(self._run(*args, **{**kwargs, "standalone_mode": False}))
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: D102  # click's own
@@ -73,6 +75,18 @@ class Commands(click.Group):
             if isinstance(error, MemoryError) or "memory" in str(error).lower():
                 return fail("out of memory; longctx plan tells what a run needs", DoesNotFitError.exit_code)
             raise
+
+
+def _say(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning on stderr as people read it: one line, no code."""
+    fail(str(message), 0)
 
 
 def fail(message: str, code: int) -> int:
@@ -107,7 +121,7 @@ class Options:
         """Return the tokens fed at once: enough for full matrix speed, few enough for the caches."""
         from longctx.engine import pick_device
 
-        return self.chunk or (2048 if pick_device(self.device).type == "cpu" else 8192)
+        return self.chunk or (2048 if pick_device(self.device).type == "cpu" else 16384)
 
     def folder(self) -> "Path":
         """Return the model's folder, downloading it when it is on the hub."""
@@ -138,7 +152,7 @@ class Options:
             tokens + answer_tokens,
             exact=exact,
             device=device,
-            dtype=pick_dtype(self.dtype, device),
+            dtype=pick_dtype(self.dtype, device, config.stored_dtype),
             chunk=self.chunk_tokens(),
             calibrate=calibrate,
         )
@@ -149,7 +163,8 @@ class Options:
 
         self.plan(text, answer_tokens).check()
         engine = Engine.load(self.folder(), self.device, self.dtype)
-        out.note(f"model {engine.folder}, {engine.device}, {engine.model.dtype}", detail=True)
+        kind = "int8" if self.dtype == "int8" else engine.model.dtype
+        out.note(f"model {engine.folder}, {engine.device}, {kind}", detail=True)
         if engine.tokenizer.note:
             out.note(engine.tokenizer.note)
         return engine
@@ -205,9 +220,10 @@ def model_options(command: Command) -> Command:
             ),
             click.option(
                 "--dtype",
-                type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+                type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
                 default="auto",
-                help="Of weights and KV cache. Default: float32 on the CPU, bfloat16 on a GPU.",
+                help="Of weights and KV cache. Default: float32 on the CPU, as stored on a GPU. "
+                "int8: of weights alone, on the CPU; faster and smaller, answers may differ.",
             ),
             click.option(
                 "--threads", type=click.IntRange(1), help="CPU threads. Default: all this process may use."

@@ -1,6 +1,7 @@
 """What a run will need, known before anything loads: tokens, bytes per component, and time."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -68,28 +69,44 @@ def make_plan(
     calibrate: bool,
 ) -> Plan:
     """Plan a reading of `tokens` tokens in chunks of `chunk`, without loading any weight."""
+    import torch
+
     seconds = read_seconds(config, tokens, device, dtype, chunk) if calibrate else None
+    weights = weight_bytes(config, dtype)
+    while_loading = 0
+    if dtype == torch.int8:  # which is for weights alone, and only once they are loaded
+        dtype = torch.float32
+        while_loading = PROGRAM + weight_bytes(config, dtype) - weights
     return Plan(
         tokens=tokens,
         exact=exact,
-        weights=weight_bytes(config, dtype),
+        weights=weights,
         state=4 * config.state_numbers,
         kv=dtype.itemsize * config.kv_numbers_per_token * tokens,
-        workspace=_workspace(config, min(chunk, tokens), dtype) + (PROGRAM if device.type == "cpu" else 0),
+        workspace=max(
+            (_cpu_workspace if device.type == "cpu" else _gpu_workspace)(config, min(chunk, tokens), dtype),
+            while_loading,
+        ),
         available=_available(device),
         seconds=seconds,
     )
 
 
 def weight_bytes(config: "ModelConfig", dtype: "torch.dtype") -> int:
-    """Return the bytes of all weights once loaded."""
+    """Return the bytes of all weights once loaded, and rounded where dtype is int8."""
     import torch
 
+    from longctx.kernels.quantized import Int8Matrix
     from longctx.models.hybrid import HybridModel
 
+    int8 = dtype == torch.int8
     with torch.device("meta"):
-        model = HybridModel(config, dtype)
-    return sum(parameter.nbytes for parameter in model.parameters())
+        model = HybridModel(config, torch.float32 if int8 else dtype)
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    for module in model.quantizable() if int8 else ():
+        *stack, rows, columns = module.weight.shape
+        size += math.prod(stack) * Int8Matrix.nbytes(rows, columns) - module.weight.nbytes
+    return size
 
 
 def count_tokens(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, bool]:
@@ -132,9 +149,13 @@ def read_seconds(
     if weight_bytes(sample, dtype) > min(CALIBRATION_LIMIT, _available(device) // 2):
         return None
     with torch.device(device), torch.inference_mode():
+        int8 = dtype == torch.int8
+        dtype = torch.float32 if int8 else dtype
         model = HybridModel(sample, dtype)
         for parameter in model.parameters():
             parameter.normal_(std=parameter.shape[-1] ** -0.5)
+        if int8:
+            model.pack(int8=True)
         length = min(chunk, max(tokens, 1))
         x = torch.randn(1, length, config.hidden_size).to(dtype)
         angles = rotary_angles(config.rope, 0, length, device)
@@ -169,12 +190,29 @@ def _best(run: Callable[[], object], device: "torch.device") -> float:
     return min(times[1:])
 
 
-def _workspace(config: "ModelConfig", chunk: int, dtype: "torch.dtype") -> int:
-    """Return the bytes of a chunk's activations: the widest moments of a layer."""
+def _cpu_workspace(config: "ModelConfig", chunk: int, dtype: "torch.dtype") -> int:
+    """Return the bytes of the program and of a chunk's activations: the widest moments of a layer."""
     width = config.n_heads * config.head_dim
     mixer = 2 * config.hidden_size + 6 * width
     experts = 3 * config.hidden_size + 4 * config.intermediate_size * config.n_experts_per_token
-    return 4 * chunk * max(mixer, experts) + dtype.itemsize * chunk * config.hidden_size
+    return PROGRAM + 4 * chunk * max(mixer, experts) + dtype.itemsize * chunk * config.hidden_size
+
+
+def _gpu_workspace(config: "ModelConfig", chunk: int, dtype: "torch.dtype") -> int:
+    """Return the bytes of a chunk's activations on a GPU, and of the decode step's own states.
+
+    At its widest a layer holds its input and that normed, and: lightning: projections, raw and activated,
+    and a result; softmax: queries in two layouts, keys and values for every head, a sum in float32 and a
+    part of it; experts: rows sorted by expert, their inner halves, and results.
+    """
+    width, size = config.n_heads * config.head_dim, dtype.itemsize
+    moved = config.n_experts_per_token if config.n_experts > 1 else 0
+    lightning = 7 * width * size
+    softmax = (5 * size + 4) * width
+    experts = (2 * moved * config.hidden_size + 2 * max(moved, 1) * config.intermediate_size) * size
+    return (
+        chunk * (2 * config.hidden_size * size + max(lightning, softmax, experts)) + 4 * config.state_numbers
+    )
 
 
 def _available(device: "torch.device") -> int:

@@ -48,6 +48,7 @@ class ModelConfig:
         stop_ids: tokens that end an answer.
         pointer_heads: query heads of the last softmax layer trained to point at the source of the
             token they predict; empty when the model has none.
+        stored_dtype: what the checkpoint says its weights are: float32, bfloat16 or float16.
     """
 
     vocab_size: int
@@ -66,6 +67,7 @@ class ModelConfig:
     layers: tuple[LayerSpec, ...]
     stop_ids: tuple[int, ...]
     pointer_heads: tuple[int, ...]
+    stored_dtype: str
 
     @property
     def n_softmax_layers(self) -> int:

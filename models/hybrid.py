@@ -3,7 +3,7 @@
 It knows token ids and states, never text. A token goes through this file from top to bottom.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
@@ -11,16 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longctx.kernels.attention import attention, attention_weights
-from longctx.kernels.lightning import (
-    Decay,
-    decay_tables,
-    lightning_absorb,
-    lightning_attention,
-)
-from longctx.kernels.linear import Activation, can_pack, linear, pack
+from longctx.kernels.dispatch import HALVES
+from longctx.kernels.lightning import Decay, decay_tables
+from longctx.kernels.linear import Activation, Matrix, can_pack, linear, pack
+from longctx.kernels.mixer import absorb, lightning_mixer
 from longctx.kernels.moe import mixture_of_experts
+from longctx.kernels.norm import rms_norm
+from longctx.kernels.quantized import quantize
 from longctx.models.config import LayerSpec, ModelConfig, RopeSpec
+from longctx.models.device_log import DeviceLog
 from longctx.models.state import KVState, LightningState, State, new_state
+
+LayerState = LightningState | KVState | DeviceLog
 
 # cos and sin of the chunk's positions, each (T, rotary_dim / 2) float32.
 Angles = tuple[Tensor, Tensor]
@@ -33,7 +35,7 @@ class HybridModel(nn.Module):
 
     Args:
         config: the specification.
-        dtype: of the matrices and the KV cache. Norms, router, head, states and softmax are float32.
+        dtype: of the matrices and the KV cache. Norms, router, states, softmax and logits are float32.
     """
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32):
@@ -47,7 +49,7 @@ class HybridModel(nn.Module):
         self.head = (
             self.embed
             if config.tied_embeddings
-            else Weight(config.vocab_size, config.hidden_size, dtype=torch.float32)
+            else Weight(config.vocab_size, config.hidden_size, dtype=dtype)
         )
 
     def new_state(self, batch: int = 1) -> State:
@@ -67,10 +69,21 @@ class HybridModel(nn.Module):
             Hidden states (B, T, hidden_size), normed, for `logits`.
         """
         angles = rotary_angles(self.config.rope, state.position, tokens.shape[1], tokens.device)
-        x = self._embed(tokens)
-        for layer, layer_state in zip(self.layers, state.layers, strict=True):
-            x = layer(x, layer_state, angles, attended)
+        hidden = self.run(tokens, state.layers, angles, attended)
         state.position += tokens.shape[1]
+        return hidden
+
+    def run(
+        self,
+        tokens: Tensor,
+        states: Sequence[LayerState],
+        angles: Angles,
+        attended: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Do what `forward` does, with the layers' states and the angles of the positions given apart."""
+        x = self._embed(tokens)
+        for layer, state in zip(self.layers, states, strict=True):
+            x = layer(x, state, angles, attended)
         return rms_norm(x, self.norm.weight, self.config.norm_eps)
 
     def read(self, tokens: Tensor, state: State) -> None:
@@ -88,20 +101,44 @@ class HybridModel(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return (..., vocab_size) float32 logits of hidden states that `forward` returned."""
-        out: Tensor = self.head(hidden.float())
-        return out
+        weight = self.head.weight
+        if weight.dtype not in HALVES:
+            out: Tensor = self.head(hidden.float())
+            return out
+        if weight.device.type == "cpu":
+            return F.linear(hidden.float(), weight.float())
+        rows = hidden.flatten(0, -2).to(weight.dtype)
+        return torch.mm(rows, weight.t(), out_dtype=torch.float32).view(*hidden.shape[:-1], -1)
 
-    def pack(self) -> None:
-        """Move float32 CPU matrices into the layout that multiplies fastest; inference only, once."""
-        if self.dtype != torch.float32 or self.embed.weight.device.type != "cpu" or not can_pack():
+    def pack(self, int8: bool = False) -> None:
+        """Move float32 CPU matrices into the layout that multiplies fastest; inference only, once.
+
+        Args:
+            int8: round most of them to 8 bit integers; needs `can_quantize()`.
+        """
+        if self.dtype != torch.float32 or self.embed.weight.device.type != "cpu":
             return
+        small = set(self.quantizable()) if int8 else set()
+        for module in self._packable():
+            if module in small:
+                module.pack(quantize)
+            elif can_pack():
+                module.pack(pack)
+
+    def quantizable(self) -> list["Weight"]:
+        """Return the matrices that `pack(int8=True)` rounds: all it packs, but for the head.
+
+        The head's error comes on top of all others, right before the choice of a token.
+        """
+        return [module for module in self._packable() if module is not self.head]
+
+    def _packable(self) -> list["Weight"]:
         # The embedding is looked up, the router is float32 everywhere, and of a lightning layer that comes
         # last `read` multiplies by rows of the projection: these stay plain.
         last = self.layers[-1].mixer
         plain = {self.embed, getattr(last, "qkv", None), *(layer.experts.router for layer in self.layers)}  # type: ignore[union-attr]  # Layers
-        for module in self.modules():
-            if isinstance(module, Weight) and module.weight.ndim > 1 and module not in plain:
-                module.pack()
+        found = [module for module in self.modules() if isinstance(module, Weight)]
+        return [module for module in found if module.weight.ndim > 1 and module not in plain]
 
     def unused_ids(self) -> Tensor:
         """Return the ids whose embedding row is zero: padding rows that must never be sampled."""
@@ -117,20 +154,20 @@ class Weight(nn.Module):
     def __init__(self, *shape: int, dtype: torch.dtype):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(*shape, dtype=dtype))
-        self.packed: tuple[Tensor, ...] = ()  # the matrices in the CPU's own layout, once packed
+        self.packed: tuple[Matrix, ...] = ()  # the matrices in the CPU's own layout, once packed
 
     def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
         """Return activation(x W^T)."""
         return linear(x, self.packed[0] if self.packed else self.weight, activation)
 
-    def matrices(self) -> Sequence[Tensor]:
-        """Return the matrices of a stack."""
-        return self.packed or self.weight.unbind()
+    def matrices(self) -> Tensor | Sequence[Matrix]:
+        """Return the matrices of a stack, as one tensor where they are in one."""
+        return self.packed or self.weight
 
-    def pack(self) -> None:
+    def pack(self, form: Callable[[Tensor], Matrix]) -> None:
         """Replace the weight by its packed form; the plain one is given up, or memory would double."""
         stack = self.weight[None] if self.weight.ndim == 2 else self.weight
-        self.packed = tuple(pack(matrix) for matrix in stack)
+        self.packed = tuple(form(matrix) for matrix in stack)
         self.weight = nn.Parameter(self.weight.new_empty(0), requires_grad=False)
 
 
@@ -149,7 +186,7 @@ class Layer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        state: LightningState | KVState,
+        state: LayerState,
         angles: Angles,
         attended: list[Tensor] | None = None,
     ) -> Tensor:
@@ -188,20 +225,14 @@ class LightningMixer(nn.Module):
         self, x: Tensor, state: LightningState, angles: Angles, attended: list[Tensor] | None
     ) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
-        q, k, v = self._split(self.qkv(x, "swish"), 3)
-        mixed = lightning_attention(q, k, v, self._decay(x), state.kv)
-        normed = rms_norm(mixed.flatten(2), self.norm.weight, self.eps)
-        out: Tensor = self.out(self.gate(x, "sigmoid").mul_(normed))
+        mixed = lightning_mixer(x, self.qkv, self.gate, self.norm.weight, self.eps, self._decay(x), state.kv)
+        out: Tensor = self.out(mixed)
         return out
 
     def absorb(self, x: Tensor, state: LightningState, angles: Angles) -> None:
         """Update the state: keys and values only."""
-        k, v = self._split(linear(x, self.qkv.weight[self.n_heads * self.head_dim :], "swish"), 2)
-        lightning_absorb(k, v, self._decay(x), state.kv)
-
-    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        batch, tokens, _ = projected.shape
-        return projected.view(batch, tokens, parts, self.n_heads, self.head_dim).unbind(2)
+        keys_values = self.qkv.weight[self.n_heads * self.head_dim :]
+        absorb(x, lambda x, activation: linear(x, keys_values, activation), self._decay(x), state.kv)
 
     def _decay(self, x: Tensor) -> Decay:
         return decay_tables(self.slopes, x.device)
@@ -218,8 +249,14 @@ class SoftmaxMixer(nn.Module):
         self.v = Weight(config.n_kv_heads * config.head_dim, config.hidden_size, dtype=dtype)
         self.out = Weight(config.hidden_size, config.n_heads * config.head_dim, dtype=dtype)
 
-    def forward(self, x: Tensor, state: KVState, angles: Angles, attended: list[Tensor] | None) -> Tensor:
+    def forward(
+        self, x: Tensor, state: KVState | DeviceLog, angles: Angles, attended: list[Tensor] | None
+    ) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
+        if isinstance(state, DeviceLog):
+            q, k, v = (self._heads(project(x))[:, :, 0] for project in (self.q, self.k, self.v))
+            last: Tensor = self.out(state.attend(q, k, v, angles).flatten(1)[:, None])
+            return last
         q = rotate(self._heads(self.q(x)), angles)
         k, v = self.keys_values(x, angles)
         earlier = state.pages()
@@ -261,23 +298,21 @@ class Experts(nn.Module):
         return flat.view_as(x)
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Return weight * x / sqrt(mean(x^2) + eps) over the last dimension; statistics in float32."""
-    wide = x.float()
-    # torch composes its own from twice as many passes, the first into a temporary of x's size.
-    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-    scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-    normed: Tensor = (wide * scale).mul_(weight)
-    return normed.to(x.dtype)
-
-
 def rotary_angles(rope: RopeSpec, position: int, tokens: int, device: torch.device) -> Angles:
-    """Return cos and sin, each (tokens, rotary_dim / 2) float32, of angles formed in float64.
+    """Return cos and sin, each (tokens, rotary_dim / 2) float32, for the tokens from `position` on."""
+    positions = torch.arange(position, position + tokens, dtype=torch.float64, device=device)
+    return angles_at(rope, positions)
+
+
+def angles_at(rope: RopeSpec, positions: Tensor) -> Angles:
+    """Return cos and sin, each (N, rotary_dim / 2) float32, of angles formed in float64.
 
     Float32 angles are off by 0.016 rad at position 1M; float64 costs nothing here.
+
+    Args:
+        positions: (N,) float64.
     """
-    positions = torch.arange(position, position + tokens, dtype=torch.float64, device=device)
-    angles = positions[:, None] * _frequencies(rope, device)
+    angles = positions[:, None] * _frequencies(rope, positions.device)
     return angles.cos().float(), angles.sin().float()
 
 
@@ -291,9 +326,10 @@ def _frequencies(rope: RopeSpec, device: torch.device) -> Tensor:
 
 def rotate(x: Tensor, angles: Angles) -> Tensor:
     """Turn the first channels of x (B, H, T, D) by the angles; split halves, the rest passes unchanged."""
-    cos, sin = (a.to(x.dtype) for a in angles)
+    cos, sin = angles
     first, second, rest = x.split((cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]), dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+    turned = (first * cos - second * sin, second * cos + first * sin)  # float32, rounded once
+    return torch.cat((*(part.to(x.dtype) for part in turned), rest), dim=-1)
 
 
 def _residual(residual: Tensor, branch: Tensor, alpha: float, beta: float) -> Tensor:

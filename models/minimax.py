@@ -61,6 +61,7 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
         layers=tuple(layers),
         stop_ids=_stop_ids(raw),
         pointer_heads=tuple(int(h) for h in raw.get("pointer_heads", ())),
+        stored_dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
     )
 
 

@@ -67,10 +67,28 @@ class KVState:
             count = min(page_k.shape[2] - self._used, tokens - start)
             page_k[:, :, self._used : self._used + count] = k[:, :, start : start + count]
             page_v[:, :, self._used : self._used + count] = v[:, :, start : start + count]
-            start, self._used = start + count, self._used + count
-            if self._used == page_k.shape[2]:
-                self._full.append(self._open)
-                self._open, self._used = None, 0
+            start += count
+            self.advance(count)
+
+    @property
+    def needs_page(self) -> bool:
+        """Tell whether the next token goes to a page that does not exist yet."""
+        return self._open is None
+
+    def reserve(self) -> list[Page]:
+        """Make room for one more token, and return all pages, the one with the room last (maybe empty)."""
+        if self._open is None:
+            self._open = self._new_page()
+        k, v = self._open
+        return [*self._full, (k[:, :, : self._used], v[:, :, : self._used])]
+
+    def advance(self, tokens: int = 1) -> None:
+        """Count tokens that were written into the open page."""
+        assert self._open is not None
+        self._used += tokens
+        if self._used == self._open[0].shape[2]:
+            self._full.append(self._open)
+            self._open, self._used = None, 0
 
     def fork(self) -> "KVState":
         """Return a log that shares everything so far, without a copy, and appends to pages of its own."""

@@ -103,4 +103,6 @@ def test_devices_that_are_not_there_are_refused(name: str) -> None:
 
 def test_precision_defaults_to_float32_on_the_cpu() -> None:
     """If this fails the default run dies on CPUs that advertise instructions they do not have."""
-    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    assert pick_dtype("auto", torch.device("cpu"), "bfloat16") == torch.float32
+    assert pick_dtype("auto", torch.device("cuda"), "float32") == torch.float32
+    assert pick_dtype("auto", torch.device("cuda"), "bfloat16") == torch.bfloat16

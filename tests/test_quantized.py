@@ -1,0 +1,166 @@
+"""Weights of 8 bits: the error of a product is that of rounding, and models still answer."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from checkpoints import hf_config, original_config, random_model
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longctx import plan
+from longctx.cli import main
+from longctx.engine import Engine, pick_dtype
+from longctx.errors import ModelError
+from longctx.hub import BUNDLED
+from longctx.kernels import quantized
+from longctx.kernels.linear import linear
+from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize
+from longctx.models.hybrid import Weight
+from longctx.models.weights import read_config
+from longctx.tasks.haystack import load_haystack
+from longctx.tasks.niah import Report, niah
+
+pytestmark = pytest.mark.skipif(not can_quantize(), reason="this torch has no 8 bit products for this CPU")
+HALF = 2.0**-8  # bfloat16 rounds by at most this share, twice what is due
+
+
+@given(
+    rows=st.integers(1, 300),
+    shape=st.tuples(st.integers(1, 130), st.integers(1, 200)),
+    activation=st.sampled_from(["none", "swish", "sigmoid"]),
+    scale=st.sampled_from([1e-4, 1.0, 1e4]),
+)
+def test_the_error_is_that_of_rounding(
+    rows: int, shape: tuple[int, int], activation: Activation, scale: float
+) -> None:
+    """If this fails --dtype int8 loses more than 8 bits have to lose.
+
+    A sum of products differs from the exact one by at most half a step of either factor times the other.
+    """
+    weight, x = torch.randn(shape), torch.randn(2, rows, shape[1]) * torch.rand(2, rows, 1) * scale
+    wide, rounded = weight.double(), x.double()
+    step_w = wide.abs().amax(1) / LEVELS / 2
+    step_x = rounded.abs().amax(-1, keepdim=True) / LEVELS / 2
+    bound = rounded.abs().sum(-1, keepdim=True) * step_w + step_x * wide.abs().sum(1)
+    bound += shape[1] * step_x * step_w
+    exact = rounded @ wide.T
+    expected = {"none": exact, "swish": F.silu(exact), "sigmoid": torch.sigmoid(exact)}[activation]
+    out = linear(x, quantize(weight), activation)
+    # SiLU is at most 1.1 times as steep as the line.
+    assert ((out - expected).abs() <= 1.1 * bound + 1e-5 * (1 + expected.abs())).all()
+    alone = linear(x[0, 0], quantize(weight), activation)
+    few = rounded[0, 0].abs() @ wide.abs().T * 4 * HALF + rounded[0, 0].abs().sum() * step_w
+    assert ((alone - expected[0, 0]).abs() <= 1.1 * few + HALF * expected[0, 0].abs()).all()
+
+
+def test_a_token_does_not_change_its_neighbours() -> None:
+    """If this fails one loud token takes the digits of all others, and answers depend on the chunk size."""
+    weight = quantize(torch.randn(70, 96))
+    x = torch.randn(600, 96)
+    whole = linear(x, weight)
+    x[0] *= 1e6
+    assert torch.equal(linear(x, weight)[1:], whole[1:])
+    assert torch.equal(linear(x[300:310], weight), whole[300:310])
+
+
+def test_rows_and_tokens_of_zeros_give_zeros() -> None:
+    """If this fails padding rows of a checkpoint turn an answer into nan."""
+    weight = torch.randn(8, 64)
+    weight[3] = 0
+    x = torch.randn(5, 64)
+    x[2] = 0
+    out = linear(x, quantize(weight))
+    assert out.isfinite().all()
+    assert not out[2].any()
+    assert not out[:, 3].any()
+    assert not linear(x[2], quantize(weight)).any()
+
+
+def test_wrong_operators_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a torch whose private operators have changed gives nonsense instead of an error."""
+    real, single = torch._int_mm, torch._weight_int8pack_mm
+    for name, broken in (
+        ("_int_mm", lambda x, w: real(x, w).clamp(-32768, 32767)),  # sums cut off, as without VNNI
+        ("_weight_int8pack_mm", lambda x, w, s: single(x, w, s) * 1.1),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, name, broken)
+            assert not quantized.can_quantize.__wrapped__()
+        with monkeypatch.context() as patch:
+            patch.delattr(torch, name)
+            assert not quantized.can_quantize.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [hf_config(), hf_config(layers="SLL", tie_word_embeddings=True), original_config()],
+    ids=["experts", "lightning last, tied", "lightning last, odd sizes"],
+)
+def test_models_of_every_kind_run_and_stay_near(config: dict[str, object]) -> None:
+    """If this fails --dtype int8 is wrong for mixture models, or for those that end in lightning."""
+    tokens = torch.randint(0, 400, (1, 90), generator=torch.Generator().manual_seed(7))
+    exact, small = random_model(config), random_model(config)
+    small.pack(int8=True)
+    with torch.inference_mode():
+        state = small.new_state()
+        small.read(tokens[:, :60], state)
+        pieces = [small(tokens[:, 60:89], state), small(tokens[:, 89:], state)]
+        found = small.logits(torch.cat(pieces, 1)[0])
+        expected = exact.logits(exact(tokens, exact.new_state())[0, 60:])
+    error = (found - expected).norm() / expected.norm()
+    assert 1e-4 < error < 0.2, error
+
+
+def test_planned_weights_are_the_weights() -> None:
+    """If this fails `plan --dtype int8` is wrong by gigabytes."""
+    model = random_model(hf_config(layers="LSL"))
+    planned = plan.weight_bytes(model.config, torch.int8)
+    model.pack(int8=True)
+    held = sum(p.nbytes for p in model.parameters())
+    for module in model.modules():
+        for matrix in module.packed if isinstance(module, Weight) else ():
+            if isinstance(matrix, Int8Matrix):
+                held += sum(getattr(matrix, field.name).nbytes for field in dataclasses.fields(matrix))
+            else:  # the head, in oneDNN's layout, which does not tell its size
+                held += 4 * model.config.vocab_size * model.config.hidden_size
+    assert planned == held
+    assert planned < 0.6 * plan.weight_bytes(model.config, torch.float32)
+
+
+def test_the_bundled_model_still_finds_needles() -> None:
+    """If this fails --dtype int8 cannot be used for the one thing the bundled model does."""
+    engine = Engine.load(BUNDLED, "cpu", "int8")
+    assert any(
+        isinstance(m, Int8Matrix) for w in engine.model.modules() if isinstance(w, Weight) for m in w.packed
+    )
+    haystack = load_haystack(engine.tokenizer, None)
+    grid = {"lengths": [1024], "depths": [10.0, 50.0, 90.0], "samples": 1}
+    *_, report = niah(engine, haystack, **grid, kind="number", seed=11, chunk=1024)  # type: ignore[arg-type]  # a dict of mixed values
+    assert isinstance(report, Report)
+    assert report.share() == (3, 3)
+
+
+def test_int8_is_for_the_cpu_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a GPU user gets a traceback from deep inside, or float32 in silence."""
+    assert pick_dtype("int8", torch.device("cpu")) == torch.int8
+    with pytest.raises(ModelError, match="--dtype int8: only on the CPU"):
+        pick_dtype("int8", torch.device("cuda"))
+    monkeypatch.setattr(quantized, "can_quantize", lambda: False)
+    with pytest.raises(ModelError, match="use --dtype float32"):
+        pick_dtype("int8", torch.device("cpu"))
+
+
+def test_a_plan_with_int8_names_smaller_weights(tmp_path: Path) -> None:
+    """If this fails a user cannot see what --dtype int8 would save."""
+    text = tmp_path / "a.txt"
+    text.write_text("One of the special magic numbers for quiet-lantern is: 4031775.\n" * 50)
+
+    done = CliRunner().invoke(main, ["plan", str(text), "--dtype", "int8", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    small, large = (plan.weight_bytes(read_config(BUNDLED), d) for d in (torch.int8, torch.float32))
+    assert plan.gib(small) in next(line for line in done.output.splitlines() if "weights" in line)
+    assert small < 0.7 * large

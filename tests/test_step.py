@@ -1,0 +1,127 @@
+"""The decode step in fixed memory answers as the model's own forward does, whatever happens between steps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import VOCABULARY, hf_config, original_config, random_model, write_checkpoint
+
+from longctx.engine import Engine
+from longctx.models import state as states
+from longctx.models.hybrid import HybridModel
+from longctx.models.state import LightningState, State
+from longctx.models.step import DecodeStep
+from longctx.sampling import Sampling
+
+pytest.importorskip("triton")
+
+
+@pytest.fixture(autouse=True)
+def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the Triton kernels, on small pages so that a short text has several."""
+    monkeypatch.setenv("LONGCTX_KERNELS", "triton")
+    monkeypatch.setattr(states, "FIRST_PAGE", 4)
+    monkeypatch.setattr(states, "LAST_PAGE", 8)
+
+
+def model_of(kind: str) -> HybridModel:
+    plain = {"num_local_experts": 1, "num_experts_per_tok": 1}
+    if kind == "original":
+        return random_model(original_config(layers="LS", head_dim=16, **plain))
+    return random_model(hf_config(layers="LS", **({} if kind == "experts" else plain)))
+
+
+def read(model: HybridModel, tokens: list[int]) -> State:
+    state = model.new_state()
+    with torch.inference_mode():
+        model.read(torch.tensor([tokens]), state)
+    return state
+
+
+def forward(model: HybridModel, token: int, state: State, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """Return the logits of the model's own forward with the torch versions of everything."""
+    with monkeypatch.context() as patch, torch.inference_mode():
+        patch.setenv("LONGCTX_KERNELS", "torch")
+        return model.logits(model(torch.tensor([[token]]), state)[:, -1])[0]
+
+
+@pytest.mark.parametrize("kind", ["experts", "original"])
+def test_steps_equal_forwards_over_page_ends(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a GPU writes another answer than a CPU as soon as the text fills a page."""
+    model = model_of(kind)
+    step = DecodeStep(model)
+    ours, theirs = read(model, list(range(3, 14))), read(model, list(range(3, 14)))
+    for token in range(20, 22):  # the second of them opens a page
+        expected = forward(model, token, theirs, monkeypatch)
+        torch.testing.assert_close(step.run([token], [ours])[0], expected, rtol=2e-4, atol=2e-4)
+    assert ours.position == theirs.position == 13
+
+
+def test_readings_take_turns_without_touching_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails two answers written in turns, or a fork in the middle of one, mix their memories."""
+    model = model_of("hf")
+    step = DecodeStep(model)
+    first, second = read(model, [5, 6, 7]), read(model, [50, 60])
+    truth = {id(first): first.fork(), id(second): second.fork()}
+    for token, state in [(8, first), (70, second), (9, first), (80, second)]:
+        expected = forward(model, token, truth[id(state)], monkeypatch)
+        torch.testing.assert_close(step.run([token], [state])[0], expected, rtol=2e-4, atol=2e-4)
+    branch, kept = second.fork(), second.fork()
+    step.run([90], [branch])
+    with torch.inference_mode():
+        model.read(torch.tensor([[91, 92, 93]]), second)  # more text in the middle of an answer
+        model.read(torch.tensor([[91, 92, 93]]), kept)
+    expected = forward(model, 94, kept, monkeypatch)
+    torch.testing.assert_close(step.run([94], [second])[0], expected, rtol=2e-4, atol=2e-4)
+
+
+def test_branches_of_one_batch_stand_at_different_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails many questions asked of one reading at once get each other's answers."""
+    model = model_of("original")
+    step = DecodeStep(model, batch=3)
+    ours = [read(model, list(range(1, n))) for n in (3, 9, 20)]
+    theirs = [state.fork() for state in ours]
+    for tokens in ([31, 32, 33], [41, 42, 43]):
+        logits = step.run(tokens, ours)
+        for row, token, state in zip(logits, tokens, theirs, strict=True):
+            expected = forward(model, token, state, monkeypatch)
+            torch.testing.assert_close(row, expected, rtol=2e-4, atol=2e-4)
+
+
+def test_an_answer_is_the_same_with_and_without_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails --device changes what an answer says, or where it claims to stand."""
+    config = hf_config(layers="LS", pointer_heads=[0, 1])
+    engine = Engine.load(write_checkpoint(tmp_path / "model", config), "cpu", "float32")
+    text = engine.tokenizer.encode("Nobody in the village knew why the river had changed its course.")
+    session = engine.session()
+    session.read(text)
+
+    def answer() -> list[tuple[int | None, int | None]]:
+        pieces = session.fork().generate(engine.tokenizer.encode(" Why?"), Sampling(max_tokens=4))
+        return [(p.token, p.pointer.position if p.pointer else None) for p in pieces]
+
+    by_kernels = answer()
+    assert engine.step is not None
+    monkeypatch.setenv("LONGCTX_KERNELS", "torch")
+    engine.step = None
+    assert answer() == by_kernels
+    assert sum(token is not None for token, _ in by_kernels) == 4
+
+
+@pytest.mark.parametrize("kind", ["experts", "original"])
+def test_reading_in_chunks_by_kernels_equals_torch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a GPU remembers another text than a CPU, or its memory depends on --chunk."""
+    model = model_of(kind)
+    tokens = torch.randint(VOCABULARY, (1, 90), generator=torch.Generator().manual_seed(1))
+    ours = model.new_state()
+    with torch.inference_mode():
+        outputs = [model(part, ours) for part in tokens.split([70, 1, 19], dim=1)]
+        monkeypatch.setenv("LONGCTX_KERNELS", "torch")
+        theirs = model.new_state()
+        expected = model(tokens, theirs)
+    torch.testing.assert_close(torch.cat(outputs, dim=1), expected, rtol=1e-4, atol=1e-4)
+    for mine, right in zip(ours.layers, theirs.layers, strict=True):
+        if isinstance(mine, LightningState) and isinstance(right, LightningState):
+            torch.testing.assert_close(mine.kv, right.kv, rtol=1e-4, atol=1e-4)
