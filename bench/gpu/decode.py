@@ -1,0 +1,108 @@
+"""Lightning decode on a GPU: one token through one layer, alone, back to back and in a CUDA graph.
+
+python -m bench.gpu.decode
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bench.gpu import peers, roofline
+from bench.gpu.report import Table, run
+from bench.gpu.timing import HERE, Timing, back_to_back, guarded, in_graph, measure
+from longctx.models.minimax import original_slopes
+
+DIM = 128
+LAYERS = (
+    16  # different states, so that they come from memory as between the layers of a model, not from the L2
+)
+
+
+def steps(heads: int, branches: int) -> list[Callable[[], Tensor]]:
+    """Return the decode step of several layers."""
+    from longctx.kernels.decode_triton import lightning_decode
+
+    heads, dim = HERE.size(heads, 2), HERE.size(DIM, 32)
+    width = heads * dim
+    slopes = torch.tensor(original_slopes(heads, 40, 80), device=HERE.device)
+    weight = torch.ones(width, device=HERE.device)
+    qkv = torch.randn(branches, 3 * width, device=HERE.device, dtype=torch.bfloat16)
+    gate = torch.randn(branches, width, device=HERE.device, dtype=torch.bfloat16)
+    states = torch.randn(HERE.size(LAYERS, 2), branches, heads, dim, dim, device=HERE.device)
+    return [partial(lightning_decode, qkv, gate, weight, slopes, state, 1e-6) for state in states]
+
+
+def recurrent(heads: int) -> Callable[[], object]:
+    """Return fla's step: the recurrence alone, without SiLU, norm and gate."""
+    heads, dim = HERE.size(heads, 2), HERE.size(DIM, 32)
+    q, k, v = torch.randn(3, 1, 1, heads, dim, device=HERE.device, dtype=torch.bfloat16)
+    slopes = torch.tensor(original_slopes(heads, 40, 80), device=HERE.device)
+    state = torch.randn(1, heads, dim, dim, device=HERE.device)
+    return partial(peers.fla_recurrent, q, k, v, slopes, state)
+
+
+def in_torch(heads: int) -> Callable[[], object]:
+    """Return the same step in plain torch, likewise."""
+    heads, dim = HERE.size(heads, 2), HERE.size(DIM, 32)
+    q, k, v = torch.randn(3, 1, 1, heads, dim, device=HERE.device, dtype=torch.bfloat16)
+    slopes = torch.tensor(original_slopes(heads, 40, 80), device=HERE.device)
+    state = torch.randn(1, heads, dim, dim, device=HERE.device)
+    return partial(peers.torch_chunks, q, k, v, slopes, state)
+
+
+def _time_recurrent(heads: int) -> Timing:
+    return measure(recurrent(heads))
+
+
+def in_two(table: Table, title: str, jobs: list[Callable[[], Tensor]], work: roofline.Work) -> None:
+    """Time the form of the step that is not the usual one, so that the choice can be settled."""
+    from longctx.kernels import decode_triton
+
+    usual = decode_triton.ONE_KERNEL
+    decode_triton.ONE_KERNEL = not usual
+    graphed, why = guarded(partial(in_graph, jobs))
+    decode_triton.ONE_KERNEL = usual
+    if graphed:
+        name = "two kernels" if usual else "one kernel"
+        table.line(f"{title}, in a graph, {name}", graphed, tokens=1, least=work)
+    else:
+        table.note(f"{title}, the other form: {why}")
+
+
+def tables(table: Table, args: argparse.Namespace) -> None:
+    """Measure everything."""
+    with torch.inference_mode():
+        for heads, branches in ((64, 1),) if args.quick else ((64, 1), (16, 1), (32, 1), (64, 4)):
+            jobs = steps(heads, branches)
+            work = roofline.lightning_decode(heads, DIM, branches)
+            title = f"lightning decode {heads}x128, {branches} branches"
+            fla, why = guarded(partial(_time_recurrent, heads)) if branches == 1 else (None, "")
+            if why:
+                table.note(f"fla: {why}")
+            plain = measure(in_torch(heads)) if branches == 1 else None
+            alone, in_row = measure(jobs[0]), back_to_back(jobs)
+            with_peers = {"fla recurrence": fla, "torch recurrence": plain}
+            table.line(f"{title}, alone", alone, tokens=branches, least=work, peers=with_peers)
+            table.line(f"{title}, launched in a row", in_row, tokens=branches, least=work)
+            graphed, why = guarded(partial(in_graph, jobs))
+            if graphed:
+                table.line(f"{title}, in a graph", graphed, tokens=branches, least=work)
+            else:
+                table.note(f"{title}: no graph: {why}")
+            if branches == 1:
+                in_two(table, title, jobs, work)
+            if (heads, branches) == (64, 1):
+                table.value("lightning decode step 64x128 alone", alone.median * 1e6)
+                table.value(
+                    "lightning decode step 64x128 in a graph", graphed.median * 1e6 if graphed else None
+                )
+
+
+if __name__ == "__main__":
+    sys.exit(run("decode", __doc__, tables))
