@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from longctx.kernels import dispatch
+from longctx.kernels.triton_math import LOG2_E, dot
 
 # Fields of a row of the page table, int64: address of the branch's keys and of its values, tokens before the
 # page, tokens in it, and its capacity (tokens from one head to the next).
@@ -26,7 +27,6 @@ TOKENS: tl.constexpr = tl.constexpr(3)
 CAPACITY: tl.constexpr = tl.constexpr(4)
 FIELDS: tl.constexpr = tl.constexpr(PAGE_FIELDS)
 
-LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 
 # Programs of the split kernel that a device runs at once: two per multiprocessor (A100, H200, B200).
@@ -374,15 +374,6 @@ def _share(
 
 
 @triton.jit
-def _dot(a, b, PRECISION: tl.constexpr, WIDE: tl.constexpr):
-    """Return a @ b in float32. WIDE is for Triton's interpreter, whose product reads bfloat16 as integers."""
-    if WIDE:
-        a = a.to(tl.float32)
-        b = b.to(tl.float32)
-    return tl.dot(a, b, input_precision=PRECISION)
-
-
-@triton.jit
 def _split_kernel(
     q_ptr, table, counts, parts, weights, stride_b, stride_h,
     SCALE: tl.constexpr, ROWS: tl.constexpr, H: tl.constexpr, G: tl.constexpr, D: tl.constexpr,
@@ -420,14 +411,14 @@ def _split_kernel(
             block = key[:, None] * D + d[None, :]
             mask = seen[:, None] & (d < D)[None, :]
             k = tl.load(k_ptr + block, mask=mask, other=0.0)
-            scores = _dot(q, tl.trans(k), PRECISION, WIDE) * (SCALE * LOG2_E)
+            scores = dot(q, tl.trans(k), None, PRECISION, WIDE) * (SCALE * LOG2_E)
             scores = tl.where(seen[None, :], scores, float("-inf"))
             new_top = tl.maximum(top, tl.max(scores, axis=1))
             weight = tl.exp2(scores - new_top[:, None])
             keep = tl.exp2(top - new_top)
             v = tl.load(v_ptr + block, mask=mask, other=0.0)
             total = total * keep + tl.sum(weight, axis=1)
-            out = out * keep[:, None] + _dot(weight.to(v.dtype), v, PRECISION, WIDE)
+            out = dot(weight.to(v.dtype), v, out * keep[:, None], PRECISION, WIDE)
             top = new_top
     # Without a key the sum is zero, and `top` still -inf.
     total = tl.where(total == 0.0, 1.0, total)

@@ -9,7 +9,6 @@ Everything that differs between steps is read from memory, so a CUDA graph can h
 """
 
 from functools import cache
-from typing import Protocol
 
 import torch
 import triton
@@ -17,6 +16,8 @@ import triton.language as tl
 from torch import Tensor
 
 from longctx.kernels import dispatch
+from longctx.kernels.norm import HeadNorm
+from longctx.kernels.triton_math import LOG2_E, expm1, silu
 
 # True: the program that comes last finishes the row. False: a second kernel does, for comparison. One launch
 # less in a step is worth more than the parallel second kernel: its work is an eighth of a microsecond.
@@ -26,24 +27,6 @@ ONE_KERNEL = True
 ENOUGH = {8: 96, 9: 128, 10: 128}
 # Channels that one program finishes at a time.
 ROW = 8192
-
-LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
-
-
-class HeadNorm(Protocol):
-    """RMSNorm of every head's query and key: weights (D,) and what is added to the mean square."""
-
-    @property
-    def q(self) -> Tensor:
-        """Return the weight for queries."""
-
-    @property
-    def k(self) -> Tensor:
-        """Return the weight for keys."""
-
-    @property
-    def eps(self) -> float:
-        """Return what is added to the mean square."""
 
 
 def lightning_decode(
@@ -203,20 +186,6 @@ def _counters(device: torch.device, count: int) -> Tensor:
 
 
 @triton.jit
-def _swish(x):
-    return x / (1.0 + tl.exp2(x * -LOG2_E))
-
-
-@triton.jit
-def _expm1(x):
-    """Return exp(x) - 1 for x <= 0, by its series where the difference would lose digits."""
-    series = 1.0 + x / 8 * (1.0 + x / 9)
-    series = 1.0 + x / 5 * (1.0 + x / 6 * (1.0 + x / 7 * series))
-    series = x * (1.0 + x / 2 * (1.0 + x / 3 * (1.0 + x / 4 * series)))
-    return tl.where(x > -0.5, series, tl.exp2(x * LOG2_E) - 1.0)
-
-
-@triton.jit
 def _read(row, weight, d, D: tl.constexpr, HALF: tl.constexpr, HEAD_NORM: tl.constexpr):
     """Read a head's channels and the other channel of each pair, with the norm's weights of both."""
     other = tl.where(d < HALF, d + HALF, d - HALF)
@@ -257,8 +226,8 @@ def _prepare(
     x = x.to(tl.float32)
     y = y.to(tl.float32)
     if SWISH:
-        x = _swish(x)
-        y = _swish(y)
+        x = silu(x)
+        y = silu(y)
     if HEAD_NORM:
         root = tl.rsqrt(tl.sum(x * x, axis=0) / D + eps)
         x = x * root * x_weight
@@ -330,8 +299,8 @@ def _decode_kernel(
     )
     v = v.to(tl.float32)
     if SWISH:
-        v = _swish(v)
-    loss = _expm1(-slope)
+        v = silu(v)
+    loss = expm1(-slope)
     new = old + (old * loss + k[:, None] * v[None, :])
     o = tl.sum((q * scale)[:, None] * new, axis=0)
     factor = out_weight / (1.0 + tl.exp2(raw_gate.to(tl.float32) * -LOG2_E))

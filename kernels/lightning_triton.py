@@ -23,23 +23,12 @@ import triton.language as tl
 from torch import Tensor
 
 from longctx.kernels import dispatch
+from longctx.kernels.norm import HeadNorm
+from longctx.kernels.triton_math import LOG2_E, dot, expm1, silu
 
 WIDEST_HEAD = 256
 SHORTEST_SEGMENT = 512  # tokens; below, the first pass costs more than the other segments save
 MULTIPROCESSORS = {(8, 0): 108, (9, 0): 132, (10, 0): 148}
-
-
-@dataclass(frozen=True)
-class HeadNorm:
-    """RMSNorm of every head's queries and keys (Bailing-like families).
-
-    Attributes:
-        q, k: (D,) weights. eps: added to the mean square.
-    """
-
-    q: Tensor
-    k: Tensor
-    eps: float
 
 
 @dataclass(frozen=True)
@@ -395,30 +384,6 @@ def rows_of(x: Tensor) -> Tensor:
     return x if x.stride(2) == 1 and apart else x.contiguous()
 
 
-@triton.jit
-def _silu(x):
-    # 1 / y as rsqrt(y)^2: one instruction of the special unit, where a division takes ten others as well.
-    # The exponent is kept finite; beyond it the result is 0 to any dtype.
-    root = tl.rsqrt(1.0 + tl.exp2(tl.minimum(x * -1.4426950408889634, 126.0)))
-    return x * root * root
-
-
-@triton.jit
-def _expm1(x):
-    """exp(x) - 1 for x <= 0: a series where the difference would lose all digits."""
-    series = x * (1.0 + x * (0.5 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120)))))
-    return tl.where(x > -0.125, series, tl.exp2(x * 1.4426950408889634) - 1.0)
-
-
-@triton.jit
-def _dot(a, b, carry, PRECISION: tl.constexpr, WIDE: tl.constexpr):
-    """a @ b + carry in float32. WIDE is for the interpreter, whose product reads bfloat16 as integers."""
-    if WIDE:
-        a = a.to(tl.float32)
-        b = b.to(tl.float32)
-    return tl.dot(a, b, carry, input_precision=PRECISION)
-
-
 @triton.jit(do_not_specialize=["tokens"])
 def _activate(
     x0, x1, x2, done, weight0, weight1, cos, sin, eps, tokens, heads,
@@ -452,7 +417,7 @@ def _activate(
     y = tl.load(line + channel[None, :], mask=live, other=0.0).to(tl.float32)
     turns = part < TURNED
     if SWISH:
-        y = _silu(y)
+        y = silu(y)
     if NORM:
         norm = tl.rsqrt(tl.sum(y * y, axis=1) / WIDTH + eps)[:, None]
         gain = tl.load(weight + channel, mask=channel < WIDTH, other=0.0).to(tl.float32)[None, :]
@@ -463,7 +428,7 @@ def _activate(
         both = live & rotated[None, :]
         other = tl.load(line + partner[None, :], mask=both, other=0.0).to(tl.float32)
         if SWISH:
-            other = _silu(other)
+            other = silu(other)
         if NORM:
             other *= norm * tl.load(weight + partner, mask=rotated, other=0.0).to(tl.float32)[None, :]
         angle = row.to(tl.int64)[:, None] * HALF + (channel % HALF)[None, :]
@@ -523,7 +488,7 @@ def _lightning(  # noqa: PLR0912, PLR0915  # a kernel is one function, and most 
     first += start
 
     slope = tl.load(slopes + head)
-    rate = slope * -1.4426950408889634
+    rate = slope * -LOG2_E
     row = tl.arange(0, CHUNK)
     key = tl.arange(0, KEYS)
     value = block * VALUES + tl.arange(0, VALUES)
@@ -547,7 +512,7 @@ def _lightning(  # noqa: PLR0912, PLR0915  # a kernel is one function, and most 
             for earlier in range(0, segment + 1):
                 part = tl.load(parts + earlier * (KEY_WIDTH * VALUE_WIDTH) + entry, mask=inside, other=0.0)
                 gone = start - tl.minimum(earlier * size, length)
-                carry += part + part * _expm1(-slope * gone)
+                carry += part + part * expm1(-slope * gone)
 
     q += batch * q_batch + first * q_token + head * q_head
     k += batch * k_batch + first * k_token + head * k_head
@@ -604,10 +569,10 @@ def _lightning(  # noqa: PLR0912, PLR0915  # a kernel is one function, and most 
             # Sums over many tokens can leave the range of float16: there these products are in tf32.
             wide = tl.float32 if q.dtype.element_ty == tl.float16 else q.dtype.element_ty
             precision: tl.constexpr = "tf32" if q.dtype.element_ty == tl.float16 else "tf32x3"
-            scores = _dot(q_tile, tl.trans(k_tile), None, precision, WIDE)
+            scores = dot(q_tile, tl.trans(k_tile), None, precision, WIDE)
             scores = (scores * within).to(wide)
-            mixed = _dot(q_tile.to(wide), carry.to(wide), None, precision, WIDE) * before
-            mixed = _dot(scores, v_tile.to(wide), mixed, precision, WIDE)
+            mixed = dot(q_tile.to(wide), carry.to(wide), None, precision, WIDE) * before
+            mixed = dot(scores, v_tile.to(wide), mixed, precision, WIDE)
             if ADD:
                 mixed += tl.load(out + out_entry, mask=v_live, other=0.0).to(tl.float32)
             if BULK:
@@ -620,8 +585,8 @@ def _lightning(  # noqa: PLR0912, PLR0915  # a kernel is one function, and most 
         # The decay goes on v, the smaller tile; rows past the end have k = v = 0, whatever their weight.
         after = tl.exp2(rate * tl.maximum(here - 1 - row, 0))
         faded = (v_tile.to(tl.float32) * after[:, None]).to(v_tile.dtype)
-        carry += carry * _expm1(-slope * here)
-        carry = _dot(tl.trans(k_tile), faded, carry, "tf32x3", WIDE)
+        carry += carry * expm1(-slope * here)
+        carry = dot(tl.trans(k_tile), faded, carry, "tf32x3", WIDE)
 
     if PARTIAL:
         tl.store(parts + (segment + 1) * (KEY_WIDTH * VALUE_WIDTH) + entry, carry, mask=inside)
@@ -656,6 +621,6 @@ def _norm_gate(
     line = row[:, None] * (groups * group) + channel[None, :]
     x = tl.load(mixed + line, mask=mask, other=0.0).to(tl.float32)
     raw = tl.load(gate + row[:, None] * gate_stride + channel[None, :], mask=mask, other=0.0).to(tl.float32)
-    root = tl.rsqrt(1.0 + tl.exp2(tl.minimum(raw * -1.4426950408889634, 126.0)))
+    root = tl.rsqrt(1.0 + tl.exp2(tl.minimum(raw * -LOG2_E, 126.0)))
     y = x * scale[:, None] * gain[None, :] * root * root
     tl.store(out + line, y.to(out.dtype.element_ty), mask=mask)

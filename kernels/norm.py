@@ -1,9 +1,25 @@
 """RMSNorm (arXiv 1910.07467) with float32 statistics."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from longctx.kernels.dispatch import attempt, serves
+
+
+@dataclass(frozen=True)
+class HeadNorm:
+    """RMSNorm of every head's queries and keys (Bailing-like families).
+
+    Attributes:
+        q, k: (D,) weights.
+        eps: added to the mean square.
+    """
+
+    q: Tensor
+    k: Tensor
+    eps: float
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -16,15 +16,9 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from longctx.kernels import decode_triton
 from longctx.kernels.decode_triton import lightning_decode
+from longctx.kernels.norm import HeadNorm
 
 EPS = 0.1  # large enough to matter: the norm would hide a wrong scale otherwise
-
-
-@dataclass
-class HeadNorm:
-    q: Tensor
-    k: Tensor
-    eps: float
 
 
 @dataclass

@@ -15,7 +15,8 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from longctx.kernels import dispatch, lightning_triton
 from longctx.kernels.lightning_reference import lightning_attention_reference
-from longctx.kernels.lightning_triton import HeadNorm, lightning_absorb, lightning_prefill, norm_gate
+from longctx.kernels.lightning_triton import lightning_absorb, lightning_prefill, norm_gate
+from longctx.kernels.norm import HeadNorm
 
 # Memories of 25 million tokens, of 20,000, of 3 and of 1.
 SLOPES = torch.tensor([4e-8, 5e-5, 0.3, 1.0])
