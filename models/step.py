@@ -66,6 +66,11 @@ class DecodeStep:
         )
 
     @property
+    def captured(self) -> bool:
+        """Tell whether steps are replays of a graph; otherwise they are launched kernel by kernel."""
+        return self._graph is not None
+
+    @property
     def pointed(self) -> tuple[Tensor, Tensor] | None:
         """Return where the pointer heads of the last softmax layer looked, if the model has any."""
         logs = [layer for layer in self._layers if isinstance(layer, DeviceLog)]

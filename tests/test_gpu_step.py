@@ -1,0 +1,61 @@
+"""The captured decode step on a GPU: a replayed graph says what the model's own forward says.
+
+Skipped without LONGCTX_TEST_DEVICE=cuda (see tests/gpu.py).
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import hf_config, random_model, write_checkpoint
+from gpu import DEVICE, on_gpu
+
+from longctx.engine import Engine
+from longctx.models.step import DecodeStep
+from longctx.sampling import Sampling
+
+pytestmark = on_gpu
+
+
+@pytest.mark.parametrize("experts", [1, 4])
+def test_a_replayed_graph_equals_forwards_over_many_pages(
+    experts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails the second and every later token of an answer on a GPU is wrong."""
+    config = hf_config(layers="LLS", num_local_experts=experts, num_experts_per_tok=min(2, experts))
+    model = random_model(config).to(DEVICE)
+    step = DecodeStep(model, batch=2)
+    assert step.captured
+    states = [model.new_state(), model.new_state()]
+    with torch.inference_mode():
+        model.read(torch.arange(3, 240, device=DEVICE)[None], states[0])
+        model.read(torch.arange(7, 12, device=DEVICE)[None], states[1])
+    truth = [state.fork() for state in states]
+    for token in range(40):  # the first page of 256 ends on the way
+        logits = step.run([token, token + 50], states)
+        with monkeypatch.context() as patch, torch.inference_mode():
+            patch.setenv("LONGCTX_KERNELS", "torch")
+            for row, state, own in zip(logits, truth, (token, token + 50), strict=True):
+                hidden = model(torch.tensor([[own]], device=DEVICE), state)
+                torch.testing.assert_close(row, model.logits(hidden[0, -1]), rtol=1e-3, atol=1e-3)
+
+
+def test_an_answer_is_the_same_with_and_without_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails an answer, or the place it points at, depends on who multiplies."""
+    config = hf_config(layers="LLS", pointer_heads=[0, 1], dtype="float32")
+    engine = Engine.load(write_checkpoint(tmp_path / "model", config), str(DEVICE))
+    session = engine.session()
+    session.read(engine.tokenizer.encode("Nobody in the village knew why the river had changed. " * 30))
+
+    def answer() -> list[tuple[int | None, int | None]]:
+        pieces = session.fork().generate(engine.tokenizer.encode(" Why?"), Sampling(max_tokens=24))
+        return [(p.token, p.pointer.position if p.pointer else None) for p in pieces]
+
+    by_graph = answer()
+    assert engine.step is not None
+    assert engine.step.captured
+    monkeypatch.setenv("LONGCTX_KERNELS", "torch")
+    engine.step = None
+    assert answer() == by_graph
