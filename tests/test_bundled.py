@@ -1,6 +1,7 @@
 """The model in the package: whole, loadable elsewhere, and able to find."""
 
 import hashlib
+from typing import get_args
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
 from longctx.sampling import Sampling
-from longctx.tasks.haystack import load_haystack, make_sample
+from longctx.tasks.haystack import Kind, load_haystack, make_sample
 from longctx.tasks.niah import Report, niah
 from longctx.tasks.prompt import build_prompt, read_template
 
@@ -44,14 +45,15 @@ def test_transformers_gives_the_same_greedy_answers(engine: Engine) -> None:
     theirs = transformers.MiniMaxForCausalLM.from_pretrained(BUNDLED, dtype=torch.float32).eval()
     haystack = load_haystack(engine.tokenizer, None)
     template = read_template(None, "lookup.md")
-    for number in range(10):
-        depth = 10.0 * number
-        sample = make_sample(haystack, engine.tokenizer, 700, depth, "number", number, seed=5)
+    for number in range(50):
+        depth = 10.0 * (number % 11)
+        kind = get_args(Kind)[number % 3]
+        sample = make_sample(haystack, engine.tokenizer, 300, depth, kind, number, seed=5)
         prompt = build_prompt(engine.tokenizer, BUNDLED, template, question=sample.question)
         text = engine.tokenizer.encode((sample.before + sample.needle + sample.after).rstrip())
         session = engine.session()
         session.read(prompt.before + text)
-        pieces = list(session.generate(prompt.after, Sampling(max_tokens=12, stop=("\n",))))
+        pieces = list(session.generate(prompt.after, Sampling(max_tokens=48, stop=("\n",))))
         tokens = [piece.token for piece in pieces if piece.token is not None]
         whole = torch.tensor([prompt.before + text + prompt.after + tokens])
         with torch.inference_mode():

@@ -1,9 +1,10 @@
 """The recipe of the bundled model: honest data, a pointer that points, runs that resume to the bit."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -11,18 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from longctx.models.state import State
 from longctx.models.weights import load_model
-from training import evaluate, export
+from training import ablations, chart, evaluate, export, natural, tables
 from training import tokenizer as tokenizer_training
 from training.data import Batch, Maker, ask
 from training.facts import FAMILIES, FactMaker
-from training.haystack import Prose
+from training.haystack import Prose, prose_ends
 from training.network import Network, Shape, new_weights
+from training.reader import Reader, Reading, Reply, rows, without
 from training.settings import Settings
 from training.train import LOG, Trainer, run
 from training.words import Words, is_held_out
 
-SHAPE = Shape(hidden=32, layers=3, heads=4, kv_heads=2, ffn=48, vocab=700)
+SHAPE = Shape(hidden=32, mixers="LLS", heads=4, kv_heads=2, ffn=48, vocab=700)
 SENTENCES = (
     "The old harbor lay quiet under a pale morning sky. Nobody spoke of Farnham or of what had happened. "
     "Along the narrow street a wagon rolled slowly, and Mr. Tolliver saw it pass. It had rained all night; "
@@ -45,7 +48,7 @@ def tokenizer(prose: Prose) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def maker(prose: Prose, tokenizer: Tokenizer) -> Maker:
-    return Maker(prose, tokenizer, seed=5, tokens=512)
+    return Maker(prose, tokenizer, seed=5, tokens=512, listing=0.4)
 
 
 def small_settings(steps: int = 6) -> Settings:
@@ -63,7 +66,7 @@ def new_trainer(prose: Prose, tokenizer: Tokenizer) -> Trainer:
 @settings(max_examples=60, deadline=None)
 def test_tokenizer_round_trip(tokenizer: Tokenizer, text: str) -> None:
     """Text would come back changed, so no quote could be trusted."""
-    assert tokenizer.decode(tokenizer.encode(text).ids) == text
+    assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
 
 
 @given(number=st.integers(min_value=0, max_value=10**12))
@@ -87,20 +90,28 @@ def test_tokenizer_training_is_repeatable(prose: Prose, tokenizer: Tokenizer, tm
 def test_every_pointer_points_at_the_token_it_copies(maker: Maker, step: int, length: int) -> None:
     """The supervised attention would teach the model to cite the wrong place."""
     batch = maker.batch(step, length, 100.0)
-    flat = batch.documents.flatten()
-    for m, (source, target) in enumerate(zip(batch.source.tolist(), batch.target.tolist(), strict=True)):
+    flat = batch.documents.flatten().tolist()
+    missing, comma = (maker.tokenizer.encode(text).ids for text in (" not found", ","))
+    for m, (sources, target) in enumerate(zip(batch.source.tolist(), batch.target.tolist(), strict=True)):
         tail = batch.tails[batch.row[m]].tolist()
         assert tail[int(batch.position[m]) + 1] == target
-        if batch.absent[m]:
-            end = source - len(flat)
-            assert tail[end + 1] == maker.tokenizer.encode(" not found").ids[0]
-            continue
         own = int(batch.row[m]) // (len(batch.tails) // len(batch.documents))
-        assert source // length == own
+        first, *others = [source for source in sources if source >= 0]
+        if first >= len(flat):  # in the branch itself: a key said again, or the end of the prompt
+            place = first - len(flat)
+            assert (
+                tail[place] == target
+                or tail[place + 1] == missing[0]
+                or target in [*missing, maker.newline]
+                or maker.tokenizer.decode([target]) in (":", ",")
+            )
+            continue
+        assert {source // length for source in [first, *others]} == {own}
         last = m + 1 == len(batch.row) or bool(batch.first[m + 1])
-        assert target == (maker.newline if last else flat[source])
-        if not last:
-            assert not batch.hay.flatten()[source]
+        assert last == (target == maker.newline)
+        assert last or target in comma or target in [flat[source] for source in [first, *others]]
+        if not last and target not in comma:
+            assert not any(batch.hay.flatten()[source] for source in [first, *others])
     assert len({int(flat[place]) for place in batch.copied}) > len(batch.copied) // 3
     assert batch.weight.sum().item() == pytest.approx(1, abs=1e-5)
 
@@ -114,7 +125,7 @@ def test_no_question_has_two_answers(seed: int, unseen: bool) -> None:
     answers: dict[str, str] = {}
     for _ in range(60):
         fact = maker.draw()
-        assert fact.statement[fact.start :].startswith(" " + fact.value)
+        assert fact.statement[fact.start :].lstrip(" ").startswith(fact.value)
         for asked in fact.questions:
             assert answers.setdefault(asked, fact.topic) == fact.topic
 
@@ -170,11 +181,29 @@ def test_resumed_run_equals_unbroken_run(prose: Prose, tokenizer: Tokenizer, tmp
     assert [entry["step"] for entry in logged] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_second_run_begins_with_the_weights_of_the_first(
+    prose: Prose, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """An hour of training would begin from nothing, or go on at the end of the old schedule."""
+    runs = [new_trainer(prose, tokenizer) for _ in range(2)]
+    for count, trainer in enumerate(runs, 1):
+        for _ in range(count):
+            trainer.advance()
+        trainer.save(tmp_path / str(count))
+    second = new_trainer(prose, tokenizer)
+    second.begin([tmp_path / "1", tmp_path / "2"])
+    assert second.step == 0
+    for name, weight in second.weights.items():
+        torch.testing.assert_close(weight, (runs[0].weights[name] + runs[1].weights[name]) / 2)
+    assert not any(optimizer.state for optimizer in second.optimizers)
+    second.advance()
+
+
 def test_checkpoint_of_another_shape_is_refused(prose: Prose, tokenizer: Tokenizer, tmp_path: Path) -> None:
     """A wrong folder would be trained on from random halves of two models."""
     trainer = new_trainer(prose, tokenizer)
     trainer.save(tmp_path)
-    smaller = replace(small_settings(), shape=replace(SHAPE, layers=2))
+    smaller = replace(small_settings(), shape=replace(SHAPE, mixers="LS"))
     with pytest.raises(ValueError, match="another shape"):
         Trainer(smaller, trainer.maker).load(tmp_path)
 
@@ -192,22 +221,26 @@ def test_steps_lower_the_loss(prose: Prose, tokenizer: Tokenizer) -> None:
 
 
 def exported(
-    tmp_path: Path, tokenizer: Tokenizer, sharpen: float = 1.0
+    tmp_path: Path, tokenizer: Tokenizer, shape: Shape = SHAPE
 ) -> tuple[Path, dict[str, torch.Tensor]]:
-    weights = new_weights(SHAPE, seed=2)
+    weights = new_weights(shape, seed=2)
     tokenizer_training.save(tokenizer, tmp_path / "tokenizer")
-    export.write(tmp_path / "model", weights, SHAPE, tmp_path / "tokenizer", sharpen)
+    export.write(tmp_path / "model", weights, shape, tmp_path / "tokenizer", sharpen=1.0)
     return tmp_path / "model", weights
 
 
-def test_export_gives_the_logits_of_training(maker: Maker, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """The shipped model would not be the one that was trained."""
-    folder, weights = exported(tmp_path, tokenizer)
+@pytest.mark.parametrize(("mixers", "theta"), [("LLS", 0.0), ("LLL", 0.0), ("SSS", 1e4), ("SLS", 1e4)])
+def test_export_gives_the_logits_of_training(
+    maker: Maker, tokenizer: Tokenizer, tmp_path: Path, mixers: str, theta: float
+) -> None:
+    """The shipped model would not be the one that was trained, and the ablations would compare mistakes."""
+    shape = replace(SHAPE, mixers=mixers, theta=theta)
+    folder, weights = exported(tmp_path, tokenizer, shape)
     model = load_model(folder, torch.float32, torch.device("cpu"))
-    assert model.config.pointer_heads == (0, 1)
+    assert model.config.pointer_heads == ((0, 1) if mixers.endswith("S") else ())
     batch = alone(maker.batch(3, 128, 1.0))
     with torch.inference_mode():
-        wanted, attention, _ = Network(SHAPE).forward(weights, batch)
+        wanted, attention, _ = Network(shape).forward(weights, batch)
         each = len(batch.tails) // len(batch.documents)
         for tail in range(0, len(batch.tails), each):
             state = model.new_state()
@@ -216,7 +249,8 @@ def test_export_gives_the_logits_of_training(maker: Maker, tokenizer: Tokenizer,
             asked = batch.row == tail
             got = model.logits(hidden)[0, batch.position[asked]]
             torch.testing.assert_close(got, wanted[asked], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(attention.sum(-1), torch.ones(SHAPE.heads, len(batch.target)))
+    if attention is not None:
+        torch.testing.assert_close(attention.sum(-1), torch.ones(SHAPE.heads, len(batch.target)))
 
 
 def alone(batch: Batch) -> Batch:
@@ -233,6 +267,8 @@ def test_virtual_copies_equal_real_ones(maker: Maker, tokenizer: Tokenizer) -> N
     with torch.no_grad():
         once_each = Network(SHAPE).forward(weights, batch)[1]
         doubled = Network(SHAPE).forward(weights, twice)[1]
+    assert once_each is not None
+    assert doubled is not None
     owner = batch.row // (len(batch.tails) // len(batch.documents))
     own = torch.zeros(len(owner), len(batch.documents), dtype=torch.bool)
     own[torch.arange(len(owner)), owner] = True
@@ -251,6 +287,13 @@ def test_sharpening_multiplies_the_queries(tokenizer: Tokenizer, tmp_path: Path)
     assert torch.equal(sharp[changed[0]], 2 * plain[changed[0]])
 
 
+class Hasty(Reader):
+    """Writes two tokens of every answer: an untrained model would go on to the limit."""
+
+    def answer(self, state: State, prompt: str, longest: int = 2, *, follow: bool = False) -> Reply:
+        return super().answer(state, prompt, 2, follow=follow)
+
+
 def test_evaluation_asks_about_facts_that_are_there(
     prose: Prose, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
@@ -258,18 +301,146 @@ def test_evaluation_asks_about_facts_that_are_there(
     folder, _ = exported(tmp_path, tokenizer)
     model = load_model(folder, torch.float32, torch.device("cpu"))
     haystack = evaluate.Haystack(prose, tokenizer)
-    evaluation = evaluate.Evaluation(evaluate.Reader(model, tokenizer), haystack, seed=1)
-    _, facts = evaluation.facts(Random(4), list(FAMILIES), 6, unseen=False)
+    evaluation = evaluate.Evaluation(Hasty(model, tokenizer), haystack, seed=1)
+    _, facts = evaluation.facts(Random(4), list(FAMILIES), 6)
     ids, spans = haystack.hide(Random(4), facts, 900, room=64)
     assert len(ids) == 900 - 64
     for fact, (start, end) in zip(facts, spans, strict=True):
         assert tokenizer.decode(ids[start:end])[1:] == fact.statement
+    args = evaluate.arguments().parse_args(
+        ["--model", "", "--books", "", "--out", "", "--documents", "1", "--trials", "1"]
+    )
     with torch.inference_mode():
-        evaluation.run(400, singles=1, documents=1)
-    assert {result.task for result in evaluation.results} == {
-        "single, RULER form", "single, question", "mixed", "unseen", "absent",
-    }  # fmt: skip
-    assert "| mixed: magic |" in evaluate.table(evaluation.results)
+        for task in evaluate.tasks(evaluation, args).values():
+            task(900)
+    asked = {result.task for result in evaluation.results}
+    assert {"single", "first line", "mixed", "unseen", "absent", "ten needles", "needles in log"} <= asked
+    assert sum(result.task == "single" for result in evaluation.results) == 10
+    rows = [asdict(result) for result in evaluation.results]
+    assert "| mixed: magic |" in tables.table(rows)
+    counted = tables.counts(rows)
+    assert sum(row["asked"] for row in counted) == len(rows)
+    assert sum(row["refused"] for row in counted) == sum(row["answer"] == "not found" for row in rows)
+    assert tables.trust([row | {"answer": "x", "mass": 0.6, "right": True} for row in rows]).count(" 0 |") > 6
+
+
+@pytest.fixture(scope="module")
+def reader(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    folder, _ = exported(tmp_path_factory.mktemp("reader"), tokenizer)
+    return Reader(load_model(folder, torch.float32, torch.device("cpu")), tokenizer)
+
+
+@given(depth=st.floats(0, 1), total=st.integers(20_000, 40_000), seed=st.integers(0, 99))
+@settings(max_examples=4, deadline=None)
+def test_a_needle_put_in_later_is_read_exactly(reader: Reader, depth: float, total: int, seed: int) -> None:
+    """The figures at a million tokens would not be those of reading a million tokens."""
+    rng = Random(seed)
+    hay = [rng.randrange(1, SHAPE.vocab) for _ in range(total)]
+    needle = [rng.randrange(1, SHAPE.vocab) for _ in range(20)]
+    place = int(depth * total)
+    with torch.inference_mode():
+        short = Reading(reader, hay, [0, place, total]).hide(place, needle)
+        long = reader.read(hay[:place] + needle + hay[place:])
+        assert short.position == long.position
+        for ours, theirs in zip(rows(short, 0, total + 20), rows(long, 0, total + 20), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+        asked = torch.tensor([hay[:9]])
+        torch.testing.assert_close(
+            reader.model.logits(reader.model(asked, short)),
+            reader.model.logits(reader.model(asked, long)),
+            atol=1e-4,
+            rtol=1e-4,
+        )
+
+
+@given(start=st.integers(0, 600), count=st.integers(1, 60))
+@settings(max_examples=10, deadline=None)
+def test_keys_are_taken_out_where_they_stand(reader: Reader, start: int, count: int) -> None:
+    """A list would lose values that were not found yet, or name one twice."""
+    with torch.inference_mode():
+        state = reader.read([1 + i % 600 for i in range(700)])
+        less = without(reader.model, state, start, start + count)
+        kept, whole = (torch.cat([k for k, _ in rows(each, 0, 700)], dim=2) for each in (less, state))
+    assert less.position == 700 - count
+    assert torch.equal(kept, torch.cat([whole[:, :, :start], whole[:, :, start + count :]], dim=2))
+
+
+def test_lists_name_each_key_and_its_value(maker: Maker, tokenizer: Tokenizer) -> None:
+    """The model would learn to give values to the wrong keys."""
+    lists = 0
+    for step in range(30):
+        rng = Random(f"{maker.seed} {step}")
+        facts = FactMaker(rng, Words(rng, SENTENCES), maker.junk)
+        hidden = maker.document(rng, facts, 512, listing=True)
+        known = {fact.key: fact.value for fact, _, _ in hidden.facts if not fact.several}
+        for _ in range(6):
+            branch = maker.branch(rng, facts, hidden, listing=True)
+            asked, told = (tokenizer.decode(ids) for ids in (branch.prompt, branch.answer))
+            if "special magic" in asked and " and " in asked and ": " in told:
+                lists += 1
+                for part in told.strip().split(", "):
+                    key, _, value = part.partition(": ")
+                    assert key in asked
+                    assert known.get(key, "not found").startswith(value) or "," in known[key]
+    assert lists > 10
+
+
+def test_sentences_are_ranked_by_the_rare_words_they_share() -> None:
+    """The model would be compared with a ranking that nobody would use."""
+    document = natural.Document(SENTENCES, [0, *prose_ends(SENTENCES)], [])
+    ranking = natural.BM25(document.sentences())
+    for asked, found in (
+        ("Where did the wagon roll?", "wagon"),
+        ("Who will remember the letter?", "Harriet"),
+    ):
+        assert found in document.sentences()[ranking.best(asked)]
+    assert document.sentence(0) == 0
+    assert document.sentence(len(SENTENCES) - 3) == len(document.sentences()) - 2
+
+
+def test_gaps_are_cut_out_of_sentences_that_stand_in_the_text(prose: Prose) -> None:
+    """Every gap would look unanswerable, or hold its answer."""
+    documents = list(natural.cloze(prose))
+    assert sum(len(document.asked) for document in documents) > 20
+    for document in documents:
+        for asked, (gold,) in document.asked:
+            sentence = asked.split(": ", 1)[1]
+            assert sentence.replace("____", gold) in document.text
+
+
+def test_the_chart_shows_what_was_measured() -> None:
+    """The figure of the ablations would not match its table."""
+    answers = [{"tokens": n, "right": n < 2000} for n in (512, 4096) for _ in range(4)]
+    run = {"speed": {"512": 9000.0, "4096": 8000.0}, "answers": answers}
+    told = chart.table({"hybrid": run, "softmax": run})
+    assert "| 512 | 1.000 (4/4; 0.510-1.000) |" in told
+    assert "| 4,096 | 0.000 (0/4;" in told
+    drawn = ElementTree.fromstring(chart.figure({"hybrid": run, "softmax": run}))
+    assert sum(element.tag.endswith("polyline") for element in drawn.iter()) == 4
+
+
+def test_ablations_differ_in_their_mixers_alone() -> None:
+    """The comparison would show the difference between two recipes."""
+    variants = [ablations.settings_of(name, small_settings(), 9) for name in ablations.VARIANTS]
+    first = variants[0]
+    assert {each.shape.mixers for each in variants} == {"LLLS", "LLLL", "SSSS"}
+    for each in variants:
+        assert replace(each, shape=first.shape) == first
+        assert replace(each.shape, mixers="LLLS", theta=0.0) == first.shape
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_rivals_are_near_and_never_the_same(seed: int) -> None:
+    """ "Not found" would be taught for keys that are there."""
+    rng = Random(seed)
+    maker = FactMaker(rng, Words(rng, SENTENCES), lambda r: "qua#", open_share=0.3)
+    for _ in range(20):
+        fact = maker.draw()
+        before = set(maker.topics)
+        rival = maker.rival(fact)
+        assert rival.topic not in before
+        assert not set(rival.questions) & set(fact.questions)
 
 
 @given(count=st.integers(1, 2000), share=st.floats(0, 1))
@@ -277,7 +448,7 @@ def test_evaluation_asks_about_facts_that_are_there(
 def test_interval_holds_the_share(count: int, share: float) -> None:
     """Reported accuracies would claim more certainty than the number of questions gives."""
     right = round(share * count)
-    low, high = evaluate.wilson(right, count)
+    low, high = tables.wilson(right, count)
     assert 0 <= low <= right / count + 1e-9
     assert right / count - 1e-9 <= high <= 1
 
@@ -290,6 +461,12 @@ def test_schedules_stay_in_their_range(step: int) -> None:
     assert 0 <= chosen.rate(step) <= 1
     assert 1 <= chosen.copies(step) <= chosen.data["copies"]
     assert chosen.rate(9000) == 0
+
+
+def test_a_mixer_that_does_not_exist_is_refused() -> None:
+    """A typing error in the shape would train another model than the one asked for."""
+    with pytest.raises(ValueError, match="LXS"):
+        Network(replace(SHAPE, mixers="LXS"))
 
 
 def test_settings_refuse_unknown_keys(tmp_path: Path) -> None:

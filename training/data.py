@@ -11,13 +11,15 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from training import haystack
-from training.facts import Fact, FactMaker
+from training.facts import LIST_QUESTION, Fact, FactMaker
 from training.haystack import Prose
-from training.words import Words
+from training.words import PHRASES, Words
 
 NOT_FOUND = " not found"
 QUESTIONS = {128: 2, 256: 3, 512: 5, 1024: 8, 2048: 12}
 TAIL_STEP = 8  # tails are padded to a multiple of this
+LISTED = ["number", "number", "word", "uuid", "phrase"]  # kinds of values in lists
+KEYS_QUESTION = "What are the special magic {a}s for {keys} mentioned in the provided text?"
 
 
 @dataclass
@@ -25,20 +27,23 @@ class Hidden:
     """A document's tokens with the facts that survive whole in it and their token of origin."""
 
     tokens: list[int]
-    facts: list[tuple[Fact, int, list[int]]]  # fact, token where the value starts, the value's tokens
+    facts: list[
+        tuple[Fact, int, list[int]]
+    ]  # fact, token where the value starts, the value's tokens; in order
     statements: list[tuple[int, int]]  # token spans that are facts, asked or not
 
 
 @dataclass
 class Branch:
-    """A question, its answer and, per answer token, the document token it is copied from.
+    """A question, its answer and, per answer token, the tokens it may be copied from.
 
-    A source of -1 is the end of the branch's own prompt: where the pointer rests when the key is not there.
+    A source is a document token, or ~p for token p of the branch itself. The pointer rests on the end of the
+    prompt when the key is not there.
     """
 
     prompt: list[int]
     answer: list[int]
-    sources: list[int]
+    sources: list[list[int]]
 
 
 @dataclass
@@ -51,7 +56,7 @@ class Batch:
     row: Tensor  # (M,) tail of each answer token
     position: Tensor  # (M,) place in the tail from which it is predicted
     target: Tensor  # (M,)
-    source: Tensor  # (M,) index into the flattened documents, or B * T + place in the tail
+    source: Tensor  # (M, S) indices into the flattened documents, or B * T + place in the tail; -1 is none
     absent: Tensor  # (M,) true where the key is not in the document
     first: Tensor  # (M,) true at the first token of each answer
     weight: Tensor  # (M,) share of the loss, so that long values do not drown short ones
@@ -72,6 +77,10 @@ class Maker:
         junk: the share of values made of random pieces of the vocabulary.
         pool: the share of documents whose questions also see the other documents of the batch.
         openings: the share of documents that begin with a text's beginning and have a fact there.
+        rivals: the share of facts, and of absent keys, that differ from another fact in one word.
+        listing: the share of batches with questions for several keys, or for several values of one key.
+        foreign: the share of documents in other languages, if the prose has any.
+        open: the share of attributes that are any noun.
     """
 
     def __init__(
@@ -85,6 +94,10 @@ class Maker:
         junk: float = 0.3,
         pool: float = 0.7,
         openings: float = 0.15,
+        rivals: float = 0.25,
+        listing: float = 0.1,
+        foreign: float = 0.06,
+        open: float = 0.35,
     ) -> None:
         self.prose = prose
         self.tokenizer = tokenizer
@@ -94,6 +107,10 @@ class Maker:
         self.junk_share = junk
         self.pool = pool
         self.openings = openings
+        self.rivals = rivals
+        self.listing = listing
+        self.foreign = foreign
+        self.open = open
         self.newline = tokenizer.encode("\n").ids[0]
         texts = [tokenizer.decode([i]) for i in range(tokenizer.get_vocab_size())]
         self.starts = [t for t in texts if len(t) > 1 and t[0] == " " and t[1:].isalpha()]
@@ -101,7 +118,11 @@ class Maker:
 
     def junk(self, rng: Random) -> str:
         """Join random pieces of the whole vocabulary into one value."""
-        return rng.choice(self.starts)[1:] + "".join(rng.choices(self.rests, k=rng.randint(0, 4)))
+        pieces = rng.choices(self.rests, k=rng.randint(0, 4))
+        if rng.random() < 0.1:
+            # The same pieces again and again: only a long look back tells where in the value one is.
+            pieces = rng.choices([*rng.choices(self.rests, k=3), " ", "-"], k=rng.randint(5, 14))
+        return (rng.choice(self.starts)[1:] + "".join(pieces)).strip()
 
     def batch(self, step: int, length: int, most_copies: float) -> Batch:
         """Make the batch of a step: documents of one length, the same number of questions for each."""
@@ -109,34 +130,52 @@ class Maker:
         count = max(1, self.tokens // length)
         questions = QUESTIONS.get(length, max(1, length // 170))
         words = Words(rng, "")
-        maker = FactMaker(rng, words, self.junk, self.junk_share)
+        maker = FactMaker(rng, words, self.junk, self.junk_share, open_share=self.open)
+        # Lists have long answers, and a batch is as wide as its longest: so they come together.
+        listing = rng.random() < self.listing
         documents, branches = [], []
         for _ in range(count):
-            hidden = self.document(rng, maker, length)
+            hidden = self.document(rng, maker, length, listing)
             documents.append(hidden)
-            branches += [self.branch(rng, maker, hidden) for _ in range(questions)]
+            branches += [self.branch(rng, maker, hidden, listing) for _ in range(questions)]
         return self._tensors(rng, documents, branches, most_copies)
 
-    def document(self, rng: Random, maker: FactMaker, length: int) -> Hidden:
+    def draw(self, rng: Random, maker: FactMaker, count: int, listing: bool) -> list[Fact]:
+        """Make the facts of a document."""
+        facts: list[Fact] = []
+        if listing:
+            kind = rng.choice(LISTED)
+            facts += [maker.ruler(kind) for _ in range(rng.randint(2, 5))]
+            facts += maker.several(rng.randint(2, 4), kind) if rng.random() < 0.6 else []
+        while len(facts) < count:
+            told = [fact for fact in facts if not fact.several]
+            like = told and rng.random() < self.rivals
+            facts.append(maker.rival(rng.choice(told)) if like else maker.draw())
+        rng.shuffle(facts)
+        return facts
+
+    def document(self, rng: Random, maker: FactMaker, length: int, listing: bool = False) -> Hidden:
         """Hide facts in a haystack and cut a window of exactly `length` tokens."""
         characters = int(length * 4.3) + 300
         maker.words.text = self.prose.stretch(rng, 20_000)
         # A window cut at random almost never begins with a fact, but a user's text may.
-        opens = rng.random() < self.openings
+        opens = listing or rng.random() < self.openings
         if rng.random() < 0.06:
             pieces = [""] * (length // 18 + 2)
-            facts = {i: maker.draw() for i in range(len(pieces))}
+            places = list(range(len(pieces)))
         else:
-            pieces = haystack.pieces(rng, self.prose, maker.words, characters)
+            pieces = haystack.pieces(rng, self.prose, maker.words, characters, self.foreign)
             most = max(2, length // rng.choice([40, 80, 160]))
             places = rng.sample(range(len(pieces)), min(len(pieces), rng.randint(1, most)))
+            if listing:
+                places = [int(i * len(pieces) / 10) for i in range(9)] if len(pieces) > 20 else places
             if opens:
-                places[0] = rng.randrange(min(3, len(pieces)))
-            facts = {place: maker.draw() for place in places}
-        text, spans = weave(rng, pieces, facts)
+                places[0] = 0 if rng.random() < 0.5 else rng.randrange(min(3, len(pieces)))
+        facts = self.draw(rng, maker, len(places), listing)
+        text, spans = weave(rng, pieces, dict(zip(places, facts, strict=False)))
         encoding = self.tokenizer.encode(text)
         if len(encoding.ids) < length:
-            return self.document(rng, maker, length)
+            return self.document(rng, maker, length, listing)
         first = 0 if opens else rng.randint(0, len(encoding.ids) - length)
         ids = encoding.ids[first : first + length]
         hidden = Hidden(ids, [], [])
@@ -145,21 +184,63 @@ class Maker:
             end = _token_at(encoding, start + len(fact.statement) - 1) - first + 1
             if end > 0 and begin < length:
                 hidden.statements.append((max(0, begin), min(length, end)))
-            value = self.tokenizer.encode(" " + fact.value).ids
+            space = fact.statement[fact.start] == " "
+            value = self.tokenizer.encode(" " * space + fact.value).ids
             place = _token_at(encoding, start + fact.start) - first
             if begin >= 0 and place + len(value) < length and ids[place : place + len(value)] == value:
                 hidden.facts.append((fact, place, value))
         return hidden
 
-    def branch(self, rng: Random, maker: FactMaker, hidden: Hidden) -> Branch:
+    def branch(self, rng: Random, maker: FactMaker, hidden: Hidden, listing: bool = False) -> Branch:
         """Ask about a fact of the document or, for a share, about one that is not in it."""
+        if listing and rng.random() < 0.5:
+            named = [found for found in hidden.facts if found[0].prefix and not found[0].several]
+            named = [found for found in named if found[0].extra == named[0][0].extra]
+            if len(named) > 1:
+                return self.keys_branch(rng, maker, rng.sample(named, min(len(named), rng.randint(2, 4))))
         if not hidden.facts or rng.random() < self.absent:
-            prompt = self.tokenizer.encode(ask(rng, maker.draw())).ids
-            answer = self.tokenizer.encode(NOT_FOUND + "\n").ids
-            return Branch(prompt, answer, [-1] * len(answer))
-        fact, place, value = rng.choice(hidden.facts)
-        prompt = self.tokenizer.encode(ask(rng, fact)).ids
-        return Branch(prompt, [*value, self.newline], list(range(place, place + len(value) + 1)))
+            near = hidden.facts and rng.random() < 0.5
+            fact = maker.rival(rng.choice(hidden.facts)[0]) if near else maker.draw()
+            prompt = ask(rng, fact)
+            if listing and fact.family == "magic" and rng.random() < 0.5:
+                prompt = f"\n\nQuestion: {LIST_QUESTION.format(a=fact.extra, k=fact.key)}\nAnswer:"
+            ids, answer = (self.tokenizer.encode(text).ids for text in (prompt, NOT_FOUND + "\n"))
+            return Branch(ids, answer, [[~(len(ids) - 1)]] * len(answer))
+        fact, place, value = hidden.facts[0] if rng.random() < 0.12 else rng.choice(hidden.facts)
+        ids = self.tokenizer.encode(ask(rng, fact)).ids
+        sources = [[p] for p in range(place, place + len(value) + 1)]
+        if fact.several:
+            # Which of its values comes first cannot be known: while they read alike, all places are as good.
+            alike = [(p, told) for other, p, told in hidden.facts if other.topic == fact.topic]
+            for j in range(len(value)):
+                sources[j] = [p + j for p, told in alike if told[:j] == value[:j]]
+        return Branch(ids, [*value, self.newline], sources)
+
+    def keys_branch(self, rng: Random, maker: FactMaker, found: list[tuple[Fact, int, list[int]]]) -> Branch:
+        """Ask for the values of several keys at once; the answer names each key and its value."""
+        listed: list[tuple[Fact, int, list[int]]] = list(found)
+        if rng.random() < 0.15:
+            listed[rng.randrange(len(listed))] = (maker.rival(found[0][0]), -1, [])
+        keys = [fact.key for fact, _, _ in listed]
+        joined = ", ".join(keys[:-1]) + rng.choice([" and ", ", and ", ", "]) + keys[-1]
+        question = KEYS_QUESTION.format(a=found[0][0].extra, keys=joined)
+        text = f"\n\nQuestion: {question}\nAnswer:"
+        encoding = self.tokenizer.encode(text)
+        end = len(encoding.ids) - 1
+        answer: list[int] = []
+        sources: list[list[int]] = []
+        at = text.index(" for ") + len(" for")
+        for i, (fact, place, value) in enumerate(listed):
+            at = text.index(" " + fact.key, at)
+            start = _token_at(encoding, at)
+            at += 1 + len(fact.key)
+            key = self.tokenizer.encode(" " + fact.key).ids
+            told = value or self.tokenizer.encode(NOT_FOUND).ids
+            more = "," if i + 1 < len(listed) else "\n"
+            answer += [*key, *self.tokenizer.encode(":").ids, *told, *self.tokenizer.encode(more).ids]
+            sources += [[~(start + j)] for j in range(len(key) + 1)]
+            sources += [[place + j] if value else [~end] for j in range(len(told) + 1)]
+        return Branch(encoding.ids, answer, sources)
 
     def _tensors(
         self, rng: Random, documents: list[Hidden], branches: list[Branch], most_copies: float
@@ -173,18 +254,21 @@ class Maker:
         for i, hidden in enumerate(documents):
             for begin, end in hidden.statements:
                 hay[i, begin:end] = False
-        row, position, target, source, absent, first, weight = [], [], [], [], [], [], []
+        row, position, target, absent, first, weight = [], [], [], [], [], []
+        source: list[list[int]] = []
         for i, branch in enumerate(branches):
             end = len(branch.prompt)
             tails[i, : end + len(branch.answer)] = torch.tensor(branch.prompt + branch.answer)
-            for j, (token, origin) in enumerate(zip(branch.answer, branch.sources, strict=True)):
+            for j, (token, origins) in enumerate(zip(branch.answer, branch.sources, strict=True)):
                 row.append(i)
                 position.append(end - 1 + j)
                 target.append(token)
-                source.append(count * length + end - 1 if origin < 0 else (i // each) * length + origin)
-                absent.append(origin < 0)
+                document = (i // each) * length
+                source.append([count * length + ~p if p < 0 else document + p for p in origins])
+                absent.append(origins == [~(end - 1)])
                 first.append(j == 0)
                 weight.append(len(branch.answer) ** -0.5)
+        most_sources = max(map(len, source))
         share = torch.tensor(weight)
         most = torch.log(torch.tensor(max(1.0, most_copies)))
         amplify = torch.tensor([rng.random() for _ in documents]) * most
@@ -198,7 +282,7 @@ class Maker:
             row=torch.tensor(row),
             position=torch.tensor(position),
             target=torch.tensor(target),
-            source=torch.tensor(source),
+            source=torch.tensor([places + [-1] * (most_sources - len(places)) for places in source]),
             absent=torch.tensor(absent),
             first=torch.tensor(first),
             weight=share / share.sum(),
@@ -240,9 +324,14 @@ def weave(rng: Random, pieces: list[str], facts: dict[int, Fact]) -> tuple[str, 
 def ask(rng: Random, fact: Fact) -> str:
     """Put a question about a fact the way the program asks, now and then the way benchmarks do."""
     question = rng.choice(fact.questions)
+    if fact.several:
+        return f"\n\nQuestion: {question}\nAnswer:"
     if fact.prefix and rng.random() < 0.3:
         return f"\n{question}{fact.prefix}"
-    if rng.random() < 0.05:
+    if rng.random() < 0.08:
+        first = question if question.startswith(fact.key) else question[0].lower() + question[1:]
+        question = rng.choice(PHRASES["asking"]) + first
+    elif rng.random() < 0.05:
         question = question.rstrip("?.")
     elif rng.random() < 0.05:
         question = question[0].lower() + question[1:]

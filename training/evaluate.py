@@ -1,15 +1,22 @@
 """Measure an exported model on facts hidden in books that training never read.
 
-    python -m training.evaluate --model models/bundled --books DIR --out runs/eval.json --lengths 4096 65536
+    python -m training.evaluate --model models/bundled --books DIR --out runs/eval.json --tasks single mixed
 
-Keys come from the held-out share of words. "single" is one RULER needle in the document, asked in RULER's own
-form and as a question; "mixed" are 40 facts of all kinds in one document; "unseen" are 40 facts in
-wordings that training never saw; "absent" are questions about keys that are not there.
+Keys come from the held-out share of words. Tasks:
+
+single  one RULER needle in the document, at ten depths
+first   one RULER needle as the first line
+mixed   40 facts of six families in one document, all asked for; keys that are not there, random ones and ones
+        that differ from a key of the document in one word; and 40 facts in wordings that training never saw
+lists   several keys in one question, several values of one key, and one key among many
+other   needles in other haystacks: code, logs, noise, other languages; facts about code
+many    ten needles, at ten depths of one document: for lengths that take long to read
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -17,23 +24,33 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
-from longctx.models.hybrid import HybridModel
 from longctx.models.state import State
 from longctx.models.weights import load_model
+from training import haystack as straw
+from training.data import KEYS_QUESTION
 from training.facts import Fact, FactMaker
 from training.haystack import Prose
+from training.reader import Reader, Reading, Reply
+from training.tables import table
 from training.words import Words
 
-CHUNK = 2048
-LONGEST_ANSWER = 64
 MIXED_FAMILIES = ["magic", "attribute", "code", "people", "place", "log"]
 UNSEEN_FAMILIES = ["magic", "attribute"]
+CODE_FAMILIES = ["code", "arguments", "defined"]
+KINDS = ["number", "word", "uuid"]
+DEPTHS = 10
+ROOM = 96  # tokens kept free for question and answer
 BLOCK = 200_000  # characters tokenized at once
+LONGEST_LIST = 200
 
 
 @dataclass(frozen=True)
 class Result:
-    """One question: what was asked for, what came, and whether the pointer was on the fact."""
+    """One question: what was asked for, what came, and whether the pointer was on the fact.
+
+    `share` is the part of the wanted values that the answer holds; `right` says that it is all of them and
+    nothing else.
+    """
 
     task: str
     family: str
@@ -42,54 +59,18 @@ class Result:
     value: str
     answer: str
     pointed: bool
-
-    @property
-    def right(self) -> bool:
-        """Say whether the whole value came and nothing else."""
-        return self.answer == self.value
-
-
-class Reader:
-    """Answers questions from one reading of one document, as the program does."""
-
-    def __init__(self, model: HybridModel, tokenizer: Tokenizer) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.newline = tokenizer.encode("\n").ids[0]
-
-    def read(self, ids: list[int]) -> State:
-        """Stream a document into a new state."""
-        state = self.model.new_state()
-        for start in range(0, len(ids), CHUNK):
-            self.model.read(torch.tensor([ids[start : start + CHUNK]]), state)
-        return state
-
-    def answer(self, state: State, prompt: str) -> tuple[str, int]:
-        """Answer from a fork of the state; also say at which token the pointer heads look first."""
-        state = state.fork()
-        ids = self.tokenizer.encode(prompt).ids
-        self.model.read(torch.tensor([ids[:-1]]), state)
-        attended: list[torch.Tensor] = []
-        hidden = self.model(torch.tensor([ids[-1:]]), state, attended)
-        heads = list(self.model.config.pointer_heads)
-        place = int(attended[-1][0, heads].mean(0).argmax())
-        written: list[int] = []
-        while len(written) < LONGEST_ANSWER:
-            token = int(self.model.logits(hidden[:, -1]).argmax())
-            if token == self.newline or token in self.model.config.stop_ids:
-                break
-            written.append(token)
-            hidden = self.model(torch.tensor([[token]]), state)
-        return self.tokenizer.decode(written).strip(), place
+    mass: float
+    share: float
+    right: bool
 
 
 class Haystack:
-    """Token ids of running text from the books, cut where a sentence ends."""
+    """Token ids of running text, cut where a sentence ends, or a line where the text has lines."""
 
-    def __init__(self, prose: Prose, tokenizer: Tokenizer) -> None:
+    def __init__(self, prose: Prose, tokenizer: Tokenizer, stops: str = ".") -> None:
         self.text = "\n\n".join(prose.texts)
         self.tokenizer = tokenizer
-        self.stop = tokenizer.encode(".").ids[0]
+        self.stops = {tokenizer.encode(stop).ids[-1] for stop in stops}
 
     def ids(self, rng: Random, count: int) -> list[int]:
         """Take `count` tokens from a random place, going round at the end."""
@@ -102,20 +83,28 @@ class Haystack:
             place = end if end > 0 else 0
         return found[:count]
 
+    def cut(self, hay: list[int], place: int) -> int:
+        """Move a place on to where a sentence ends."""
+        while 0 < place < len(hay) and hay[place - 1] not in self.stops:
+            place += 1
+        return place
+
+    def tell(self, fact: Fact) -> list[int]:
+        """Return the tokens of a statement as it stands in the text."""
+        return self.tokenizer.encode(("\n" if fact.line else " ") + fact.statement).ids
+
     def hide(
         self, rng: Random, facts: list[Fact], length: int, room: int
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """Put facts at evenly spread depths; document and question together have `length` tokens."""
-        told = [self.tokenizer.encode(("\n" if fact.line else " ") + fact.statement).ids for fact in facts]
+        told = [self.tell(fact) for fact in facts]
         hay = self.ids(rng, length - room - sum(map(len, told)))
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         before = 0
         for i, fact in enumerate(told):
             share = rng.random() if len(facts) == 1 else (i + rng.random()) / len(facts)
-            place = max(before, int(share * len(hay)))
-            while place < len(hay) and hay[place - 1] != self.stop:
-                place += 1
+            place = self.cut(hay, max(before, int(share * len(hay))))
             ids += hay[before:place]
             spans.append((len(ids), len(ids) + len(fact)))
             ids += fact
@@ -133,7 +122,7 @@ class Evaluation:
         self.results: list[Result] = []
 
     def facts(
-        self, rng: Random, families: list[str], count: int, unseen: bool
+        self, rng: Random, families: list[str], count: int, unseen: bool = False
     ) -> tuple[FactMaker, list[Fact]]:
         """Make facts about held-out keys, families in turn and then shuffled."""
         maker = FactMaker(
@@ -143,22 +132,29 @@ class Evaluation:
         rng.shuffle(made)
         return maker, made
 
-    def single(self, length: int, index: int) -> None:
-        """Read a document with one RULER needle; ask as RULER does and as a question."""
+    def single(self, length: int, index: int, trials: int, kinds: list[str]) -> None:
+        """Read a haystack once; ask for one RULER needle at each of ten depths, `trials` times each."""
         rng = Random(f"{self.seed} single {length} {index}")
-        maker, _ = self.facts(rng, ["magic"], 0, False)
-        fact = maker.ruler(["number", "word", "uuid"][index % 3])
-        ids, spans = self.haystack.hide(rng, [fact], length, room=96)
-        state = self.reader.read(ids)
-        self.ask(
-            state,
-            "single, RULER form",
-            fact,
-            f"\n{fact.questions[0]}{fact.prefix}",
-            length=length,
-            span=spans[0],
-        )
-        self.ask(state, "single, question", fact, question(fact.questions[0]), length=length, span=spans[0])
+        maker, _ = self.facts(rng, [], 0)
+        hay = self.haystack.ids(rng, length - ROOM)
+        depths = [int(len(hay) * i / (DEPTHS - 1)) for i in range(DEPTHS)]
+        places = [self.haystack.cut(hay, depth) for depth in depths]
+        reading = Reading(self.reader, hay, places)
+        for trial in range(trials):
+            for place in places:
+                fact = maker.ruler(kinds[(trial + places.index(place)) % len(kinds)])
+                told = self.haystack.tell(fact)[place == 0 :]  # a first line begins without a space
+                state = reading.hide(place, told)
+                self.ask(state, "single", fact, length=length, span=(place, place + len(told)))
+
+    def first(self, length: int, index: int) -> None:
+        """Ask for a RULER needle that stands as the first line."""
+        rng = Random(f"{self.seed} first {length} {index}")
+        maker, _ = self.facts(rng, [], 0)
+        fact = maker.ruler(KINDS[index % 3])
+        told = self.haystack.tokenizer.encode(fact.statement + "\n").ids
+        state = self.reader.read(told + self.haystack.ids(rng, length - ROOM))
+        self.ask(state, "first line", fact, length=length, span=(0, len(told)))
 
     def many(
         self, task: str, families: list[str], *, length: int, index: int, count: int, absent: int
@@ -169,29 +165,92 @@ class Evaluation:
         ids, spans = self.haystack.hide(rng, facts, length, room=64)
         state = self.reader.read(ids)
         for fact, span in zip(facts, spans, strict=True):
-            self.ask(state, task, fact, question(rng.choice(fact.questions)), length=length, span=span)
+            self.ask(state, task, fact, rng.choice(fact.questions), length=length, span=span)
         for i in range(absent):
             fact = maker.make(families[i % len(families)])
-            self.ask(state, "absent", fact, question(rng.choice(fact.questions)), length=length, span=None)
+            self.ask(state, "absent", fact, rng.choice(fact.questions), length=length)
+            fact = maker.rival(facts[i % len(facts)])
+            self.ask(state, "absent, one word differs", fact, rng.choice(fact.questions), length=length)
+
+    def lists(self, length: int, index: int, distractors: int) -> None:
+        """Hide four values of one key, four keys and distractors; ask for a key, the values, the keys."""
+        rng = Random(f"{self.seed} lists {length} {index} {distractors}")
+        maker, _ = self.facts(rng, [], 0)
+        kind = KINDS[index % 2]
+        values = maker.several(4, kind)
+        keys = [maker.ruler(kind) for _ in range(4)]
+        facts = [*values, *keys, *(maker.ruler(kind) for _ in range(distractors))]
+        rng.shuffle(facts)
+        ids, spans = self.haystack.hide(rng, facts, length, room=LONGEST_LIST)
+        state = self.reader.read(ids)
+        where = dict(zip((fact.value for fact in facts), spans, strict=True))
+        tail = f", {distractors} distractors"
+        for fact in keys[:2]:
+            self.ask(state, "one key" + tail, fact, length=length, span=where[fact.value])
+        asked = ", ".join(fact.key for fact in keys[:3]) + ", and " + keys[3].key
+        prompt = question(KEYS_QUESTION.format(a=kind, keys=asked))
+        reply = self.reader.answer(state, prompt, LONGEST_LIST)
+        wanted = [f"{fact.key}: {fact.value}" for fact in keys]
+        self.listed("four keys" + tail, length, wanted, reply.text.split(", "), reply)
+        replies = self.reader.answers(state, question(values[0].questions[0]))
+        told = [reply.text for reply in replies]
+        self.listed("four values" + tail, length, [fact.value for fact in values], told, None)
+
+    def listed(self, task: str, length: int, wanted: list[str], told: list[str], reply: Reply | None) -> None:
+        """Keep the result of a question with several values."""
+        share = len(set(wanted) & set(told)) / len(wanted)
+        mass, right = reply.mass if reply else 0.0, sorted(wanted) == sorted(told)
+        result = Result(
+            task, "magic", length, 0.0, ", ".join(wanted), ", ".join(told), True, mass, share, right
+        )
+        self.results.append(result)
 
     def ask(
-        self, state: State, task: str, fact: Fact, prompt: str, *, length: int, span: tuple[int, int] | None
+        self,
+        state: State,
+        task: str,
+        fact: Fact,
+        asked: str = "",
+        *,
+        length: int,
+        span: tuple[int, int] | None = None,
     ) -> None:
-        """Ask one question and keep the result."""
-        answer, place = self.reader.answer(state, prompt)
+        """Ask one question and keep the result; without a span the fact is not in the text."""
+        reply = self.reader.answer(state, question(asked or fact.questions[0]))
         wanted = fact.value if span else "not found"
-        pointed = span[0] <= place < span[1] if span else place >= state.position
-        depth = span[0] / length if span else 0.0
-        self.results.append(Result(task, fact.family, length, round(depth, 3), wanted, answer, pointed))
+        right = reply.text == wanted
+        pointed = span[0] <= reply.place < span[1] if span else reply.place >= state.position
+        depth = round(span[0] / length, 3) if span else 0.0
+        share = float(wanted in reply.text)
+        family = fact.kind if task == "single" else fact.family
+        mass = round(reply.mass, 4)
+        self.results.append(
+            Result(task, family, length, depth, wanted, reply.text, pointed, mass, share, right)
+        )
 
-    def run(self, length: int, singles: int, documents: int) -> None:
-        """Do all tasks at one length."""
-        count = min(40, max(4, length // 100))
-        for index in range(singles):
-            self.single(length, index)
+
+def elsewhere(evaluation: Evaluation, length: int, documents: int, folder: Path | None) -> None:
+    """Ask for needles and code facts in code, logs and noise, and needles in the texts of a folder."""
+    tokenizer, seed = evaluation.haystack.tokenizer, evaluation.seed
+    rng = Random(f"{seed} elsewhere {length}")
+    words = Words(rng, evaluation.haystack.text, held_out=True)
+    size = length * 6
+    texts: dict[str, tuple[str, str]] = {
+        "code": ("".join(straw.code_pieces(rng, words, size)), "\n"),
+        "log": ("".join(straw.log_pieces(rng, words, size)), "\n"),
+        "noise": ("".join(straw.noise_pieces(rng, size)), "."),
+    }
+    for path in sorted(folder.iterdir()) if folder else []:
+        texts[path.stem] = (path.read_text(encoding="utf-8"), ".。" if path.suffix == ".txt" else "\n")
+    for name, (text, stops) in texts.items():
+        evaluation.haystack = Haystack(Prose([text]), tokenizer, stops)
+        evaluation.haystack.text += words.text  # keys are English words
         for index in range(documents):
-            self.many("mixed", MIXED_FAMILIES, length=length, index=index, count=count, absent=count // 2)
-            self.many("unseen", UNSEEN_FAMILIES, length=length, index=index, count=count, absent=0)
+            task = f"needles in {name}"
+            evaluation.many(task, ["magic"], length=length, index=index, count=10, absent=0)
+            if stops == "\n":
+                task = f"code facts in {name}"
+                evaluation.many(task, CODE_FAMILIES, length=length, index=index, count=12, absent=0)
 
 
 def question(text: str) -> str:
@@ -199,43 +258,43 @@ def question(text: str) -> str:
     return f"\n\nQuestion: {text}\nAnswer:"
 
 
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share."""
-    z, share = 1.96, right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5 / (1 + z * z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def tasks(evaluation: Evaluation, args: argparse.Namespace) -> dict[str, Callable[[int], None]]:
+    """Return what each task does at one length."""
+    prose = evaluation.haystack
+
+    def mixed(length: int) -> None:
+        count = min(40, max(4, length // 100))
+        for index in range(args.documents):
+            parts = {"length": length, "index": index, "count": count}
+            evaluation.many("mixed", MIXED_FAMILIES, **parts, absent=count // 2)
+            evaluation.many("unseen", UNSEEN_FAMILIES, **parts, absent=0)
+
+    def lists(length: int) -> None:
+        for index in range(args.documents):
+            evaluation.lists(length, index, 4)
+            evaluation.lists(length, index, 16)
+
+    def first(length: int) -> None:
+        for index in range(args.documents):
+            evaluation.first(length, index)
+
+    def other(length: int) -> None:
+        elsewhere(evaluation, length, args.documents, args.other)
+        evaluation.haystack = prose
+
+    def many(length: int) -> None:
+        for index in range(args.documents):
+            evaluation.many("ten needles", ["magic"], length=length, index=index, count=10, absent=0)
+
+    def single(length: int) -> None:
+        for index in range(args.singles):
+            evaluation.single(length, index, args.trials, args.kinds)
+
+    return {"single": single, "first": first, "mixed": mixed, "lists": lists, "other": other, "many": many}
 
 
-def cell(results: list[Result]) -> str:
-    """Write one cell of the table: share right, interval, count."""
-    if not results:
-        return ""
-    right = sum(r.right for r in results)
-    low, high = wilson(right, len(results))
-    return f"{right / len(results):.3f} ({low:.2f}-{high:.2f}, {len(results)})"
-
-
-def table(results: list[Result]) -> str:
-    """Write the results by task, family and length as a Markdown table."""
-    lengths = sorted({r.tokens for r in results})
-    tasks = list(dict.fromkeys(r.task for r in results))
-    rows = ["| tokens | " + " | ".join(f"{n:,}" for n in lengths) + " |", "|---" * (len(lengths) + 1) + "|"]
-    for task in tasks:
-        at = [[r for r in results if r.task == task and r.tokens == n] for n in lengths]
-        rows.append(f"| {task} | " + " | ".join(map(cell, at)) + " |")
-        for family in (
-            sorted({r.family for r in results if r.task == task}) if task in ("mixed", "unseen") else []
-        ):
-            parts = [[r for r in group if r.family == family] for group in at]
-            rows.append(f"| {task}: {family} | " + " | ".join(map(cell, parts)) + " |")
-    told = [[r for r in results if r.task != "absent" and r.tokens == n] for n in lengths]
-    hits = [f"{sum(r.pointed for r in group) / len(group):.3f}" if group else "" for group in told]
-    return "\n".join([*rows, "| pointer on the fact | " + " | ".join(hits) + " |"])
-
-
-def main() -> None:
-    """Read the arguments, measure every length, write JSON after each."""
+def arguments() -> argparse.ArgumentParser:
+    """Describe the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -243,25 +302,36 @@ def main() -> None:
     parser.add_argument(
         "--books", type=Path, required=True, help="folder with *.txt that training did not read"
     )
+    parser.add_argument("--other", type=Path, help="folder with files in other languages")
     parser.add_argument("--out", type=Path, required=True, help="JSON file for every single answer")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096, 16384, 65536, 262144])
-    parser.add_argument("--singles", type=int, default=20, help="documents with one needle, per length")
-    parser.add_argument("--documents", type=int, default=2, help="documents with many needles, per length")
+    parser.add_argument("--tasks", nargs="+", default=["single", "mixed"])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[4096, 65536])
+    parser.add_argument("--singles", type=int, default=1, help="haystacks with one needle, per length")
+    parser.add_argument("--trials", type=int, default=3, help="needles per depth in each of them")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, help="of values in single needles")
+    parser.add_argument("--documents", type=int, default=2, help="documents of the other tasks, per length")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=7)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Read the arguments, measure every length, write JSON after each."""
+    args = arguments().parse_args()
     torch.set_num_threads(args.threads)
     tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
-    reader = Reader(load_model(args.model, torch.float32, torch.device("cpu")), tokenizer)
-    evaluation = Evaluation(reader, Haystack(Prose.load(args.books), tokenizer), args.seed)
+    model = load_model(args.model, torch.float32, torch.device("cpu"))
+    model.pack()
+    evaluation = Evaluation(Reader(model, tokenizer), Haystack(Prose.load(args.books), tokenizer), args.seed)
     with torch.inference_mode():
         for length in args.lengths:
-            begun = time.monotonic()
-            evaluation.run(length, args.singles, args.documents)
-            rows = [asdict(result) | {"right": result.right} for result in evaluation.results]
-            args.out.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-            print(f"{length} tokens: {time.monotonic() - begun:.0f} s", flush=True)
-    print(table(evaluation.results))
+            for task in args.tasks:
+                begun = time.monotonic()
+                tasks(evaluation, args)[task](length)
+                rows = [asdict(result) for result in evaluation.results]
+                args.out.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+                print(f"{task}, {length} tokens: {time.monotonic() - begun:.0f} s", flush=True)
+    print(table([asdict(result) for result in evaluation.results]))
 
 
 if __name__ == "__main__":

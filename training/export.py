@@ -24,7 +24,10 @@ CONTEXT = 10_485_760
 
 def config(shape: Shape) -> dict[str, Any]:
     """Describe the model in the words of transformers' MiniMax; the huge factor switches positions off."""
-    kinds = ["linear_attention"] * (shape.layers - 1) + ["full_attention"]
+    kinds = [{"L": "linear_attention", "S": "full_attention"}[mixer] for mixer in shape.mixers]
+    rope = {"rope_type": "default", "rope_theta": shape.theta}
+    if not shape.theta:
+        rope = {"rope_type": "linear", "factor": 1e12, "rope_theta": 10000.0}
     residual = {"alpha": shape.alpha, "beta": 1.0}
     alphas = {
         f"{part}_{kind}_factor": value
@@ -47,7 +50,7 @@ def config(shape: Shape) -> dict[str, Any]:
         "num_experts_per_tok": 1,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-5,
-        "rope_parameters": {"rope_type": "linear", "factor": 1e12, "rope_theta": 10000.0},
+        "rope_parameters": rope,
         "max_position_embeddings": CONTEXT,
         "tie_word_embeddings": True,
         "block_size": 256,
@@ -59,7 +62,7 @@ def config(shape: Shape) -> dict[str, Any]:
         "initializer_range": 0.02,
         "sliding_window": None,
         "use_cache": True,
-        "pointer_heads": list(range(shape.pointers)),
+        "pointer_heads": list(range(shape.pointers)) if shape.mixers.endswith("S") else [],
     }
 
 
@@ -68,7 +71,8 @@ def checkpoint_tensors(weights: Weights, shape: Shape, sharpen: float) -> dict[s
     tensors = {name: weight.detach().clone() for name, weight in weights.items()}
     for layer in range(shape.layers):
         tensors[f"model.layers.{layer}.block_sparse_moe.gate.weight"] = torch.zeros(1, shape.hidden)
-    tensors[f"model.layers.{shape.layers - 1}.self_attn.q_proj.weight"] *= sharpen
+    if sharpen != 1.0:
+        tensors[f"model.layers.{shape.layers - 1}.self_attn.q_proj.weight"] *= sharpen
     return tensors
 
 

@@ -12,26 +12,33 @@ from random import Random
 
 from training.words import LISTS, PHRASES, Words, clock
 
-_SENTENCE_END = re.compile(r'(?<=[.!?])["”’\')]*\s+')
+_SENTENCE_END = re.compile(r'(?<=[.!?])["”’\')]*\s+|(?<=[。！？])')
+OTHER = "other"  # folder of works in other languages
 
 
 class Prose:
-    """Works kept in memory; hands out stretches that begin at a sentence."""
+    """Works kept in memory; hands out stretches that begin at a sentence.
 
-    def __init__(self, texts: list[str]) -> None:
+    Args:
+        texts: the works.
+        other: works in other languages, which serve as haystacks only.
+    """
+
+    def __init__(self, texts: list[str], other: "Prose | None" = None) -> None:
         if not any(len(text) > 200 for text in texts):
             raise ValueError("no prose: every text given is shorter than 200 characters")
         self.texts = [text for text in texts if len(text) > 200]
         self.weights = [len(text) for text in self.texts]
+        self.other = other
 
     @classmethod
     def load(cls, folder: Path, shards: int | None = None) -> "Prose":
-        """Read *.jsonl.xz (rows with a `text`) and plain *.txt files."""
+        """Read *.jsonl.xz (rows with a `text`) and *.txt files; a folder `other` has other languages."""
         texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))]
         for path in sorted(folder.glob("*.jsonl.xz"))[:shards]:
             with lzma.open(path, "rt", encoding="utf-8") as rows:
                 texts += [json.loads(row)["text"] for row in rows]
-        return cls(texts)
+        return cls(texts, cls.load(folder / OTHER) if (folder / OTHER).is_dir() else None)
 
     def stretch(self, rng: Random, characters: int) -> str:
         """Take about so many characters from one work, or several in a row when it is too short."""
@@ -47,6 +54,11 @@ class Prose:
         )
 
 
+def prose_ends(text: str) -> list[int]:
+    """Return where sentences end, with the space behind them."""
+    return [found.end() for found in _SENTENCE_END.finditer(text)]
+
+
 def prose_pieces(rng: Random, text: str) -> list[str]:
     """Split prose at sentence ends, in one of the layouts in which books come."""
     layout = rng.random()
@@ -55,7 +67,7 @@ def prose_pieces(rng: Random, text: str) -> list[str]:
     elif layout < 0.6:
         width = rng.randint(60, 80)
         text = "\n\n".join(textwrap.fill(part, width) for part in text.split("\n\n"))
-    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
+    ends = prose_ends(text)
     return [text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True) if b > a]
 
 
@@ -97,8 +109,10 @@ def log_pieces(rng: Random, words: Words, characters: int) -> list[str]:
     return lines
 
 
-def pieces(rng: Random, prose: Prose, words: Words, characters: int) -> list[str]:
-    """Draw a haystack: mostly prose, sometimes noise, code or a log."""
+def pieces(rng: Random, prose: Prose, words: Words, characters: int, foreign: float = 0.0) -> list[str]:
+    """Draw a haystack: mostly prose, sometimes noise, code, a log or another language."""
+    if prose.other and rng.random() < foreign:
+        return prose_pieces(rng, prose.other.stretch(rng, characters))
     kind = rng.random()
     if kind < 0.72:
         return prose_pieces(rng, prose.stretch(rng, characters))

@@ -2,7 +2,8 @@
 
 Same weights and mathematics as models/ (a test compares the two), with a third of the cost: documents are not
 padded, questions share their document, and of the last layer only the answer positions are computed. Tensors
-go by their checkpoint names. Layers 0..L-2 are lightning, the last is softmax attention without positions.
+go by their checkpoint names. The shape says of every layer whether it is lightning or softmax attention; the
+model that ships has one softmax layer, the last, without positions.
 """
 
 import math
@@ -25,13 +26,19 @@ class Shape:
     """Sizes of the model; heads are hidden / heads wide."""
 
     hidden: int = 128
-    layers: int = 4
+    mixers: str = "LLLS"  # of every layer, L for lightning and S for softmax attention
     heads: int = 4
     kv_heads: int = 2
     ffn: int = 256
     vocab: int = 4096
     alpha: float = 3.0
-    pointers: int = 2  # heads 0 .. pointers-1 of the last layer are supervised
+    pointers: int = 2  # heads 0 .. pointers-1 of a softmax layer that comes last are supervised
+    theta: float = 0.0  # base of the rotary positions in softmax layers; 0 for none
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return len(self.mixers)
 
     @property
     def width(self) -> int:
@@ -46,10 +53,10 @@ def names(shape: Shape) -> dict[str, tuple[int, ...]]:
         "model.embed_tokens.weight": (shape.vocab, d),
         "model.norm.weight": (d,),
     }
-    for layer in range(shape.layers):
+    for layer, mixer_kind in enumerate(shape.mixers):
         at = f"model.layers.{layer}"
         table |= {f"{at}.input_layernorm.weight": (d,), f"{at}.post_attention_layernorm.weight": (d,)}
-        if layer < shape.layers - 1:
+        if mixer_kind == "L":
             mixer = {"qkv_proj": (3 * d, d), "output_gate": (d, d), "norm": (d,), "out_proj": (d, d)}
         else:
             mixer = {"q_proj": (d, d), "k_proj": (kv, d), "v_proj": (kv, d), "o_proj": (d, d)}
@@ -168,10 +175,24 @@ def lightning_tails(qkv: Tensor, state: Tensor, decay: Decay) -> Tensor:
     return scores @ v + (q * decay.reach) @ state.unsqueeze(1)
 
 
+def rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
+    """Turn x (..., N, d) by its positions (N,) as MiniMax does, split halves; theta 0 turns nothing."""
+    if not theta:
+        return x
+    half = x.shape[-1] // 2
+    speed = theta ** -(torch.arange(half, dtype=torch.float64) / half)
+    angle = positions.double().unsqueeze(-1) * speed
+    cos, sin = angle.cos().float(), angle.sin().float()
+    first, second = x.split(half, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
 class Network:
     """Runs a batch through the weights and returns its losses."""
 
     def __init__(self, shape: Shape) -> None:
+        if set(shape.mixers) - {"L", "S"}:
+            raise ValueError(f"mixers {shape.mixers!r}: each must be L (lightning) or S (softmax)")
         self.shape = shape
         self._tables: dict[tuple[int, int, int], Decay] = {}
 
@@ -203,6 +224,38 @@ class Network:
         gate = torch.sigmoid(F.linear(n1, w[f"{at}.output_gate.weight"]))
         return F.linear(rms_norm(out, w[f"{at}.norm.weight"], MIXER_EPS) * gate, w[f"{at}.out_proj.weight"])
 
+    def softmax(self, w: Weights, layer: int, n1: Tensor, batch: Batch) -> Tensor:
+        """Run a softmax mixer over documents and over branches, which see their document and themselves."""
+        at, shape = f"model.layers.{layer}.self_attn", self.shape
+        h, g, d = shape.heads, shape.kv_heads, shape.width
+        b, t = batch.documents.shape
+        tails, length = batch.tails.shape
+        each = tails // b
+        after = (t + torch.arange(length)).repeat(each)  # positions of a document's branches
+
+        def split(name: str, heads: int) -> tuple[Tensor, Tensor]:
+            projected = F.linear(n1, w[f"{at}.{name}_proj.weight"])
+            far, near = torch.split(projected, [b * t, tails * length])
+            parts = far.view(b, t, heads, d), near.view(b, each * length, heads, d)
+            long, short = (part.transpose(1, 2) for part in parts)
+            if name == "v":
+                return long, short
+            return rotate(long, torch.arange(t), shape.theta), rotate(short, after, shape.theta)
+
+        q, tail_q = split("q", h)
+        (k, tail_k), (v, tail_v) = (
+            tuple(part.repeat_interleave(h // g, dim=1) for part in split(name, g)) for name in ("k", "v")
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        branch = torch.arange(each * length) // length
+        near = branch.unsqueeze(1) == branch
+        seen = torch.cat([torch.ones(each * length, t, dtype=torch.bool), near.tril()], dim=1)
+        branched = F.scaled_dot_product_attention(
+            tail_q, torch.cat([k, tail_k], dim=2), torch.cat([v, tail_v], dim=2), attn_mask=seen
+        )
+        out = [part.transpose(1, 2).reshape(-1, h * d) for part in (mixed, branched)]
+        return F.linear(torch.cat(out), w[f"{at}.o_proj.weight"])
+
     def feed_forward(self, w: Weights, layer: int, n2: Tensor) -> Tensor:
         """Run the single expert."""
         at = f"model.layers.{layer}.block_sparse_moe.experts.0"
@@ -224,7 +277,9 @@ class Network:
         k = F.linear(n1, w[f"{at}.k_proj.weight"]).view(-1, g, d).transpose(0, 1)  # (G, tokens, d)
         v = F.linear(n1, w[f"{at}.v_proj.weight"]).view(-1, g, d).transpose(0, 1)
         q = F.linear(asked, w[f"{at}.q_proj.weight"]).view(m, g, h // g, d)
-        q = q.permute(1, 2, 0, 3) * d**-0.5  # (G, h/g, M, d)
+        q = rotate(q.permute(1, 2, 0, 3) * d**-0.5, t + batch.position, shape.theta)  # (G, h/g, M, d)
+        here = torch.cat([torch.arange(t).repeat(b), (t + torch.arange(length)).repeat(tails)])
+        k = rotate(k, here, shape.theta)
         far_k, near_k = torch.split(k, [b * t, tails * length], dim=1)
         far_v, near_v = torch.split(v, [b * t, tails * length], dim=1)
         tail_k, tail_v = (
@@ -241,11 +296,10 @@ class Network:
         mixed = mixed + (on_tail.transpose(1, 2) @ tail_v).transpose(1, 2)
         return mixed.reshape(h, m, d), weights.view(h, m, -1), v.repeat_interleave(h // g, dim=0)
 
-    def finish(self, w: Weights, asked: Tensor, mixed: Tensor) -> Tensor:
-        """Take the mix (H, M, d) of the last layer to logits (M, vocab)."""
+    def finish(self, w: Weights, asked: Tensor, out: Tensor) -> Tensor:
+        """Take the output (M, hidden) of the last mixer to logits (M, vocab)."""
         last, alpha = self.shape.layers - 1, self.shape.alpha
         at = f"model.layers.{last}"
-        out = F.linear(mixed.transpose(0, 1).flatten(1), w[f"{at}.self_attn.o_proj.weight"])
         n2 = rms_norm(torch.add(out, asked, alpha=alpha), w[f"{at}.post_attention_layernorm.weight"])
         y = torch.add(self.feed_forward(w, last, n2), n2, alpha=alpha)
         return F.linear(rms_norm(y, w["model.norm.weight"]), w["model.embed_tokens.weight"])
@@ -258,44 +312,53 @@ class Network:
         for layer in range(self.shape.layers - 1):
             at = f"model.layers.{layer}"
             n1 = rms_norm(x, w[f"{at}.input_layernorm.weight"])
-            h = torch.add(self.lightning(w, layer, n1, batch), n1, alpha=alpha)
+            mixer = self.lightning if self.shape.mixers[layer] == "L" else self.softmax
+            h = torch.add(mixer(w, layer, n1, batch), n1, alpha=alpha)
             n2 = rms_norm(h, w[f"{at}.post_attention_layernorm.weight"])
             x = torch.add(self.feed_forward(w, layer, n2), n2, alpha=alpha)
         return rms_norm(x, w[f"model.layers.{self.shape.layers - 1}.input_layernorm.weight"])
 
-    def forward(self, w: Weights, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, w: Weights, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return, for the answer positions, the logits, the attention (H, M, keys), and the copying logits.
 
-        Copying logits are what would be written if the pointer heads stood on `batch.copied` alone.
+        Copying logits are what would be written if the pointer heads stood on `batch.copied` alone. A
+        lightning layer in last place has no attention: then the second and third are None.
         """
         n1 = self.body(w, batch)
-        asked = n1[batch.documents.numel() + batch.row * batch.tails.shape[1] + batch.position]
+        places = batch.documents.numel() + batch.row * batch.tails.shape[1] + batch.position
+        asked, last = n1[places], self.shape.layers - 1
+        if self.shape.mixers[last] == "L":
+            return self.finish(w, asked, self.lightning(w, last, n1, batch)[places]), None, None
         mixed, weights, values = self.attention(w, n1, asked, batch)
         pointers = self.shape.pointers
         copied = torch.cat([values[:pointers, batch.copied], mixed[pointers:]])
-        return self.finish(w, asked, mixed), weights, self.finish(w, asked, copied)
+        answer, copies = (
+            F.linear(heads.transpose(0, 1).flatten(1), w[f"model.layers.{last}.self_attn.o_proj.weight"])
+            for heads in (mixed, copied)
+        )
+        return self.finish(w, asked, answer), weights, self.finish(w, asked, copies)
 
     def losses(self, w: Weights, batch: Batch) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
         """Return the losses of answers, pointer and copying, and figures for the log."""
         logits, weights, copies = self.forward(w, batch)
-        copying = F.cross_entropy(copies, batch.documents.flatten()[batch.copied])
         answer = F.cross_entropy(logits, batch.target, reduction="none") @ batch.weight
-        # Absent keys point at their own prompt's end: the index lies behind the document keys.
-        mass = weights[: self.shape.pointers].gather(
-            -1, batch.source.view(1, -1, 1).expand(self.shape.pointers, -1, 1)
-        )
-        pointer = -mass.squeeze(-1).clamp(min=1e-9).log().mean(0) @ batch.weight
-        with torch.no_grad():
-            right = (logits.argmax(-1) == batch.target).float()
-            found = mass.squeeze(-1).mean(0)
-            parts = {"mass": found, "right": right}
-            masks = {"": batch.target >= 0, "_first": batch.first & ~batch.absent, "_absent": batch.absent}
-            figures = {
-                key + at: value[mask].mean().item()
-                for key, value in parts.items()
-                for at, mask in masks.items()
-                if mask.any()
-            }
+        parts = {"right": (logits.argmax(-1) == batch.target).float()}
+        pointer = copying = logits.new_zeros(())
+        if weights is not None and copies is not None:
+            copying = F.cross_entropy(copies, batch.documents.flatten()[batch.copied])
+            # Sources in the branch itself, as an absent key's, lie behind the document keys.
+            sources = batch.source.clamp(min=0).expand(self.shape.pointers, -1, -1)
+            each = weights[: self.shape.pointers].gather(-1, sources)
+            mass = each.masked_fill(batch.source < 0, 0).sum(-1)
+            pointer = -mass.clamp(min=1e-9).log().mean(0) @ batch.weight
+            parts["mass"] = mass.detach().mean(0)
+        masks = {"": batch.target >= 0, "_first": batch.first & ~batch.absent, "_absent": batch.absent}
+        figures = {
+            key + at: value[mask].mean().item()
+            for key, value in parts.items()
+            for at, mask in masks.items()
+            if mask.any()
+        }
         return answer, pointer, copying, figures
 
 

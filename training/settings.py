@@ -27,6 +27,10 @@ class Settings:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         return cls(**(raw | {"shape": Shape(**raw["shape"])}))
 
+    def shares(self) -> dict[str, float]:
+        """Return what the batch maker takes from the data settings; the rest are schedules."""
+        return {name: share for name, share in self.data.items() if name not in ("copies", "ramp")}
+
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain values, for the checkpoint."""
         return asdict(self)

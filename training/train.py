@@ -93,6 +93,15 @@ class Trainer:
                 kinds = [key for key in saved if key.startswith("optimizer.") and key.endswith("." + name)]
                 optimizer.state[parameter] = {key.split(".")[1]: saved.pop(key) for key in kinds}
 
+    def begin(self, folders: list[Path]) -> None:
+        """Take the mean of the weights of other runs, but neither their steps nor their optimizers."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.zero_()
+                for folder in folders:
+                    with safe_open(folder / CHECKPOINT, framework="pt") as file:
+                        weight.add_(file.get_tensor(name), alpha=1 / len(folders))
+
 
 def run(trainer: Trainer, folder: Path, minutes: float, every: int = 20, save_every: int = 250) -> None:
     """Step until the schedule or the time is over, logging means and saving checkpoints."""
@@ -135,6 +144,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for checkpoint and log; resumed when it has one"
     )
+    parser.add_argument(
+        "--begin", type=Path, nargs="+", help="finished runs; a new run begins with the mean of their weights"
+    )
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
     parser.add_argument(
         "--minutes", type=float, default=1e9, help="stop after so long; the schedule does not change"
@@ -156,13 +168,15 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.set_float32_matmul_precision(args.precision)
     settings = Settings.load(args.config)
-    data = settings.data
     tokenizer = Tokenizer.from_file(str(args.tokenizer / "tokenizer.json"))
-    shares = {name: data[name] for name in ("absent", "junk", "pool", "openings")}
-    maker = Maker(Prose.load(args.data), tokenizer, settings.seed, tokens=settings.tokens, **shares)
-    trainer = Trainer(settings, maker)
+    prose = Prose.load(args.data)
+    trainer = Trainer(
+        settings, Maker(prose, tokenizer, settings.seed, tokens=settings.tokens, **settings.shares())
+    )
     if (args.out / CHECKPOINT).exists():
         trainer.load(args.out)
+    elif args.begin:
+        trainer.begin(args.begin)
     run(trainer, args.out, args.minutes)
 
 

@@ -17,6 +17,7 @@ PHRASES: dict[str, list[str]] = WORDINGS["phrases"]
 
 _LOWER = re.compile(r"(?<![\w'-])[a-z]{5,11}(?![\w'-])")
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{3,10}(?![\w'-])")
+_SENTENCE = re.compile(r"(?<![\w'-])[A-Za-z][a-z]*(?: [a-zA-Z]{1,12}){4,13}(?![\w'-])")
 _PHRASE = re.compile(r"(?<![\w'-])[a-z]{2,}(?: [a-z]+){1,7}(?![\w'-])")
 
 
@@ -79,6 +80,10 @@ class Words:
         """Take two to eight consecutive lower-case words of the text."""
         return self.from_text(_PHRASE, "the long way home")
 
+    def sentence(self) -> str:
+        """Take five to fourteen consecutive words of the text, with nothing but spaces between."""
+        return self.from_text(_SENTENCE, "The door was open, and nobody came in")
+
 
 def number(rng: Random, low: int = 5, high: int = 8) -> str:
     """Draw a number by its count of digits."""
@@ -89,6 +94,17 @@ def number(rng: Random, low: int = 5, high: int = 8) -> str:
 def identifier(rng: Random) -> str:
     """Draw a version 4 UUID from the given generator."""
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+
+
+def stutter(rng: Random, text: str) -> str:
+    """Repeat neighbouring signs in some texts: of two equal ones a copy easily drops one."""
+    if rng.random() > 0.25:
+        return text
+    signs = list(text)
+    for i in range(1, len(signs)):
+        if signs[i].isalnum() and signs[i - 1].isalnum() and rng.random() < 0.3:
+            signs[i] = signs[i - 1]
+    return "".join(signs)
 
 
 def code(rng: Random) -> str:

@@ -1,0 +1,161 @@
+"""What the model is not made for: gaps in sentences of unseen books, and natural questions. Beside BM25.
+
+    python -m training.natural --models models/bundled --books DIR --questions xquad-en.jsonl.xz --out FILE.md
+
+BM25 shows the best sentence and is right when the answer stands in it. The model is right when it copies the
+answer out (exact), and its pointer when the answer stands in the sentence that it points at.
+"""
+
+import argparse
+import json
+import lzma
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+
+from longctx.models.weights import load_model
+from training.evaluate import question
+from training.haystack import Prose, prose_ends
+from training.reader import Reader
+from training.tables import cell
+
+CONTEXTS, QUESTIONS = 120, 250
+GAPS, BOOK = 20, 60_000  # gaps in each document, and its characters
+CLOZE = "Which word is missing in this sentence: {sentence}"
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text, the character at which each of its sentences begins, and what is asked about it."""
+
+    text: str
+    starts: list[int]
+    asked: list[tuple[str, list[str]]]  # question, answers that count
+
+    def sentence(self, character: int) -> int:
+        """Return the number of the sentence that holds a character."""
+        return sum(start <= character for start in self.starts) - 1
+
+    def sentences(self) -> list[str]:
+        """Return all sentences."""
+        ends = [*self.starts[1:], len(self.text)]
+        return [self.text[start:end] for start, end in zip(self.starts, ends, strict=True)]
+
+
+def words(text: str) -> list[str]:
+    """Split into lower-case words."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+class BM25:
+    """Ranks sentences by shared words (Robertson and Zaragoza 2009; k1 1.2, b 0.75)."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        self.counts = [Counter(words(sentence)) for sentence in sentences]
+        self.lengths = [sum(count.values()) for count in self.counts]
+        self.mean = sum(self.lengths) / len(self.lengths)
+        held = Counter(word for count in self.counts for word in count)
+        self.rarity = {w: math.log(1 + (len(sentences) - n + 0.5) / (n + 0.5)) for w, n in held.items()}
+
+    def best(self, asked: str) -> int:
+        """Return the number of the best sentence."""
+
+        def score(i: int) -> float:
+            count, size = self.counts[i], 1.2 * (0.25 + 0.75 * self.lengths[i] / self.mean)
+            return sum(self.rarity.get(w, 0) * count[w] * 2.2 / (count[w] + size) for w in set(words(asked)))
+
+        return max(range(len(self.counts)), key=score)
+
+
+def natural(path: Path) -> list[Document]:
+    """Join contexts of a SQuAD-like file into one document and take questions about them."""
+    with lzma.open(path, "rt", encoding="utf-8") as file:
+        found = [json.loads(line) for line in file]
+    contexts = list(dict.fromkeys(row["context"] for row in found))[:CONTEXTS]
+    chosen = [row for row in found if row["context"] in set(contexts)]
+    Random(0).shuffle(chosen)
+    asked = [(row["question"], [gold["text"] for gold in row["answers"]]) for row in chosen[:QUESTIONS]]
+    text = "\n\n".join(contexts)
+    return [Document(text, [0, *prose_ends(text)], asked)]
+
+
+def cloze(prose: Prose) -> Iterator[Document]:
+    """Take a stretch of every book and leave out one word of some sentences."""
+    for number, text in enumerate(prose.texts):
+        rng = Random(number)
+        begin = rng.randrange(max(1, len(text) - BOOK))
+        taken = " ".join(text[begin : begin + BOOK].split())
+        document = Document(taken, [0, *prose_ends(taken)], [])
+        long = [s for s in document.sentences() if 8 <= len(s.split()) <= 25]
+        for sentence in rng.sample(long, min(GAPS, len(long))):
+            gaps = [
+                found for found in _WORD.finditer(sentence) if len(found.group()) > 4 and found.start() > 20
+            ]
+            if gaps:
+                gap = rng.choice(gaps)
+                asked = f"{sentence[: gap.start()]}____{sentence[gap.end() :]}".strip()
+                document.asked.append((CLOZE.format(sentence=asked), [gap.group()]))
+        yield document
+
+
+def measure(reader: Reader | None, documents: list[Document]) -> tuple[list[bool], list[bool]]:
+    """Return, for every question, whether the answer was exact, and whether it is in the sentence shown."""
+    exact: list[bool] = []
+    shown: list[bool] = []
+    for document in documents:
+        sentences = document.sentences()
+        if reader is None:
+            ranking = BM25(sentences)
+            places = [ranking.best(asked) for asked, _ in document.asked]
+        else:
+            encoding = reader.tokenizer.encode(document.text)
+            state = reader.read(encoding.ids)
+            places = []
+            for asked, golds in document.asked:
+                reply = reader.answer(state, question(asked))
+                exact.append(words(reply.text) in [words(gold) for gold in golds])
+                at = encoding.offsets[reply.place][0] if reply.place < len(encoding.ids) else -1
+                places.append(document.sentence(at))
+        for place, (_, golds) in zip(places, document.asked, strict=True):
+            shown.append(place >= 0 and any(gold.lower() in sentences[place].lower() for gold in golds))
+    return exact, shown
+
+
+def main() -> None:
+    """Measure BM25 and every model, and write one table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--books", type=Path, required=True, help="folder with *.txt that training did not read"
+    )
+    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    sets = {"gaps in unseen books": list(cloze(Prose.load(args.books))), "XQuAD": natural(args.questions)}
+    lines = ["| set | who | exact answer | answer in the sentence shown or pointed at |", "|---|---|---|---|"]
+    readers: dict[str, Reader | None] = {"BM25, best sentence": None}
+    for folder in args.models:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        readers[str(folder)] = Reader(load_model(folder, torch.float32, torch.device("cpu")), tokenizer)
+    with torch.inference_mode():
+        for title, documents in sets.items():
+            for name, reader in readers.items():
+                exact, shown = measure(reader, documents)
+                lines.append(f"| {title} | {name} | {cell(exact)} | {cell(shown)} |")
+                args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

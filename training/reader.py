@@ -1,0 +1,174 @@
+"""Reading and asking for evaluation: whole documents, one reading with many needles, lists of values.
+
+The same steps as the program takes, on token ids, so that what is measured is the model alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from longctx.models.hybrid import HybridModel
+from longctx.models.state import KVState, LightningState, State
+
+CHUNK = 2048
+LONGEST_ANSWER = 64
+MOST_VALUES = 12
+# After so many tokens the slowest head keeps e^-21 of what it held (slope 2^-8 / 3): nothing, in float32.
+FORGOTTEN = 16_384
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model wrote, and where from.
+
+    Attributes:
+        place, mass: the token the pointer heads looked at first, and how much of their attention it got.
+        start: where the text begins, reckoned back from the last pointer looked at: of two values that begin
+            alike the first pointer may be on the other one.
+        tokens: written before the line end.
+    """
+
+    text: str
+    place: int
+    mass: float
+    start: int
+    tokens: int
+
+
+class Reader:
+    """Answers questions from one reading of one document, as the program does."""
+
+    def __init__(self, model: HybridModel, tokenizer: Tokenizer) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.newline = tokenizer.encode("\n").ids[0]
+
+    def read(self, ids: list[int], state: State | None = None) -> State:
+        """Stream tokens into a state, a new one if none is given."""
+        state = state or self.model.new_state()
+        for start in range(0, len(ids), CHUNK):
+            self.model.read(torch.tensor([ids[start : start + CHUNK]]), state)
+        return state
+
+    def answer(
+        self, state: State, prompt: str, longest: int = LONGEST_ANSWER, *, follow: bool = False
+    ) -> Reply:
+        """Answer from a fork of the state; `follow` looks at the pointer of every token, not the first."""
+        state = state.fork()
+        ids = self.tokenizer.encode(prompt).ids
+        self.model.read(torch.tensor([ids[:-1]]), state)
+        written, pointers, token = list[int](), list[tuple[int, float]](), ids[-1]
+        while len(written) < longest:
+            attended: list[Tensor] | None = [] if follow or not written else None
+            hidden = self.model(torch.tensor([[token]]), state, attended)
+            token = int(self.model.logits(hidden[:, -1]).argmax())
+            pointers += [] if attended is None else [self._pointer(attended)]
+            if token == self.newline or token in self.model.config.stop_ids:
+                break
+            written.append(token)
+        last = max(0, len(written) - 1) if follow else 0
+        start = pointers[last][0] - last
+        return Reply(self.tokenizer.decode(written).strip(), *pointers[0], start, len(written))
+
+    def _pointer(self, attended: list[Tensor]) -> tuple[int, float]:
+        heads = list(self.model.config.pointer_heads)
+        if not heads:
+            return -1, 0.0
+        mean = attended[-1][0, heads].mean(0)
+        place = int(mean.argmax())
+        return place, float(mean[place])
+
+    def answers(self, state: State, prompt: str) -> list[Reply]:
+        """Ask the same question again and again, each time without the keys of what was found.
+
+        The last layer has no positions, so a text without a found value is its keys without those rows.
+        """
+        found: list[Reply] = []
+        gone: list[int] = []  # places taken out, in order
+        while len(found) < MOST_VALUES:
+            reply = self.answer(state, prompt, follow=True)
+            start, end = reply.start, reply.start + reply.tokens
+            known = [earlier.text for earlier in found]
+            if reply.text in ("", "not found", *known) or start < 0 or end > state.position:
+                break
+            state = without(self.model, state, start, end)
+            for place in gone:
+                start += start >= place
+            gone = sorted([*gone, *range(start, start + reply.tokens)])
+            found.append(replace(reply, place=start, start=start))
+        return found
+
+
+def lightning_copy(state: State) -> list[LightningState]:
+    """Copy the lightning memories of a state."""
+    return [layer.fork() for layer in state.layers if isinstance(layer, LightningState)]
+
+
+def joined(
+    model: HybridModel, lightning: list[LightningState], keys_values: list[tuple[Tensor, Tensor]]
+) -> State:
+    """Build a state of a model whose last layer alone is softmax attention."""
+    state = model.new_state()
+    state.layers[:-1] = [memory.fork() for memory in lightning]
+    last = state.layers[-1]
+    assert isinstance(last, KVState)
+    for k, v in keys_values:
+        last.append(k, v)
+        state.position += k.shape[2]
+    return state
+
+
+def rows(state: State, start: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the last layer's keys and values of tokens start..end, page by page, without a copy."""
+    last = state.layers[-1]
+    assert isinstance(last, KVState)
+    at = 0
+    for k, v in last.pages():
+        count = k.shape[2]
+        low, high = max(start - at, 0), min(end - at, count)
+        if low < high:
+            yield k[:, :, low:high], v[:, :, low:high]
+        at += count
+
+
+def without(model: HybridModel, state: State, start: int, end: int) -> State:
+    """Return the state as if the last layer had never seen tokens start..end."""
+    kept = [*rows(state, 0, start), *rows(state, end, state.position)]
+    return joined(model, lightning_copy(state), kept)
+
+
+class Reading:
+    """One reading of a haystack, from which the reading with a needle anywhere follows exactly, and soon.
+
+    What comes before the needle is the same with and without it. What comes more than FORGOTTEN tokens after
+    it is the same too: lightning memories fade, and the last layer has no positions, so its keys can stay.
+
+    Args:
+        reader: of a model whose last layer, and no other, is softmax attention without positions.
+        ids: the haystack.
+        places: where needles may come, in tokens.
+    """
+
+    def __init__(self, reader: Reader, ids: list[int], places: list[int]) -> None:
+        self.reader = reader
+        self.ids = ids
+        self.memories: dict[int, list[LightningState]] = {}
+        state = reader.model.new_state()
+        for place in sorted(set(places)):
+            reader.read(ids[state.position : place], state)
+            self.memories[place] = lightning_copy(state)
+        self.state = reader.read(ids[state.position :], state)
+
+    def hide(self, place: int, needle: list[int]) -> State:
+        """Return the state after the haystack with `needle` put in at one of the places."""
+        model, total = self.reader.model, len(self.ids)
+        state = joined(model, self.memories[place], list(rows(self.state, 0, place)))
+        end = min(total, place + FORGOTTEN)
+        self.reader.read([*needle, *self.ids[place:end]], state)
+        if end == total:
+            return state
+        kept = [*rows(state, 0, state.position), *rows(self.state, end, total)]
+        return joined(model, lightning_copy(self.state), kept)
