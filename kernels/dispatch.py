@@ -61,8 +61,10 @@ failures: dict[str, str] = {}
 
 def serves(operation: str, x: Tensor, width: int, tokens: int) -> bool:
     """Tell whether the Triton kernel of `operation` runs on inputs like `x`."""
-    rule = TABLE[operation]
     forced = os.environ.get(SWITCH, "")
+    if not forced and x.device.type != "cuda":
+        return False  # first, for a token on a CPU asks this a hundred times
+    rule = TABLE[operation]
     if forced not in ("", "torch", "triton"):
         raise OptionError(f"{SWITCH}={forced}: use torch or triton, or leave it unset")
     if operation in failures or forced == "torch" or not has_triton():
