@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from longctx.kernels import dispatch
+from longctx.kernels import differentiable, dispatch
 
 Page = tuple[Tensor, Tensor]
 # Attention over some keys alone, (B, H, T, D), and the log-sum-exp of its scores, (B, H, T) float32.
@@ -35,6 +35,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page]) -> Tenso
     Returns:
         (B, H, T, D) in q's dtype; softmax and merging are in float32.
     """
+    if q.requires_grad:
+        return differentiable.attention(q, k, v, list(earlier))
     batch, heads, tokens, width = q.shape
     groups = heads // k.shape[1]
     if tokens == 1:

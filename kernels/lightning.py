@@ -59,6 +59,11 @@ class Decay:
 @cache
 def decay_tables(slopes: tuple[float, ...], device: torch.device, chunk: int = CHUNK) -> Decay:
     """Compute the decay tables of a layer once per process and device (exponents in float64)."""
+    with torch.inference_mode(False):  # the tables outlive the call, and may serve training next
+        return _decay_tables(slopes, device, chunk)
+
+
+def _decay_tables(slopes: tuple[float, ...], device: torch.device, chunk: int) -> Decay:
     rate = torch.tensor(slopes, dtype=torch.float64)[:, None]
     steps = torch.arange(chunk, dtype=torch.float64)
     distance = steps[:, None] - steps[None, :]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from longctx.kernels.differentiable import silu
 from longctx.kernels.quantized import Activation, Int8Matrix, int8_linear
 
 __all__ = ["Activation", "Matrix", "can_pack", "linear", "pack"]
@@ -34,7 +35,7 @@ def linear(x: Tensor, weight: Matrix, activation: Activation = "none") -> Tensor
         return out
     out = F.linear(x, weight)
     if activation == "swish":
-        return F.silu(out)
+        return silu(out) if out.requires_grad else F.silu(out)
     return torch.sigmoid(out) if activation == "sigmoid" else out
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from longctx.kernels import differentiable
 from longctx.kernels.dispatch import attempt, serves
 from longctx.kernels.lightning import Decay, lightning_absorb, lightning_attention
 from longctx.kernels.linear import Activation
@@ -20,8 +21,8 @@ Projection = Callable[[Tensor, Activation], Tensor]
 
 def lightning_mixer(
     x: Tensor, qkv: Projection, gate: Projection, weight: Tensor, eps: float, decay: Decay, state: Tensor
-) -> Tensor:
-    """Return norm(lightning_attention(SiLU(qkv(x)))) * sigmoid(gate(x)), and move the state past x.
+) -> tuple[Tensor, Tensor]:
+    """Return norm(lightning_attention(SiLU(qkv(x)))) * sigmoid(gate(x)), and the state past x.
 
     Args:
         x: (B, T, hidden).
@@ -31,8 +32,11 @@ def lightning_mixer(
         decay, state: as in `lightning_attention`, with Dk = Dv = D.
 
     Returns:
-        (B, T, H D) in x's dtype.
+        (B, T, H D) in x's dtype, and the state: the tensor given, changed in place, or a new one where
+        gradients go through it.
     """
+    if x.requires_grad:
+        return _differentiable(x, qkv, gate, weight, eps, decay, state)
     tokens, (heads, width) = x.shape[1], state.shape[1:3]
     done = None
     if tokens == 1 and serves("lightning_decode", x, width, 1):
@@ -40,10 +44,10 @@ def lightning_mixer(
     elif serves("lightning_prefill", x, width, tokens):
         done = _prefill(qkv(x, "none"), lambda: gate(x, "none"), weight, eps, decay, state)
     if done is not None:
-        return done
+        return done, state
     q, k, v = _split(qkv(x, "swish"), 3, heads)
     mixed = lightning_attention(q, k, v, decay, state)
-    return gate(x, "sigmoid").mul_(rms_norm(mixed.flatten(2), weight, eps))
+    return gate(x, "sigmoid").mul_(rms_norm(mixed.flatten(2), weight, eps)), state
 
 
 def absorb(x: Tensor, kv: Projection, decay: Decay, state: Tensor) -> None:
@@ -60,6 +64,15 @@ def absorb(x: Tensor, kv: Projection, decay: Decay, state: Tensor) -> None:
             return
     k, v = _split(kv(x, "swish"), 2, heads)
     lightning_absorb(k, v, decay, state)
+
+
+def _differentiable(
+    x: Tensor, qkv: Projection, gate: Projection, weight: Tensor, eps: float, decay: Decay, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    q, k, v = _split(qkv(x, "swish"), 3, state.shape[1])
+    tables = decay.within, decay.query, decay.key
+    mixed, state = differentiable.lightning_attention(q, k, v, decay.slopes, tables, state)
+    return gate(x, "sigmoid") * rms_norm(mixed.flatten(2), weight, eps), state
 
 
 def _decode(

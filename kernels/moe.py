@@ -22,7 +22,8 @@ def gated_mlp(x: Tensor, w1: Matrix, w3: Matrix, w2: Matrix) -> Tensor:
     Args:
         x: (T, D). w1, w3: (F, D). w2: (D, F).
     """
-    return linear(linear(x, w1, "swish").mul_(linear(x, w3)), w2)
+    gate, up = linear(x, w1, "swish"), linear(x, w3)
+    return linear(gate * up if gate.requires_grad else gate.mul_(up), w2)
 
 
 def mixture_of_experts(x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int) -> Tensor:

@@ -81,7 +81,7 @@ class HybridModel(nn.Module):
         attended: list[Tensor] | None = None,
     ) -> Tensor:
         """Do what `forward` does, with the layers' states and the angles of the positions given apart."""
-        x = self._embed(tokens)
+        x = self.embedded(tokens)
         for layer, state in zip(self.layers, states, strict=True):
             x = layer(x, state, angles, attended)
         return rms_norm(x, self.norm.weight, self.config.norm_eps)
@@ -93,7 +93,7 @@ class HybridModel(nn.Module):
         what its state takes (keys and values; no queries, attention or experts), and no final norm.
         """
         angles = rotary_angles(self.config.rope, state.position, tokens.shape[1], tokens.device)
-        x = self._embed(tokens)
+        x = self.embedded(tokens)
         for layer, layer_state in zip(self.layers[:-1], state.layers, strict=False):
             x = layer(x, layer_state, angles, None)
         self.layers[-1].absorb(x, state.layers[-1], angles)  # type: ignore[operator]  # a Layer, as ModuleList does not know
@@ -144,7 +144,8 @@ class HybridModel(nn.Module):
         """Return the ids whose embedding row is zero: padding rows that must never be sampled."""
         return (self.embed.weight == 0).all(dim=-1).nonzero()[:, 0]
 
-    def _embed(self, tokens: Tensor) -> Tensor:
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """Return the vectors (..., hidden_size) of tokens (...)."""
         return F.embedding(tokens, self.embed.weight).to(self.dtype)
 
 
@@ -192,12 +193,11 @@ class Layer(nn.Module):
     ) -> Tensor:
         """Return the layer's output for x (B, T, hidden) and move its state on."""
         normed = rms_norm(x, self.mixer_norm.weight, self.eps)
-        mixed = self.mixer(normed, state, angles, attended)
-        x = _residual(normed if self.post_norm else x, mixed, self.spec.mixer_alpha, self.spec.mixer_beta)
-        return self.mlp(x)
+        return self.finish(x, normed, self.mixer(normed, state, angles, attended))
 
-    def mlp(self, x: Tensor) -> Tensor:
-        """Return the second half of the layer: norm, experts, residual."""
+    def finish(self, x: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
+        """Return the layer's output from its input, the same normed, and what the mixer made of it."""
+        x = _residual(normed if self.post_norm else x, mixed, self.spec.mixer_alpha, self.spec.mixer_beta)
         normed = rms_norm(x, self.mlp_norm.weight, self.eps)
         branch = self.experts(normed)
         return _residual(normed if self.post_norm else x, branch, self.spec.mlp_alpha, self.spec.mlp_beta)
@@ -225,7 +225,9 @@ class LightningMixer(nn.Module):
         self, x: Tensor, state: LightningState, angles: Angles, attended: list[Tensor] | None
     ) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
-        mixed = lightning_mixer(x, self.qkv, self.gate, self.norm.weight, self.eps, self._decay(x), state.kv)
+        mixed, state.kv = lightning_mixer(
+            x, self.qkv, self.gate, self.norm.weight, self.eps, self._decay(x), state.kv
+        )
         out: Tensor = self.out(mixed)
         return out
 
@@ -319,9 +321,10 @@ def angles_at(rope: RopeSpec, positions: Tensor) -> Angles:
 @cache
 def _frequencies(rope: RopeSpec, device: torch.device) -> Tensor:
     """Return radians per token of each pair of channels, float64."""
-    exponent = torch.arange(0, rope.rotary_dim, 2, dtype=torch.float64, device=device) / rope.rotary_dim
-    frequencies: Tensor = rope.theta**-exponent / rope.factor
-    return frequencies
+    with torch.inference_mode(False):  # they outlive the call, and may serve training next
+        exponent = torch.arange(0, rope.rotary_dim, 2, dtype=torch.float64, device=device) / rope.rotary_dim
+        frequencies: Tensor = rope.theta**-exponent / rope.factor
+        return frequencies
 
 
 def rotate(x: Tensor, angles: Angles) -> Tensor:
