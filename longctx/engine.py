@@ -47,6 +47,20 @@ class Piece:
     finish: Literal["stop", "length"] | None
 
 
+def start_of(pointers: Sequence[Pointer]) -> Pointer:
+    """Return where an answer was copied from: its first token, and the mean attention to its place there.
+
+    Each token's pointer votes for where the answer would begin if it were right, by its share of attention:
+    of two values that begin alike, the first pointer may be on the other one.
+    """
+    votes: dict[int, float] = {}
+    for number, pointer in enumerate(pointers):
+        start = pointer.position - number
+        votes[start] = votes.get(start, 0.0) + pointer.mass
+    best = max(votes, key=lambda start: votes[start])
+    return Pointer(best, votes[best] / len(pointers))
+
+
 @dataclass
 class Engine:
     """Weights and tokenizer of one checkpoint on one device."""
@@ -101,9 +115,10 @@ class Engine:
 class Session:
     """One reading: the state after some tokens, which can be continued, forked and asked."""
 
-    def __init__(self, engine: Engine, state: "State"):
+    def __init__(self, engine: Engine, state: "State", gone: tuple[int, ...] = ()):
         self.engine = engine
         self.state = state
+        self.gone = gone  # tokens read that softmax layers see no more, in order
 
     @property
     def position(self) -> int:
@@ -112,7 +127,17 @@ class Session:
 
     def fork(self) -> "Session":
         """Return an independent continuation; what it reads and writes does not touch this one."""
-        return Session(self.engine, self.state.fork())
+        return Session(self.engine, self.state.fork(), self.gone)
+
+    def without(self, start: int, end: int) -> "Session":
+        """Return a continuation that finds everything but tokens start..end of what was read.
+
+        For models whose softmax layers have no positions: there it is as if these had never stood there.
+        """
+        gone = [place for place in range(start, end) if place not in self.gone]
+        first = start - sum(place < start for place in self.gone)
+        state = self.state.without(first, first + len(gone))
+        return Session(self.engine, state, tuple(sorted([*self.gone, *gone])))
 
     def read(self, tokens: Sequence[int]) -> None:
         """Read tokens whose outputs nobody needs, in one piece."""
@@ -182,11 +207,20 @@ class Session:
             except StepError:  # the text has outgrown the step's table; nothing has moved
                 self.engine.step = None
             else:
-                return logits, _pointed(step.pointed)
+                return logits, self._as_read(_pointed(step.pointed))
         attended: list[Tensor] | None = [] if model.config.pointer_heads else None
         hidden = model(self._tensor([token]), self.state, attended)
         pointer = _pointer(attended[-1], model.config.pointer_heads) if attended else None
-        return model.logits(hidden[0, -1]), pointer
+        return model.logits(hidden[0, -1]), self._as_read(pointer)
+
+    def _as_read(self, pointer: Pointer | None) -> Pointer | None:
+        """Return the pointer by the number of its token in what was read."""
+        if pointer is None or not self.gone:
+            return pointer
+        position = pointer.position
+        for place in self.gone:
+            position += position >= place
+        return Pointer(position, pointer.mass)
 
     def _tensor(self, tokens: Sequence[int]) -> "Tensor":
         import torch

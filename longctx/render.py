@@ -96,7 +96,9 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     lines: list[str] = []
     if not streamed and answer.text:
         lines.append(clean(answer.text))
-    if answer.source:
+    if answer.parts:
+        lines = [line for part in answer.parts for line in _part(part)]
+    elif answer.source:
         lines.append(f"  {_place(answer.source)}: {_short(answer.source.quote)}")
     lines += ["", f"[{HOW[answer.how]}]"]
     if answer.finish == "length":
@@ -107,6 +109,14 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     return "\n".join(lines).strip("\n")
 
 
+def _part(part: results.Part) -> list[str]:
+    """Return one of several answers, and under it the line it stands in."""
+    key = f"{clean(part.key)}: " if part.key else ""
+    if part.source is None:
+        return [f"{key}not found"]
+    return [f"{key}{clean(part.text)}", f"  {_place(part.source)}: {_short(part.source.quote)}"]
+
+
 def answer_values(answer: results.Answer) -> dict[str, Any]:
     """Return an answer for programs."""
     return {
@@ -114,6 +124,7 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
         "answer": answer.text,
         "source": answer.source and dataclasses.asdict(answer.source),
         "confidence": answer.confidence,
+        "parts": [dataclasses.asdict(part) for part in answer.parts],
         "evidence": [dataclasses.asdict(e) for e in answer.evidence],
         "finish": answer.finish,
         "usage": usage_values(answer.usage),

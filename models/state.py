@@ -90,6 +90,18 @@ class KVState:
             self._full.append(self._open)
             self._open, self._used = None, 0
 
+    def without(self, start: int, end: int) -> "KVState":
+        """Return a fork in which tokens start..end were never appended; nothing is copied."""
+        child = self.fork()
+        child._full, at = [], 0
+        for k, v in self.pages():
+            tokens = k.shape[2]
+            for kept in (slice(0, max(0, start - at)), slice(max(0, end - at), tokens)):
+                if kept.start < min(kept.stop, tokens):
+                    child._full.append((k[:, :, kept], v[:, :, kept]))
+            at += tokens
+        return child
+
     def fork(self) -> "KVState":
         """Return a log that shares everything so far, without a copy, and appends to pages of its own."""
         batch, n_kv_heads, head_dim = self._shape
@@ -125,6 +137,16 @@ class State:
     def fork(self) -> "State":
         """Return an independent continuation: lightning states are copied, the KV prefix is shared."""
         return State(self.position, [layer.fork() for layer in self.layers])
+
+    def without(self, start: int, end: int) -> "State":
+        """Return a fork whose softmax layers have lost tokens start..end of what they keep.
+
+        As if they had never seen them, where they have no positions; lightning states keep what they hold.
+        """
+        layers = [
+            layer.without(start, end) if isinstance(layer, KVState) else layer.fork() for layer in self.layers
+        ]
+        return State(self.position - (end - start), layers)
 
 
 def new_state(config: ModelConfig, batch: int, kv_dtype: torch.dtype, device: torch.device) -> State:

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import hf_config, write_checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from longctx.engine import Engine, pick_device, pick_dtype
 from longctx.errors import ModelError
+from longctx.models.state import KVState
 from longctx.sampling import Sampling
 from longctx.tokens import Chunk
 
@@ -15,6 +18,12 @@ from longctx.tokens import Chunk
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path) -> Engine:
     return Engine.load(checkpoint, "cpu", "float32")
+
+
+@pytest.fixture(scope="module")
+def pointing(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    config = hf_config(pointer_heads=[0, 1])
+    return Engine.load(write_checkpoint(tmp_path_factory.mktemp("pointing"), config), "cpu")
 
 
 def written(engine: Engine, prompt: list[int], how: Sampling) -> list[int | None]:
@@ -92,6 +101,27 @@ def test_pointers_tell_where_the_model_looked(tmp_path: Path) -> None:
         assert piece.pointer is not None
         assert 0 <= piece.pointer.position < read + 3 + step
         assert 0 < piece.pointer.mass <= 1
+
+
+@given(spans=st.lists(st.tuples(st.integers(0, 599), st.integers(1, 40)), min_size=1, max_size=4))
+@settings(max_examples=10, deadline=None)
+def test_what_was_found_is_not_looked_at_again(pointing: Engine, spans: list[tuple[int, int]]) -> None:
+    """If this fails a list of answers names one twice, or quotes a wrong place for the second."""
+    session = pointing.session()
+    session.read([1 + i % 90 for i in range(600)])
+    before = session.fork()
+    for start, length in spans:
+        session = session.without(start, min(600, start + length))
+    left = [n for n in range(600) if not any(s <= n < s + length for s, length in spans)]
+    assert session.gone == tuple(n for n in range(600) if n not in left)
+    assert session.position == len(left)
+    logs = [layer for each in (session, before) for layer in each.state.layers if isinstance(layer, KVState)]
+    keys, all_keys = (torch.cat([k for k, _ in log.pages()], dim=2) for log in (logs[0], logs[-1]))
+    assert torch.equal(keys, all_keys[:, :, left])
+    if left:
+        (piece, *_) = session.generate([5, 6], Sampling(max_tokens=1))
+        assert piece.pointer is not None
+        assert piece.pointer.position in [*left, 600, 601]
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "tpu", "mps", "nonsense:x"])

@@ -6,18 +6,21 @@ out of the text; what it copies is shown only when it really stands where its at
 
 import re
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from time import perf_counter
 
-from longctx.engine import Engine, Pointer, Session
+from longctx.engine import Engine, Pointer, Session, start_of
 from longctx.passages import PassageIndex, passages
 from longctx.sampling import Sampling
 from longctx.source import Corpus
 from longctx.tasks.prompt import Prompt, build_prompt, header, read_template
-from longctx.tasks.results import Answer, Evidence, Progress, Text, Usage, read_text
+from longctx.tasks.questions import asks_for_all, keys, one_by_one
+from longctx.tasks.results import Answer, Evidence, Part, Progress, Text, Usage, read_text
 from longctx.tokens import Place, TokenStream
 
 NOT_FOUND = "not found"
 LONGEST_FACT = 64  # tokens of an answer that a retriever model copies
+MOST_ANSWERS = 20  # to a question that asks for all of them
 # Of the pointer's attention. The bundled model gave 60 needles of 16k tokens 0.8 or more. Of 250 questions
 # about an encyclopedia, which it cannot answer, it answered 19 with at least 0.5, 13 of them wrongly; to ask
 # for words of the question around the uncertain ones left 10, 5 of them wrong (python -m bench.answers).
@@ -112,7 +115,15 @@ def ask(
     yield from read_text(session, prompt.before, stream, corpus.bytes, usage)
     started = perf_counter()
     if retriever:
-        answer = look_up(session, stream, prompt, question, usage)
+        answer = look_up_several(
+            session,
+            stream,
+            {
+                key: (one, build_prompt(engine.tokenizer, engine.folder, prompt_file, question=one))
+                for key, one in one_by_one(question).items()
+            },
+            usage,
+        )
     else:
         answer = yield from _write(session, prompt, how, usage)
     usage.write_seconds = perf_counter() - started
@@ -134,11 +145,13 @@ def look_up(session: Session, stream: TokenStream, prompt: Prompt, question: str
 
     The answer counts as found only when the text stands, word for word, at the place the pointer heads
     attended to, their attention there is not scattered, and the words around speak of the question: with
-    one word of it where the attention leaves no doubt, with half of them otherwise.
+    every key in it (a word that can only be a name), and one word more where the attention leaves no doubt,
+    half of its words otherwise.
     """
-    text, pointer = copy_fact(session.fork(), prompt.after, usage)
-    if text == NOT_FOUND or not text or pointer is None:
+    text, pointers = copy_fact(session.fork(), prompt.after, usage)
+    if text == NOT_FOUND or not text or not pointers:
         return Answer("not found", "")
+    pointer = pointers[0]
     place = stream.locate(pointer.position - len(prompt.before))
     share = 0.0 if pointer.mass >= CERTAIN_MASS else SHARED
     source = _check(place, text, question, share) if place else None
@@ -147,17 +160,66 @@ def look_up(session: Session, stream: TokenStream, prompt: Prompt, question: str
     return Answer("found", text, source=source, confidence=pointer.mass)
 
 
-def copy_fact(session: Session, prompt: list[int], usage: Usage) -> tuple[str, Pointer | None]:
-    """Return the model's answer line and where it pointed when it wrote the first token of it."""
+def look_up_several(
+    session: Session, stream: TokenStream, prompts: dict[str, tuple[str, Prompt]], usage: Usage
+) -> Answer:
+    """Let a retriever model copy one answer for each key of a question, or all where it asks for all.
+
+    Args:
+        prompts: by key, the question for that key alone and its prompt.
+    """
+    parts: list[Part] = []
+    for key, (question, prompt) in prompts.items():
+        if asks_for_all(question):
+            found = list(look_up_all(session, stream, prompt, question, usage))
+        else:
+            one = look_up(session, stream, prompt, question, usage)
+            found = [Part("", one.text, one.source, one.confidence)] if one.source else []
+        parts += [replace(part, key=key) for part in found] or [Part(key, "", None, None)]
+    right = [part for part in parts if part.source]
+    if not right:
+        return Answer("not found", "", parts=parts if len(parts) > 1 else [])
+    lines = [f"{part.key}: {part.text or NOT_FOUND}" if part.key else part.text for part in parts]
+    text, first = "\n".join(lines), right[0]
+    return Answer("found", text, source=first.source, confidence=first.confidence, parts=parts)
+
+
+def look_up_all(
+    session: Session, stream: TokenStream, prompt: Prompt, question: str, usage: Usage
+) -> Iterator[Part]:
+    """Yield answer after answer, asking again without the text of those found, until none is left.
+
+    Which of several comes first cannot be known, so attention is judged over the whole answer.
+    """
+    known: set[str] = set()
+    while len(known) < MOST_ANSWERS:
+        text, pointers = copy_fact(session.fork(), prompt.after, usage)
+        if text in ("", NOT_FOUND, *known) or not pointers:
+            return
+        pointer = start_of(pointers)
+        place = stream.locate(pointer.position - len(prompt.before))
+        source = _check(place, text, question, SHARED) if place else None
+        if source is None or pointer.mass < LEAST_MASS:
+            return
+        known.add(text)
+        yield Part("", text, source, pointer.mass)
+        session = session.without(pointer.position, pointer.position + len(pointers))
+
+
+def copy_fact(session: Session, prompt: list[int], usage: Usage) -> tuple[str, list[Pointer]]:
+    """Return the model's answer line and where it pointed when it wrote each token of it."""
     pieces = list(session.generate(prompt, Sampling(max_tokens=LONGEST_FACT, stop=("\n",))))
-    usage.tokens_written += sum(piece.token is not None for piece in pieces)
-    return "".join(piece.text for piece in pieces).strip(), pieces[0].pointer
+    written = [piece for piece in pieces if piece.token is not None]
+    usage.tokens_written += len(written)
+    # The last token is the line end, or the last of an answer that was cut.
+    pointers = [piece.pointer for piece in written[: max(1, len(written) - 1)] if piece.pointer]
+    return "".join(piece.text for piece in pieces).strip(), pointers
 
 
 def _check(place: Place, text: str, question: str, share: float) -> Evidence | None:
     """Return the place as evidence when `text` stands there and its surroundings speak of the question.
 
-    They do when they hold a word of it, and at least this share of its words.
+    They do when they hold a word of it, at least this share of its words, and all its keys.
     """
     document = place.document
     first = max(document.start, place.byte_start - AROUND)
@@ -169,6 +231,8 @@ def _check(place: Place, text: str, question: str, share: float) -> Evidence | N
     asked = {w.lower() for w in _WORD.findall(question)} - _COMMON
     near = {w.lower() for w in _WORD.findall(around.replace("_", " ")) + _WORD.findall(around)}
     if not asked & near or len(asked & near) < share * len(asked):
+        return None
+    if any(key.lower() not in around.lower() for key in keys(question)):
         return None
     line_start = max(around.rfind("\n", 0, at), around.rfind("\r", 0, at)) + 1
     line_end = min((n for c in "\r\n" if (n := around.find(c, at)) >= 0), default=len(around))

@@ -104,8 +104,8 @@ def _run(
         asked = perf_counter()
         pointed = None
         if retriever:
-            answer, pointer = copy_fact(session, prompt.after, usage)
-            place = pointer and stream.locate(pointer.position - len(prompt.before))
+            answer, pointers = copy_fact(session, prompt.after, usage)
+            place = stream.locate(pointers[0].position - len(prompt.before)) if pointers else None
             at = len(sample.before.encode())
             pointed = bool(place and at <= place.byte_start < at + len(sample.needle.encode()))
         else:

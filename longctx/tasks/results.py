@@ -69,6 +69,22 @@ class Usage:
         return self.tokens_read / self.read_seconds if self.read_seconds else 0.0
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of several answers to a question.
+
+    Attributes:
+        key: what of the question it is for; empty when the question names one thing.
+        text: the answer; empty when there is none.
+        source, confidence: as in Answer.
+    """
+
+    key: str
+    text: str
+    source: Evidence | None
+    confidence: float | None
+
+
 @dataclass
 class Answer:
     """The result of `ask` and `summarize`.
@@ -79,6 +95,7 @@ class Answer:
         text: the answer; empty when there is none.
         source: where a found answer stands.
         confidence: the share of the pointer heads' attention at that place.
+        parts: the answers one by one when the question asks for several; source is then that of the first.
         evidence: passages that match the question best, or the sentences of an extracted summary.
         finish: "length" when the answer was cut at the token limit.
     """
@@ -87,6 +104,7 @@ class Answer:
     text: str
     source: Evidence | None = None
     confidence: float | None = None
+    parts: list[Part] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
     finish: str | None = None
     notes: list[str] = field(default_factory=list)

@@ -1,0 +1,36 @@
+"""What a question asks for, as far as it can be told from its words: one key or several, one answer or all.
+
+A model that copies one fact at a time is asked for each key alone, and again until nothing more is found.
+"""
+
+import re
+
+# What people name things by in code, logs and tables: amber-lamp, MAX_RETRIES, K7-R2P, v2.1, parseConfig.
+_KEY = re.compile(r"(?<![\w.-])(?:\w+(?:[-_.]\w+)+|\w*\d\w*|[A-Z]{3,}|[a-z]+[A-Z]\w*)(?![\w-])")
+_NAME = r"(?:[A-Z][\w'’]*(?:\.? [A-Z][\w'’]*)*)"
+_ITEM = rf"(?:{_KEY.pattern}|{_NAME})"
+_LIST = re.compile(rf"(?<!^)\b{_ITEM}(?:, {_ITEM})*,? and {_ITEM}|(?<!^)\b{_ITEM}(?:, {_ITEM})+")
+_JOINT = re.compile(r", and | and |, ")
+_ALL = re.compile(r"\b(?:all|every|each)\b", re.IGNORECASE)
+
+
+def keys(question: str) -> list[str]:
+    """Return the words of a question that can only be names: with digits, joints or inner capitals."""
+    return _KEY.findall(question)
+
+
+def asks_for_all(question: str) -> bool:
+    """Tell whether every answer is wanted, as in "What are all the numbers for X?"."""
+    return bool(_ALL.search(question))
+
+
+def one_by_one(question: str) -> dict[str, str]:
+    """Return a question for each key of a list, by key: "... for a-1, b-2 and c-3?" gives three.
+
+    Only keys and capitalised names are taken for a list; a question without one stays whole, under "".
+    """
+    found = _LIST.search(question)
+    if not found:
+        return {"": question}
+    before, after = question[: found.start()], question[found.end() :]
+    return {item: before + item + after for item in _JOINT.split(found.group())}
