@@ -3,14 +3,15 @@
 A batch is a function of (seed, step) alone, so a resumed run sees what an unbroken run would have seen.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from random import Random
 
 import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
-from training import haystack
+from training import gaps, haystack
 from training.facts import LIST_QUESTION, Fact, FactMaker
 from training.haystack import Prose
 from training.words import PHRASES, Words
@@ -19,7 +20,6 @@ NOT_FOUND = " not found"
 QUESTIONS = {128: 2, 256: 3, 512: 5, 1024: 8, 2048: 12}
 TAIL_STEP = 8  # tails are padded to a multiple of this
 LISTED = ["number", "number", "word", "uuid", "phrase"]  # kinds of values in lists
-KEYS_QUESTION = "What are the special magic {a}s for {keys} mentioned in the provided text?"
 
 
 @dataclass
@@ -31,6 +31,10 @@ class Hidden:
         tuple[Fact, int, list[int]]
     ]  # fact, token where the value starts, the value's tokens; in order
     statements: list[tuple[int, int]]  # token spans that are facts, asked or not
+    text: str  # of which the tokens are a part, from token `first` of its encoding on
+    encoding: Encoding
+    first: int
+    ends: list[int]  # characters of the text at which sentences of the document end
 
 
 @dataclass
@@ -38,12 +42,14 @@ class Branch:
     """A question, its answer and, per answer token, the tokens it may be copied from.
 
     A source is a document token, or ~p for token p of the branch itself. The pointer rests on the end of the
-    prompt when the key is not there.
+    prompt when the key is not there. The last layer does not see the document tokens from `gone`: they are
+    what was found when the question was asked before.
     """
 
     prompt: list[int]
     answer: list[int]
     sources: list[list[int]]
+    gone: list[range] = field(default_factory=list)
 
 
 @dataclass
@@ -63,6 +69,11 @@ class Batch:
     copied: Tensor  # (M,) document tokens of M different kinds, to practise copying on
     amplify: Tensor  # (B,) log of how many times each haystack key counts
     pooled: Tensor  # (B,) true where a document's questions also see the other documents
+    gone: Tensor  # (B * Q, T) true for the tokens of its document that the last layer hides from a branch
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()})
 
 
 class Maker:
@@ -77,9 +88,11 @@ class Maker:
         junk: the share of values made of random pieces of the vocabulary.
         pool: the share of documents whose questions also see the other documents of the batch.
         openings: the share of documents that begin with a text's beginning and have a fact there.
-        rivals: the share of facts, and of absent keys, that differ from another fact in one word.
-        listing: the share of batches with questions for several keys, or for several values of one key.
+        rivals: the share of facts that differ from another fact of the document in one word.
+        listing: the share of batches with questions for all the values of a key, of which some were found.
+        gaps: the share of questions for a word left out of a sentence of the haystack.
         foreign: the share of documents in other languages, if the prose has any.
+        near: the share of absent keys that differ from a fact of the document in one word.
         open: the share of attributes that are any noun.
     """
 
@@ -96,7 +109,9 @@ class Maker:
         openings: float = 0.15,
         rivals: float = 0.25,
         listing: float = 0.1,
+        gaps: float = 0.15,
         foreign: float = 0.06,
+        near: float = 0.5,
         open: float = 0.35,
     ) -> None:
         self.prose = prose
@@ -109,7 +124,9 @@ class Maker:
         self.openings = openings
         self.rivals = rivals
         self.listing = listing
+        self.gaps = gaps
         self.foreign = foreign
+        self.near = near
         self.open = open
         self.newline = tokenizer.encode("\n").ids[0]
         texts = [tokenizer.decode([i]) for i in range(tokenizer.get_vocab_size())]
@@ -131,7 +148,6 @@ class Maker:
         questions = QUESTIONS.get(length, max(1, length // 170))
         words = Words(rng, "")
         maker = FactMaker(rng, words, self.junk, self.junk_share, open_share=self.open)
-        # Lists have long answers, and a batch is as wide as its longest: so they come together.
         listing = rng.random() < self.listing
         documents, branches = [], []
         for _ in range(count):
@@ -166,7 +182,7 @@ class Maker:
         else:
             pieces = haystack.pieces(rng, self.prose, maker.words, characters, self.foreign)
             most = max(2, length // rng.choice([40, 80, 160]))
-            places = rng.sample(range(len(pieces)), min(len(pieces), rng.randint(1, most)))
+            places = rng.sample(range(len(pieces)), min(len(pieces), rng.randint(max(1, most // 3), most)))
             if listing:
                 places = [int(i * len(pieces) / 10) for i in range(9)] if len(pieces) > 20 else places
             if opens:
@@ -178,7 +194,10 @@ class Maker:
             return self.document(rng, maker, length, listing)
         first = 0 if opens else rng.randint(0, len(encoding.ids) - length)
         ids = encoding.ids[first : first + length]
-        hidden = Hidden(ids, [], [])
+        offsets = encoding.offsets[first : first + length]
+        window = text[offsets[0][0] : offsets[-1][1]]
+        ends = [offsets[0][0] + end for end in haystack.prose_ends(window)]
+        hidden = Hidden(ids, [], [], text, encoding, first, ends)
         for fact, start in spans:
             begin = _token_at(encoding, start) - first
             end = _token_at(encoding, start + len(fact.statement) - 1) - first + 1
@@ -193,54 +212,60 @@ class Maker:
 
     def branch(self, rng: Random, maker: FactMaker, hidden: Hidden, listing: bool = False) -> Branch:
         """Ask about a fact of the document or, for a share, about one that is not in it."""
-        if listing and rng.random() < 0.5:
-            named = [found for found in hidden.facts if found[0].prefix and not found[0].several]
-            named = [found for found in named if found[0].extra == named[0][0].extra]
-            if len(named) > 1:
-                return self.keys_branch(rng, maker, rng.sample(named, min(len(named), rng.randint(2, 4))))
+        if rng.random() < self.gaps:
+            asked = self.gap_branch(rng, maker, hidden)
+            if asked:
+                return asked
         if not hidden.facts or rng.random() < self.absent:
-            near = hidden.facts and rng.random() < 0.5
+            near = hidden.facts and rng.random() < self.near
             fact = maker.rival(rng.choice(hidden.facts)[0]) if near else maker.draw()
             prompt = ask(rng, fact)
             if listing and fact.family == "magic" and rng.random() < 0.5:
-                prompt = f"\n\nQuestion: {LIST_QUESTION.format(a=fact.extra, k=fact.key)}\nAnswer:"
-            ids, answer = (self.tokenizer.encode(text).ids for text in (prompt, NOT_FOUND + "\n"))
-            return Branch(ids, answer, [[~(len(ids) - 1)]] * len(answer))
+                prompt = frame(LIST_QUESTION.format(a=fact.extra, k=fact.key))
+            return self.refusal(prompt)
         fact, place, value = hidden.facts[0] if rng.random() < 0.12 else rng.choice(hidden.facts)
-        ids = self.tokenizer.encode(ask(rng, fact)).ids
+        if fact.several or (listing and fact.prefix and rng.random() < 0.5):
+            return self.value_branch(rng, hidden, fact)
         sources = [[p] for p in range(place, place + len(value) + 1)]
-        if fact.several:
-            # Which of its values comes first cannot be known: while they read alike, all places are as good.
-            alike = [(p, told) for other, p, told in hidden.facts if other.topic == fact.topic]
-            for j in range(len(value)):
-                sources[j] = [p + j for p, told in alike if told[:j] == value[:j]]
-        return Branch(ids, [*value, self.newline], sources)
+        return Branch(self.tokenizer.encode(ask(rng, fact)).ids, [*value, self.newline], sources)
 
-    def keys_branch(self, rng: Random, maker: FactMaker, found: list[tuple[Fact, int, list[int]]]) -> Branch:
-        """Ask for the values of several keys at once; the answer names each key and its value."""
-        listed: list[tuple[Fact, int, list[int]]] = list(found)
-        if rng.random() < 0.15:
-            listed[rng.randrange(len(listed))] = (maker.rival(found[0][0]), -1, [])
-        keys = [fact.key for fact, _, _ in listed]
-        joined = ", ".join(keys[:-1]) + rng.choice([" and ", ", and ", ", "]) + keys[-1]
-        question = KEYS_QUESTION.format(a=found[0][0].extra, keys=joined)
-        text = f"\n\nQuestion: {question}\nAnswer:"
-        encoding = self.tokenizer.encode(text)
-        end = len(encoding.ids) - 1
-        answer: list[int] = []
-        sources: list[list[int]] = []
-        at = text.index(" for ") + len(" for")
-        for i, (fact, place, value) in enumerate(listed):
-            at = text.index(" " + fact.key, at)
-            start = _token_at(encoding, at)
-            at += 1 + len(fact.key)
-            key = self.tokenizer.encode(" " + fact.key).ids
-            told = value or self.tokenizer.encode(NOT_FOUND).ids
-            more = "," if i + 1 < len(listed) else "\n"
-            answer += [*key, *self.tokenizer.encode(":").ids, *told, *self.tokenizer.encode(more).ids]
-            sources += [[~(start + j)] for j in range(len(key) + 1)]
-            sources += [[place + j] if value else [~end] for j in range(len(told) + 1)]
-        return Branch(encoding.ids, answer, sources)
+    def refusal(self, prompt: str, gone: Sequence[range] = ()) -> Branch:
+        """Answer that the text does not say it."""
+        ids, answer = (self.tokenizer.encode(text).ids for text in (prompt, NOT_FOUND + "\n"))
+        return Branch(ids, answer, [[~(len(ids) - 1)]] * len(answer), list(gone))
+
+    def gap_branch(self, rng: Random, maker: FactMaker, hidden: Hidden) -> Branch | None:
+        """Ask for a word left out of a sentence of the document or, for a share, of another text."""
+        if rng.random() < self.absent:
+            other = maker.words.text
+            gap = gaps.draw(rng, other, haystack.prose_ends(other))
+            return self.refusal(frame(gaps.ask(rng, gap))) if gap and gap.word not in hidden.text else None
+        gap = gaps.draw(rng, hidden.text, hidden.ends)
+        if not gap:
+            return None
+        value = self.tokenizer.encode(" " + gap.word).ids
+        place = _token_at(hidden.encoding, gap.start - 1) - hidden.first  # the space is part of the value
+        if place < 0 or place + len(value) >= len(hidden.tokens):
+            return None
+        if hidden.tokens[place : place + len(value)] != value:
+            return None
+        sources = [[p] for p in range(place, place + len(value) + 1)]
+        return Branch(self.tokenizer.encode(frame(gaps.ask(rng, gap))).ids, [*value, self.newline], sources)
+
+    def value_branch(self, rng: Random, hidden: Hidden, fact: Fact) -> Branch:
+        """Ask for a value of a key when some of its values, or all, were found before."""
+        values = [(place, value) for other, place, value in hidden.facts if other.topic == fact.topic]
+        rng.shuffle(values)
+        found = rng.randint(0, len(values))
+        gone = [range(place, place + len(value)) for place, value in values[:found]]
+        prompt = frame(LIST_QUESTION.format(a=fact.extra, k=fact.key))
+        if found == len(values):
+            return self.refusal(prompt, gone)
+        place, value = values[found]
+        # Which value comes next cannot be known: while they read alike, all places are as good.
+        sources = [[p + j for p, told in values[found:] if told[:j] == value[:j]] for j in range(len(value))]
+        ids = self.tokenizer.encode(prompt).ids
+        return Branch(ids, [*value, self.newline], [*sources, [place + len(value)]], gone)
 
     def _tensors(
         self, rng: Random, documents: list[Hidden], branches: list[Branch], most_copies: float
@@ -273,6 +298,10 @@ class Maker:
         most = torch.log(torch.tensor(max(1.0, most_copies)))
         amplify = torch.tensor([rng.random() for _ in documents]) * most
         pooled = torch.tensor([rng.random() < self.pool for _ in documents])
+        gone = torch.zeros(len(branches), length, dtype=torch.bool)
+        for i, branch in enumerate(branches):
+            for span in branch.gone:
+                gone[i, span.start : span.stop] = True
         flat = [token for hidden in documents for token in hidden.tokens]
         kinds = {token: place for place, token in enumerate(flat)}
         return Batch(
@@ -289,6 +318,7 @@ class Maker:
             copied=torch.tensor(rng.choices(list(kinds.values()), k=len(target))),
             amplify=amplify,
             pooled=pooled,
+            gone=gone,
         )
 
 
@@ -321,11 +351,14 @@ def weave(rng: Random, pieces: list[str], facts: dict[int, Fact]) -> tuple[str, 
     return "".join(parts), spans
 
 
+def frame(question: str) -> str:
+    """Put a question as the program does."""
+    return f"\n\nQuestion: {question}\nAnswer:"
+
+
 def ask(rng: Random, fact: Fact) -> str:
     """Put a question about a fact the way the program asks, now and then the way benchmarks do."""
     question = rng.choice(fact.questions)
-    if fact.several:
-        return f"\n\nQuestion: {question}\nAnswer:"
     if fact.prefix and rng.random() < 0.3:
         return f"\n{question}{fact.prefix}"
     if rng.random() < 0.08:
@@ -336,4 +369,4 @@ def ask(rng: Random, fact: Fact) -> str:
     elif rng.random() < 0.05:
         question = question[0].lower() + question[1:]
     prefix = fact.prefix if rng.random() < 0.4 else ""
-    return f"\n\nQuestion: {question}\nAnswer:{prefix}"
+    return frame(question) + prefix

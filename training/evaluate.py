@@ -26,11 +26,12 @@ from tokenizers import Tokenizer
 
 from longctx.models.state import State
 from longctx.models.weights import load_model
+from longctx.tasks.questions import one_by_one
 from training import haystack as straw
-from training.data import KEYS_QUESTION
+from training.data import frame as question
 from training.facts import Fact, FactMaker
 from training.haystack import Prose
-from training.reader import Reader, Reading, Reply
+from training.reader import Reader, Reading
 from training.tables import table
 from training.words import Words
 
@@ -38,10 +39,10 @@ MIXED_FAMILIES = ["magic", "attribute", "code", "people", "place", "log"]
 UNSEEN_FAMILIES = ["magic", "attribute"]
 CODE_FAMILIES = ["code", "arguments", "defined"]
 KINDS = ["number", "word", "uuid"]
+KEYS_QUESTION = "What are all the special magic {a}s for {keys} mentioned in the provided text?"  # RULER's
 DEPTHS = 10
 ROOM = 96  # tokens kept free for question and answer
 BLOCK = 200_000  # characters tokenized at once
-LONGEST_LIST = 200
 
 
 @dataclass(frozen=True)
@@ -181,27 +182,25 @@ class Evaluation:
         keys = [maker.ruler(kind) for _ in range(4)]
         facts = [*values, *keys, *(maker.ruler(kind) for _ in range(distractors))]
         rng.shuffle(facts)
-        ids, spans = self.haystack.hide(rng, facts, length, room=LONGEST_LIST)
+        ids, spans = self.haystack.hide(rng, facts, length, room=ROOM)
         state = self.reader.read(ids)
         where = dict(zip((fact.value for fact in facts), spans, strict=True))
         tail = f", {distractors} distractors"
         for fact in keys[:2]:
             self.ask(state, "one key" + tail, fact, length=length, span=where[fact.value])
-        asked = ", ".join(fact.key for fact in keys[:3]) + ", and " + keys[3].key
-        prompt = question(KEYS_QUESTION.format(a=kind, keys=asked))
-        reply = self.reader.answer(state, prompt, LONGEST_LIST)
-        wanted = [f"{fact.key}: {fact.value}" for fact in keys]
-        self.listed("four keys" + tail, length, wanted, reply.text.split(", "), reply)
-        replies = self.reader.answers(state, question(values[0].questions[0]))
-        told = [reply.text for reply in replies]
-        self.listed("four values" + tail, length, [fact.value for fact in values], told, None)
+        listed = ", ".join(fact.key for fact in keys[:3]) + ", and " + keys[3].key
+        asked = one_by_one(KEYS_QUESTION.format(a=kind, keys=listed)).values()
+        told = [self.reader.answer(state, question(one)).text for one in asked]
+        self.listed("four keys" + tail, length, [fact.value for fact in keys], told)
+        told = [reply.text for reply in self.reader.answers(state, question(values[0].questions[0]))]
+        self.listed("four values" + tail, length, [fact.value for fact in values], told)
 
-    def listed(self, task: str, length: int, wanted: list[str], told: list[str], reply: Reply | None) -> None:
+    def listed(self, task: str, length: int, wanted: list[str], told: list[str]) -> None:
         """Keep the result of a question with several values."""
         share = len(set(wanted) & set(told)) / len(wanted)
-        mass, right = reply.mass if reply else 0.0, sorted(wanted) == sorted(told)
+        right = sorted(wanted) == sorted(told)
         result = Result(
-            task, "magic", length, 0.0, ", ".join(wanted), ", ".join(told), True, mass, share, right
+            task, "magic", length, 0.0, ", ".join(wanted), ", ".join(told), True, 0.0, share, right
         )
         self.results.append(result)
 
@@ -251,11 +250,6 @@ def elsewhere(evaluation: Evaluation, length: int, documents: int, folder: Path 
             if stops == "\n":
                 task = f"code facts in {name}"
                 evaluation.many(task, CODE_FAMILIES, length=length, index=index, count=12, absent=0)
-
-
-def question(text: str) -> str:
-    """Put a question as the program does."""
-    return f"\n\nQuestion: {text}\nAnswer:"
 
 
 def tasks(evaluation: Evaluation, args: argparse.Namespace) -> dict[str, Callable[[int], None]]:

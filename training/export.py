@@ -15,55 +15,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.network import Shape, Weights
+from training.shape import END_ID, Shape, Weights, config
 from training.train import CHECKPOINT
-
-END_ID = 0
-CONTEXT = 10_485_760
-
-
-def config(shape: Shape) -> dict[str, Any]:
-    """Describe the model in the words of transformers' MiniMax; the huge factor switches positions off."""
-    kinds = [{"L": "linear_attention", "S": "full_attention"}[mixer] for mixer in shape.mixers]
-    rope = {"rope_type": "default", "rope_theta": shape.theta}
-    if not shape.theta:
-        rope = {"rope_type": "linear", "factor": 1e12, "rope_theta": 10000.0}
-    residual = {"alpha": shape.alpha, "beta": 1.0}
-    alphas = {
-        f"{part}_{kind}_factor": value
-        for part in ("linear_attn", "full_attn", "mlp")
-        for kind, value in residual.items()
-    }
-    return {
-        "architectures": ["MiniMaxForCausalLM"],
-        "model_type": "minimax",
-        "dtype": "float32",
-        "vocab_size": shape.vocab,
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.ffn,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.width,
-        "layer_types": kinds,
-        "num_local_experts": 1,
-        "num_experts_per_tok": 1,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-5,
-        "rope_parameters": rope,
-        "max_position_embeddings": CONTEXT,
-        "tie_word_embeddings": True,
-        "block_size": 256,
-        **alphas,
-        "bos_token_id": None,
-        "eos_token_id": END_ID,
-        "pad_token_id": None,
-        "attention_dropout": 0.0,
-        "initializer_range": 0.02,
-        "sliding_window": None,
-        "use_cache": True,
-        "pointer_heads": list(range(shape.pointers)) if shape.mixers.endswith("S") else [],
-    }
 
 
 def checkpoint_tensors(weights: Weights, shape: Shape, sharpen: float) -> dict[str, Tensor]:

@@ -238,8 +238,6 @@ class FactMaker:
             return wording.replace("{a}", extra).replace("{k}", key)
 
         value = self.value(kind)
-        if family == "defined":
-            value = f"{key}({value})"
         template = fill(self.rng.choice(self._wordings(relation.statements)))
         line = template.endswith("\n")
         if not line:

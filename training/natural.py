@@ -21,7 +21,7 @@ import torch
 from tokenizers import Tokenizer
 
 from longctx.models.weights import load_model
-from training.evaluate import question
+from training.data import frame as question
 from training.haystack import Prose, prose_ends
 from training.reader import Reader
 from training.tables import cell

@@ -4,12 +4,13 @@ The same steps as the program takes, on token ids, so that what is measured is t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from longctx.engine import Pointer, start_of
 from longctx.models.hybrid import HybridModel
 from longctx.models.state import KVState, LightningState, State
 
@@ -26,8 +27,7 @@ class Reply:
 
     Attributes:
         place, mass: the token the pointer heads looked at first, and how much of their attention it got.
-        start: where the text begins, reckoned back from the last pointer looked at: of two values that begin
-            alike the first pointer may be on the other one.
+        start: where the text begins, by the pointers of all its tokens.
         tokens: written before the line end.
     """
 
@@ -53,52 +53,43 @@ class Reader:
             self.model.read(torch.tensor([ids[start : start + CHUNK]]), state)
         return state
 
-    def answer(
-        self, state: State, prompt: str, longest: int = LONGEST_ANSWER, *, follow: bool = False
-    ) -> Reply:
-        """Answer from a fork of the state; `follow` looks at the pointer of every token, not the first."""
+    def answer(self, state: State, prompt: str, longest: int = LONGEST_ANSWER) -> Reply:
+        """Answer from a fork of the state."""
         state = state.fork()
         ids = self.tokenizer.encode(prompt).ids
         self.model.read(torch.tensor([ids[:-1]]), state)
-        written, pointers, token = list[int](), list[tuple[int, float]](), ids[-1]
+        written, pointers, token = list[int](), list[Pointer](), ids[-1]
         while len(written) < longest:
-            attended: list[Tensor] | None = [] if follow or not written else None
+            attended: list[Tensor] = []
             hidden = self.model(torch.tensor([[token]]), state, attended)
             token = int(self.model.logits(hidden[:, -1]).argmax())
-            pointers += [] if attended is None else [self._pointer(attended)]
+            pointers.append(self._pointer(attended))
             if token == self.newline or token in self.model.config.stop_ids:
                 break
             written.append(token)
-        last = max(0, len(written) - 1) if follow else 0
-        start = pointers[last][0] - last
-        return Reply(self.tokenizer.decode(written).strip(), *pointers[0], start, len(written))
+        first, start = pointers[0], start_of(pointers[: max(1, len(written))])
+        text = self.tokenizer.decode(written).strip()
+        return Reply(text, first.position, first.mass, start.position, len(written))
 
-    def _pointer(self, attended: list[Tensor]) -> tuple[int, float]:
+    def _pointer(self, attended: list[Tensor]) -> Pointer:
         heads = list(self.model.config.pointer_heads)
         if not heads:
-            return -1, 0.0
+            return Pointer(-1, 0.0)
         mean = attended[-1][0, heads].mean(0)
         place = int(mean.argmax())
-        return place, float(mean[place])
+        return Pointer(place, float(mean[place]))
 
     def answers(self, state: State, prompt: str) -> list[Reply]:
-        """Ask the same question again and again, each time without the keys of what was found.
-
-        The last layer has no positions, so a text without a found value is its keys without those rows.
-        """
+        """Ask the same question again and again, each time without the keys of what was found."""
         found: list[Reply] = []
-        gone: list[int] = []  # places taken out, in order
         while len(found) < MOST_VALUES:
-            reply = self.answer(state, prompt, follow=True)
+            reply = self.answer(state, prompt)
             start, end = reply.start, reply.start + reply.tokens
             known = [earlier.text for earlier in found]
             if reply.text in ("", "not found", *known) or start < 0 or end > state.position:
                 break
-            state = without(self.model, state, start, end)
-            for place in gone:
-                start += start >= place
-            gone = sorted([*gone, *range(start, start + reply.tokens)])
-            found.append(replace(reply, place=start, start=start))
+            state = state.without(start, end)
+            found.append(reply)
         return found
 
 
@@ -132,12 +123,6 @@ def rows(state: State, start: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
         if low < high:
             yield k[:, :, low:high], v[:, :, low:high]
         at += count
-
-
-def without(model: HybridModel, state: State, start: int, end: int) -> State:
-    """Return the state as if the last layer had never seen tokens start..end."""
-    kept = [*rows(state, 0, start), *rows(state, end, state.position)]
-    return joined(model, lightning_copy(state), kept)
 
 
 class Reading:

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from training.network import Shape
+from training.shape import Shape
 
 
 @dataclass(frozen=True)

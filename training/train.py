@@ -8,6 +8,7 @@ A run stopped at any checkpoint and started again with the same command goes on 
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,45 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from longctx.machine import prepare_cpu
-from training.data import Maker
+from training.data import Batch, Maker
 from training.haystack import Prose
-from training.network import Network, Weights, new_weights
+from training.network import Network
 from training.settings import Settings
+from training.shape import Weights, grown, new_weights
 
 COPYING = 0.5  # weight of the copying loss
 CHECKPOINT, PROGRESS, LOG = "checkpoint.safetensors", "progress.json", "log.jsonl"
 
 
-class Trainer:
-    """Weights, two optimizers and the number of steps done."""
+class Batches(Dataset[Batch]):
+    """The batch of every step, made anew wherever it is asked for."""
 
     def __init__(self, settings: Settings, maker: Maker) -> None:
         self.settings = settings
         self.maker = maker
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.maker.batch(step, self.settings.length(step), self.settings.copies(step))
+
+
+class Trainer:
+    """Weights, two optimizers and the number of steps done."""
+
+    def __init__(self, settings: Settings, maker: Maker, device: str = "cpu") -> None:
+        self.settings = settings
+        self.batches = Batches(settings, maker)
+        self.device = torch.device(device)
         self.network = Network(settings.shape)
-        self.weights: Weights = new_weights(settings.shape, settings.seed)
+        fresh = new_weights(settings.shape, settings.seed)
+        self.weights: Weights = {
+            name: weight.detach().to(self.device).requires_grad_() for name, weight in fresh.items()
+        }
         self.step = 0
         matrix = {name: "embed" not in name and p.ndim == 2 for name, p in self.weights.items()}
         self.names = [[n for n in matrix if matrix[n]], [n for n in matrix if not matrix[n]]]
@@ -44,10 +65,10 @@ class Trainer:
             torch.optim.AdamW(groups[1], lr=1.0, betas=(0.9, 0.98), weight_decay=0.0),
         ]
 
-    def advance(self) -> dict[str, float]:
-        """Do one step and return its figures."""
+    def advance(self, batch: Batch | None = None) -> dict[str, float]:
+        """Do one step and return its figures; its batch may have been made ahead."""
         settings, step = self.settings, self.step
-        batch = self.maker.batch(step, settings.length(step), settings.copies(step))
+        batch = (batch or self.batches[step]).to(self.device)
         for optimizer, name in zip(self.optimizers, ("muon", "adam"), strict=True):
             optimizer.param_groups[0]["lr"] = settings.rates[name] * settings.rate(step)
             optimizer.zero_grad(set_to_none=True)
@@ -59,6 +80,17 @@ class Trainer:
         figures |= {"loss": answer.item(), "pointer": pointer.item(), "copying": copying.item()}
         return figures | {"length": batch.documents.shape[1], "tokens": batch.documents.numel()}
 
+    def ahead(self, workers: int) -> Iterator[Batch]:
+        """Yield the batches of the steps to come, made by other processes while the device computes."""
+        loader = DataLoader(
+            self.batches,
+            batch_size=None,
+            sampler=range(self.step, self.settings.steps),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+        return iter(loader)
+
     def tensors(self) -> dict[str, Tensor]:
         """Name every tensor a resumed run needs."""
         found = {name: weight.detach() for name, weight in self.weights.items()}
@@ -66,7 +98,7 @@ class Trainer:
             for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
                 for kind, value in optimizer.state[parameter].items():
                     found[f"optimizer.{kind}.{name}"] = torch.as_tensor(value)
-        return {name: tensor.contiguous() for name, tensor in found.items()}
+        return {name: tensor.contiguous().cpu() for name, tensor in found.items()}
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; a crash while writing leaves the one before."""
@@ -91,26 +123,39 @@ class Trainer:
                 parameter = self.weights[name]
                 parameter.data.copy_(saved.pop(name))
                 kinds = [key for key in saved if key.startswith("optimizer.") and key.endswith("." + name)]
-                optimizer.state[parameter] = {key.split(".")[1]: saved.pop(key) for key in kinds}
+                kept = {key.split(".")[1]: saved.pop(key) for key in kinds}
+                optimizer.state[parameter] = {
+                    kind: value if kind == "step" else value.to(self.device) for kind, value in kept.items()
+                }
 
     def begin(self, folders: list[Path]) -> None:
-        """Take the mean of the weights of other runs, but neither their steps nor their optimizers."""
+        """Take the mean of the weights of other runs, but neither their steps nor their optimizers.
+
+        A smaller model's weights grow to this one's.
+        """
         with torch.no_grad():
+            mean = {name: torch.zeros_like(weight, device="cpu") for name, weight in self.weights.items()}
+            for folder in folders:
+                with safe_open(folder / CHECKPOINT, framework="pt") as file:
+                    saved = {name: file.get_tensor(name) for name in mean}
+                for name, weight in grown(saved, self.settings.shape).items():
+                    mean[name].add_(weight, alpha=1 / len(folders))
             for name, weight in self.weights.items():
-                weight.zero_()
-                for folder in folders:
-                    with safe_open(folder / CHECKPOINT, framework="pt") as file:
-                        weight.add_(file.get_tensor(name), alpha=1 / len(folders))
+                weight.copy_(mean[name])
 
 
-def run(trainer: Trainer, folder: Path, minutes: float, every: int = 20, save_every: int = 250) -> None:
+def run(
+    trainer: Trainer, folder: Path, minutes: float, every: int = 20, save_every: int = 250, workers: int = 0
+) -> None:
     """Step until the schedule or the time is over, logging means and saving checkpoints."""
     begun = time.monotonic()
     recent: list[dict[str, float]] = []
     marked, read = begun, 0.0
     folder.mkdir(parents=True, exist_ok=True)
-    while trainer.step < trainer.settings.steps and time.monotonic() - begun < minutes * 60:
-        recent.append(trainer.advance())
+    for batch in trainer.ahead(workers):
+        if time.monotonic() - begun >= minutes * 60:
+            break
+        recent.append(trainer.advance(batch))
         read += recent[-1]["tokens"]
         if trainer.step % every == 0:
             now = time.monotonic()
@@ -152,6 +197,10 @@ def arguments() -> argparse.ArgumentParser:
         "--minutes", type=float, default=1e9, help="stop after so long; the schedule does not change"
     )
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that make batches ahead; for a GPU, one a core"
+    )
     parser.add_argument(
         "--precision",
         choices=["highest", "medium"],
@@ -170,14 +219,13 @@ def main() -> None:
     settings = Settings.load(args.config)
     tokenizer = Tokenizer.from_file(str(args.tokenizer / "tokenizer.json"))
     prose = Prose.load(args.data)
-    trainer = Trainer(
-        settings, Maker(prose, tokenizer, settings.seed, tokens=settings.tokens, **settings.shares())
-    )
+    maker = Maker(prose, tokenizer, settings.seed, tokens=settings.tokens, **settings.shares())
+    trainer = Trainer(settings, maker, args.device)
     if (args.out / CHECKPOINT).exists():
         trainer.load(args.out)
     elif args.begin:
         trainer.begin(args.begin)
-    run(trainer, args.out, args.minutes)
+    run(trainer, args.out, args.minutes, workers=args.workers)
 
 
 if __name__ == "__main__":
