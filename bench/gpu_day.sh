@@ -5,12 +5,15 @@
 # is stopped does not keep the next from running. Results go to $OUT, or to bench/results/gpu-DATE:
 #   results.json   every figure, written as it is measured       summary.md   bars and verdicts
 #   STAGE.log      the output of parity and sanitize; of the tables together: tables.log
+# The stage training runs only when it is named: it trains the larger model (training/h200.toml) for MINUTES (20) on
+# the prose in TRAINING_DATA, and goes on where an earlier slice in $OUT/training stopped.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 stages=(environment parity lightning decode model attention moe cli sanitize)
 declare -A limit=(
   [environment]=40 [parity]=240 [lightning]=170 [decode]=60 [model]=260 [attention]=90 [moe]=60 [cli]=190 [sanitize]=90
+  [training]=$((${MINUTES:-20} * 60 + 180))
 )
 python=${PYTHON:-python3}
 out=${OUT:-bench/results/gpu-$(date -u +%F)}
@@ -20,7 +23,7 @@ chosen=()
 for word in "$@"; do
   case $word in
     --dry-run) dry=1 ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *)
       [[ -n ${limit[$word]:-} ]] || { echo "gpu_day.sh: $word is no stage; there are: ${stages[*]}" >&2; exit 2; }
       chosen+=("$word") ;;
@@ -45,16 +48,25 @@ parity() {
   "$python" -m bench.gpu.parity "$report" $code
 }
 
+training() {
+  local data=${TRAINING_DATA:?names the folder with the prose} here=$OUT/training
+  [[ -f $here/tokenizer/tokenizer.json ]] || "$python" -m training.tokenizer --data "$data" --entries 8192 --out "$here/tokenizer"
+  "$python" -m training.train --data "$data" --tokenizer "$here/tokenizer" --config training/h200.toml --out "$here/run" \
+    --device cuda --workers "${WORKERS:-$(($(nproc) - 2))}" --minutes "${MINUTES:-20}"
+  tail -n 3 "$here/run/log.jsonl"
+  "$python" -m training.export --run "$here/run" --tokenizer "$here/tokenizer" --out "$here/model"
+}
+
 command_of() { # what a stage runs
   case $1 in
     environment) echo "nvidia-smi; $python -m bench.gpu.environment" ;;
-    parity) echo parity ;;
+    parity | training) echo "$1" ;;
     *) echo "$python -m bench.gpu.$1" ;;
   esac
 }
 
 log_of() {
-  case $1 in parity | sanitize) echo "$1.log" ;; *) echo tables.log ;; esac
+  case $1 in parity | sanitize | training) echo "$1.log" ;; *) echo tables.log ;; esac
 }
 
 if [[ -n $dry ]]; then
@@ -65,7 +77,7 @@ if [[ -n $dry ]]; then
 fi
 
 mkdir -p "$out"
-export -f parity
+export -f parity training
 export python limit_of_parity=${limit[parity]}
 verdicts=()
 for stage in "${chosen[@]}"; do

@@ -13,22 +13,26 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
 from longctx.models.weights import load_model
 from training.data import frame as question
+from training.gaps import ask, draw
 from training.haystack import Prose, prose_ends
 from training.reader import Reader
 from training.tables import cell
 
 CONTEXTS, QUESTIONS = 120, 250
 GAPS, BOOK = 20, 60_000  # gaps in each document, and its characters
+PAGE, LONG = 3_000, 540_000  # characters of a page, and of 128k tokens
 CLOZE = "Which word is missing in this sentence: {sentence}"
+KINDS = {"whole": "sentence with a gap", "echo": "echo question"}
 _WORD = re.compile(r"\w+")
 
 
@@ -75,10 +79,25 @@ class BM25:
         return max(range(len(self.counts)), key=score)
 
 
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Read a SQuAD-like file."""
+    with lzma.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def alone(path: Path) -> list[Document]:
+    """Take every context of a SQuAD-like file with its own questions, up to as many as are asked of all."""
+    by_context: dict[str, Document] = {}
+    for row in rows(path)[:QUESTIONS]:
+        text: str = row["context"]
+        document = by_context.setdefault(text, Document(text, [0, *prose_ends(text)], []))
+        document.asked.append((row["question"], [gold["text"] for gold in row["answers"]]))
+    return list(by_context.values())
+
+
 def natural(path: Path) -> list[Document]:
     """Join contexts of a SQuAD-like file into one document and take questions about them."""
-    with lzma.open(path, "rt", encoding="utf-8") as file:
-        found = [json.loads(line) for line in file]
+    found = rows(path)
     contexts = list(dict.fromkeys(row["context"] for row in found))[:CONTEXTS]
     chosen = [row for row in found if row["context"] in set(contexts)]
     Random(0).shuffle(chosen)
@@ -106,10 +125,43 @@ def cloze(prose: Prose) -> Iterator[Document]:
         yield document
 
 
-def measure(reader: Reader | None, documents: list[Document]) -> tuple[list[bool], list[bool]]:
-    """Return, for every question, whether the answer was exact, and whether it is in the sentence shown."""
-    exact: list[bool] = []
-    shown: list[bool] = []
+def telling(prose: Prose, characters: int, form: str) -> Iterator[Document]:
+    """Ask for names and numbers of a stretch of every book in wordings that training never saw."""
+    for number, text in enumerate(prose.texts):
+        rng = Random(f"{number} {characters}")
+        begin = rng.randrange(max(1, len(text) - characters))
+        taken = text[begin : begin + characters]
+        document = Document(taken, [0, *prose_ends(taken)], [])
+        for _ in range(50 * GAPS):
+            gap = draw(rng, taken, document.starts)
+            if gap and (gap.word[0].isupper() or gap.word.isdigit()) and len(document.asked) < GAPS // 2:
+                document.asked.append((ask(rng, gap, form=form, unseen=True), [gap.word]))
+        yield document
+
+
+def overlap(told: str, golds: list[str]) -> float:
+    """Return the best F1 of words (Rajpurkar et al. 2016)."""
+
+    def one(gold: str) -> float:
+        a, b = Counter(words(told)), Counter(words(gold))
+        shared = sum((a & b).values())
+        return 2 * shared / (sum(a.values()) + sum(b.values())) if shared else 0.0
+
+    return max(map(one, golds))
+
+
+@dataclass
+class Marks:
+    """Per question: the answer is exact, its F1, and the sentence shown or pointed at holds the answer."""
+
+    exact: list[bool] = field(default_factory=list)
+    f1: list[float] = field(default_factory=list)
+    shown: list[bool] = field(default_factory=list)
+
+
+def measure(reader: Reader | None, documents: list[Document]) -> Marks:
+    """Ask everything of a model, or of BM25 without one."""
+    marks = Marks()
     for document in documents:
         sentences = document.sentences()
         if reader is None:
@@ -121,12 +173,26 @@ def measure(reader: Reader | None, documents: list[Document]) -> tuple[list[bool
             places = []
             for asked, golds in document.asked:
                 reply = reader.answer(state, question(asked))
-                exact.append(words(reply.text) in [words(gold) for gold in golds])
+                marks.exact.append(words(reply.text) in [words(gold) for gold in golds])
+                marks.f1.append(overlap(reply.text, golds))
                 at = encoding.offsets[reply.place][0] if reply.place < len(encoding.ids) else -1
                 places.append(document.sentence(at))
         for place, (_, golds) in zip(places, document.asked, strict=True):
-            shown.append(place >= 0 and any(gold.lower() in sentences[place].lower() for gold in golds))
-    return exact, shown
+            found = sentences[place].lower() if place >= 0 else ""
+            marks.shown.append(any(gold.lower() in found for gold in golds))
+    return marks
+
+
+def sets(books: Path, questions: Path) -> dict[str, list[Document]]:
+    """Make every set: gaps on a page, in a chapter, in a book; questions, alone and joined."""
+    prose, joined = Prose.load(books), natural(questions)
+    made = {"gaps in 15k tokens": list(cloze(prose))}
+    for size, characters in (("one page", PAGE), ("128k tokens", LONG)):
+        for form, kind in KINDS.items():
+            made[f"names and numbers, {kind}, {size}"] = list(telling(prose, characters, form))
+    made["XQuAD, 120 paragraphs joined"] = joined
+    made["XQuAD, its paragraph alone"] = alone(questions)
+    return made
 
 
 def main() -> None:
@@ -142,17 +208,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    sets = {"gaps in unseen books": list(cloze(Prose.load(args.books))), "XQuAD": natural(args.questions)}
-    lines = ["| set | who | exact answer | answer in the sentence shown or pointed at |", "|---|---|---|---|"]
+    lines = ["| set | who | exact answer | F1 | answer in the sentence shown |", "|---|---|---|---|---|"]
     readers: dict[str, Reader | None] = {"BM25, best sentence": None}
     for folder in args.models:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         readers[str(folder)] = Reader(load_model(folder, torch.float32, torch.device("cpu")), tokenizer)
     with torch.inference_mode():
-        for title, documents in sets.items():
+        for title, documents in sets(args.books, args.questions).items():
             for name, reader in readers.items():
-                exact, shown = measure(reader, documents)
-                lines.append(f"| {title} | {name} | {cell(exact)} | {cell(shown)} |")
+                marks = measure(reader, documents)
+                f1 = f"{sum(marks.f1) / len(marks.f1):.3f}" if marks.f1 else ""
+                lines.append(f"| {title} | {name} | {cell(marks.exact)} | {f1} | {cell(marks.shown)} |")
                 args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
