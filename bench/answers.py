@@ -3,17 +3,20 @@
     python -m bench.answers QUESTIONS.jsonl.xz
 
 QUESTIONS holds rows in SQuAD's fields (context, question, answers). Their contexts make one document; the
-questions are natural ones, which the model is not made for. The needles are `niah`'s, in 16,000 tokens.
+questions are natural ones, which the model is not made for. The needles are `niah`'s, in 16,000 tokens. The
+look-alikes are 40 facts in one text, asked for together with keys that are not there.
 """
 
 import argparse
 import json
 import lzma
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from longctx.engine import Engine, Session
 from longctx.hub import BUNDLED
@@ -23,8 +26,14 @@ from longctx.tasks.haystack import load_haystack, make_sample
 from longctx.tasks.prompt import build_prompt, read_template
 from longctx.tasks.results import Answer, Usage
 from longctx.tokens import TokenStream
+from training.data import weave
+from training.evaluate import MIXED_FAMILIES as FAMILIES
+from training.facts import FactMaker
+from training.haystack import Prose, prose_pieces
+from training.words import Words
 
 CONTEXTS, QUESTIONS, NEEDLES, LENGTH = 120, 250, 60, 16_000
+FACTS, LOOK_ALIKES = 40, {4_096: 8, 65_536: 4, 262_144: 3}  # facts in a document; documents of each length
 
 
 @contextmanager
@@ -83,13 +92,39 @@ def needles(engine: Engine) -> dict[str, float]:
     return {"needles": NEEDLES, "right": right, "least_attention": round(min(masses), 3)}
 
 
+def look_alikes(engine: Engine, length: int, documents: int) -> dict[str, int]:
+    """Hide 40 facts of six families in prose and ask for all of them, and for others that are not there."""
+    found: Counter[str] = Counter()
+    prose = Prose([" ".join(load_haystack(engine.tokenizer, None).sentences)])
+    for number in range(documents):
+        rng = Random(f"{number} {length}")
+        maker = FactMaker(rng, Words(rng, prose.texts[0], held_out=True), lambda r: "", 0.0)
+        facts = [maker.make(FAMILIES[i % len(FAMILIES)]) for i in range(FACTS)]
+        pieces = prose_pieces(rng, prose.stretch(rng, int(length * 4)))
+        places = sorted(rng.sample(range(len(pieces)), FACTS))
+        text, _ = weave(rng, pieces, dict(zip(places, rng.sample(facts, FACTS), strict=True)))
+        absent = [maker.make(FAMILIES[i % len(FAMILIES)]) for i in range(FACTS // 2)]
+        near = [maker.rival(facts[i]) for i in range(FACTS // 2)]
+        with reading(engine, text) as (session, stream):
+            for name, asked in (("present", facts), ("absent", absent), ("one word differs", near)):
+                for fact in asked:
+                    answer = ask(engine, session, stream, rng.choice(fact.questions))
+                    right = name == "present" and answer.text == fact.value
+                    told = "right" if right else "wrong" if answer.how == "found" else "not found"
+                    found[f"{name}: {told}"] += 1
+    return dict(sorted(found.items()))
+
+
 def main() -> None:
     """Measure both and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("questions", type=Path)
+    parser.add_argument("--model", type=Path, default=BUNDLED)
     args = parser.parse_args()
-    engine = Engine.load(BUNDLED, "cpu", "float32")
-    print(json.dumps({"natural": natural(engine, args.questions), "needles": needles(engine)}))
+    engine = Engine.load(args.model, "cpu", "float32")
+    found: dict[str, Any] = {"natural": natural(engine, args.questions), "needles": needles(engine)}
+    found |= {f"look-alikes, {n} tokens": look_alikes(engine, n, count) for n, count in LOOK_ALIKES.items()}
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

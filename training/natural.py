@@ -33,6 +33,7 @@ GAPS, BOOK = 20, 60_000  # gaps in each document, and its characters
 PAGE, LONG = 3_000, 540_000  # characters of a page, and of 128k tokens
 CLOZE = "Which word is missing in this sentence: {sentence}"
 KINDS = {"whole": "sentence with a gap", "echo": "echo question"}
+_NAME = re.compile(r"[A-Z]\w*(?: [A-Z]\w*)+")
 _WORD = re.compile(r"\w+")
 
 
@@ -126,7 +127,10 @@ def cloze(prose: Prose) -> Iterator[Document]:
 
 
 def telling(prose: Prose, characters: int, form: str) -> Iterator[Document]:
-    """Ask for names and numbers of a stretch of every book in wordings that training never saw."""
+    """Ask for names and numbers of a stretch of every book in wordings that training never saw.
+
+    Of a name of several words, as in "said who?", its first word or all of them are right.
+    """
     for number, text in enumerate(prose.texts):
         rng = Random(f"{number} {characters}")
         begin = rng.randrange(max(1, len(text) - characters))
@@ -135,7 +139,9 @@ def telling(prose: Prose, characters: int, form: str) -> Iterator[Document]:
         for _ in range(50 * GAPS):
             gap = draw(rng, taken, document.starts)
             if gap and (gap.word[0].isupper() or gap.word.isdigit()) and len(document.asked) < GAPS // 2:
-                document.asked.append((ask(rng, gap, form=form, unseen=True), [gap.word]))
+                name = _NAME.match(taken, gap.start)
+                golds = [gap.word, *([name.group()] if name else [])]
+                document.asked.append((ask(rng, gap, form=form, unseen=True), golds))
         yield document
 
 

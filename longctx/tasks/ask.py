@@ -5,7 +5,7 @@ out of the text; what it copies is shown only when it really stands where its at
 """
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
 
@@ -27,6 +27,7 @@ MOST_ANSWERS = 20  # to a question that asks for all of them
 LEAST_MASS = 0.5
 CERTAIN_MASS = 0.9
 SHARED = 0.5  # of the question's words must stand around an answer that is less than certain
+SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT = 0.75, 0.3  # when the model said "not found" but looked at a place
 AROUND = 200  # bytes on each side of a found answer that are looked at for words of the question
 _WORD = re.compile(r"\w+")
 _COMMON = frozenset(
@@ -149,13 +150,18 @@ def look_up(session: Session, stream: TokenStream, prompt: Prompt, question: str
     half of its words otherwise.
     """
     text, pointers = copy_fact(session.fork(), prompt.after, usage)
-    if text == NOT_FOUND or not text or not pointers:
+    if not text or not pointers:
         return Answer("not found", "")
     pointer = pointers[0]
     place = stream.locate(pointer.position - len(prompt.before))
-    share = 0.0 if pointer.mass >= CERTAIN_MASS else SHARED
+    share, least = (0.0 if pointer.mass >= CERTAIN_MASS else SHARED), LEAST_MASS
+    if text == NOT_FOUND and place:
+        # Torn between refusing and a place in the text: what stands there may still be the answer.
+        first = session.engine.tokenizer.encode(_read(place, place.byte_start, place.byte_end))
+        text, _ = copy_fact(session.fork(), [*prompt.after, *first], usage, first)
+        share, least = SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT
     source = _check(place, text, question, share) if place else None
-    if source is None or pointer.mass < LEAST_MASS:
+    if source is None or pointer.mass < least:
         return Answer("not found", "", confidence=pointer.mass)
     return Answer("found", text, source=source, confidence=pointer.mass)
 
@@ -206,14 +212,21 @@ def look_up_all(
         session = session.without(pointer.position, pointer.position + len(pointers))
 
 
-def copy_fact(session: Session, prompt: list[int], usage: Usage) -> tuple[str, list[Pointer]]:
-    """Return the model's answer line and where it pointed when it wrote each token of it."""
+def copy_fact(
+    session: Session, prompt: list[int], usage: Usage, begun: Sequence[int] = ()
+) -> tuple[str, list[Pointer]]:
+    """Return the model's answer line and where it pointed when it wrote each token of it.
+
+    Args:
+        begun: tokens of the prompt's end that are the answer's beginning.
+    """
     pieces = list(session.generate(prompt, Sampling(max_tokens=LONGEST_FACT, stop=("\n",))))
     written = [piece for piece in pieces if piece.token is not None]
     usage.tokens_written += len(written)
     # The last token is the line end, or the last of an answer that was cut.
     pointers = [piece.pointer for piece in written[: max(1, len(written) - 1)] if piece.pointer]
-    return "".join(piece.text for piece in pieces).strip(), pointers
+    text = session.engine.tokenizer.decode(begun) + "".join(piece.text for piece in pieces)
+    return text.strip(), pointers
 
 
 def _check(place: Place, text: str, question: str, share: float) -> Evidence | None:
