@@ -1,6 +1,7 @@
 """The recipe of the bundled model: honest data, a pointer that points, runs that resume to the bit."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from tokenizers import Tokenizer
 
 from longctx.models.state import State
 from longctx.models.weights import load_model
-from training import ablations, chart, evaluate, export, natural, tables
+from training import ablations, chart, evaluate, export, natural, salience, sizes, tables
 from training import tokenizer as tokenizer_training
 from training.data import Batch, Maker, ask
 from training.facts import FAMILIES, FactMaker
@@ -399,7 +400,7 @@ def test_keys_are_taken_out_where_they_stand(reader: Reader, start: int, count: 
 def test_values_that_were_found_are_not_asked_for_again(maker: Maker, tokenizer: Tokenizer) -> None:
     """The model would be taught to name a value that it cannot see, or to stop before the last."""
     again = refused = 0
-    for step in range(30):
+    for step in range(80):
         rng = Random(f"{maker.seed} {step}")
         facts = FactMaker(rng, Words(rng, SENTENCES), maker.junk)
         hidden = maker.document(rng, facts, 512, listing=True)
@@ -458,6 +459,74 @@ def test_gaps_are_cut_out_of_sentences_that_stand_in_the_text(prose: Prose) -> N
         for asked, (gold,) in document.asked:
             sentence = asked.split(": ", 1)[1]
             assert sentence.replace("____", gold) in document.text
+
+
+@pytest.mark.parametrize("form", ["whole", "echo"])
+def test_names_that_are_asked_for_stand_in_the_text(prose: Prose, form: str) -> None:
+    """The model would be marked wrong for every answer."""
+    documents = list(natural.telling(prose, 4_000, form))
+    assert sum(len(document.asked) for document in documents) >= 10
+    for document in documents:
+        for asked, golds in document.asked:
+            assert all(gold in document.text for gold in golds)
+            assert golds[-1].startswith(golds[0])
+            assert ("____" in asked) == (form == "whole")
+
+
+@pytest.mark.parametrize(
+    ("told", "golds", "wanted"),
+    [("the old mill", ["old mill"], 0.8), ("Mill", ["mill", "x"], 1.0), ("", ["mill"], 0.0)],
+)
+def test_overlap_is_that_of_squad(told: str, golds: list[str], wanted: float) -> None:
+    """F1 could not be compared with anybody's."""
+    assert natural.overlap(told, golds) == pytest.approx(wanted)
+
+
+def test_sentences_that_later_text_repeats_are_learned(prose: Prose) -> None:
+    """The comparison with LexRank would be one with noise."""
+    rarity = salience.Rarity(prose, seed=1, stretches=200)
+    assert rarity.telling("And the harbors lay quiet") == ["harbors"]
+    rarity.weights = {"harriet": 2.0, "needle": 3.0, "late": 1.0}
+    passage = salience.Passage(
+        ["Harriet looked up from her needle again.", "It was late, and then it was later."] * 7,
+        [frozenset({"harriet", "needle"}), frozenset({"late"})] * 7,
+        Counter({"harriet": 9, "needle": 4}),
+    )
+    marks = salience.labels(passage, rarity)
+    assert sum(marks) == pytest.approx(2 * len(marks))
+    assert min(marks[::2]) > max(marks[1::2])
+    chosen = salience.choose(passage, marks)
+    assert sum(len(passage.sentences[i].split()) for i in chosen) <= salience.BUDGET
+    assert salience.covered(passage, chosen, rarity)[0] == 1
+    assert salience.covered(passage, [1], rarity)[0] == 0
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_a_regression_finds_the_weights_behind_its_targets(seed: int) -> None:
+    """What the model holds would be judged by a fit that does not fit."""
+    random = torch.Generator().manual_seed(seed)
+    features = torch.cat([torch.randn(4000, 5, generator=random) * 3 + 1, torch.ones(4000, 1)], dim=1)
+    wanted = torch.randn(6, generator=random)
+    found = salience.fit(features, features @ wanted)
+    torch.testing.assert_close(features @ found, features @ wanted, atol=0.2, rtol=0.05)
+
+
+def test_larger_vocabularies_make_shorter_texts(prose: Prose, tmp_path: Path) -> None:
+    """The tokenizer's size would be chosen by a wrong measure."""
+    (tmp_path / "de.txt").write_text(
+        "Es war einmal ein König, der hatte eine Tochter. " * 20, encoding="utf-8"
+    )
+    small, large = (
+        sizes.densities(
+            tokenizer_training.train(tokenizer_training.samples(prose, seed=3, megabytes=0.05), entries),
+            prose,
+            tmp_path,
+        )
+        for entries in (300, 900)
+    )
+    assert large["prose"] > small["prose"] > 1
+    assert small["tokens a value"] >= large["tokens a value"]
 
 
 def test_the_chart_shows_what_was_measured() -> None:

@@ -31,7 +31,7 @@ from training import haystack as straw
 from training.data import frame as question
 from training.facts import Fact, FactMaker
 from training.haystack import Prose
-from training.reader import Reader, Reading
+from training.reader import Reader, Reading, Reply
 from training.tables import table
 from training.words import Words
 
@@ -41,6 +41,7 @@ CODE_FAMILIES = ["code", "arguments", "defined"]
 KINDS = ["number", "word", "uuid"]
 KEYS_QUESTION = "What are all the special magic {a}s for {keys} mentioned in the provided text?"  # RULER's
 DEPTHS = 10
+NEAR = 50  # tokens on each side of an answer in which its key must stand
 ROOM = 96  # tokens kept free for question and answer
 BLOCK = 200_000  # characters tokenized at once
 
@@ -192,7 +193,14 @@ class Evaluation:
         asked = one_by_one(KEYS_QUESTION.format(a=kind, keys=listed)).values()
         told = [self.reader.answer(state, question(one)).text for one in asked]
         self.listed("four keys" + tail, length, [fact.value for fact in keys], told)
-        told = [reply.text for reply in self.reader.answers(state, question(values[0].questions[0]))]
+        key, decode = values[0].key, self.haystack.tokenizer.decode
+
+        def beside_key(reply: Reply) -> bool:
+            """Check what `ask` checks: the key stands near the answer."""
+            return key in decode(ids[max(0, reply.start - NEAR) : reply.start + reply.tokens + NEAR])
+
+        found = self.reader.answers(state, question(values[0].questions[0]), beside_key)
+        told = [reply.text for reply in found]
         self.listed("four values" + tail, length, [fact.value for fact in values], told)
 
     def listed(self, task: str, length: int, wanted: list[str], told: list[str]) -> None:

@@ -3,8 +3,8 @@
 The same steps as the program takes, on token ids, so that what is measured is the model alone.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from tokenizers import Tokenizer
@@ -79,9 +79,14 @@ class Reader:
         place = int(mean.argmax())
         return Pointer(place, float(mean[place]))
 
-    def answers(self, state: State, prompt: str) -> list[Reply]:
-        """Ask the same question again and again, each time without the keys of what was found."""
+    def answers(self, state: State, prompt: str, accept: Callable[[Reply], bool]) -> list[Reply]:
+        """Ask the same question again and again, each time without the keys of what was found.
+
+        Args:
+            accept: looks at where an answer stands, as the program does; the first that it refuses ends it.
+        """
         found: list[Reply] = []
+        gone: list[int] = []  # tokens taken out, in order
         while len(found) < MOST_VALUES:
             reply = self.answer(state, prompt)
             start, end = reply.start, reply.start + reply.tokens
@@ -89,6 +94,12 @@ class Reader:
             if reply.text in ("", "not found", *known) or start < 0 or end > state.position:
                 break
             state = state.without(start, end)
+            for place in gone:
+                start += start >= place
+            reply = replace(reply, place=start, start=start)
+            if not accept(reply):
+                break
+            gone = sorted([*gone, *range(start, start + reply.tokens)])
             found.append(reply)
         return found
 
