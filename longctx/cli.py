@@ -86,7 +86,8 @@ def ask(
     """Answer QUESTION from files, folders or standard input, and quote passages to check it against.
 
     The bundled model finds facts stated in the words of the question and copies them out; its answer is
-    shown only when it stands in the text where the model looked. A model given with --model answers freely.
+    shown only when it stands in the text where the model looked. Several keys in a question are looked up one
+    by one, and "all the ..." as often as there is something left. A model given with --model answers freely.
     """
     from longctx.tasks.ask import ask as run
 

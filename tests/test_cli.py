@@ -57,6 +57,38 @@ def test_ask_finds_a_fact_and_says_where(run: Any, book: Path) -> None:
     assert "copied out of the text" in result.stdout
 
 
+def test_ask_answers_for_each_key_and_refuses_the_one_that_is_not_there(run: Any, tmp_path: Path) -> None:
+    """If this fails a question for several things gets the answer to one of them."""
+    book = tmp_path / "book.txt"
+    other = "One of the special magic numbers for brave-otter is: 7719034.\n"
+    book.write_text(STORY * 20 + FACT + STORY * 20 + other + STORY * 20)
+    asked = "What are the special magic numbers for brave-otter, stale-anvil and quiet-lantern?"
+    result = run("ask", asked, str(book))
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[:5] == [
+        "brave-otter: 7719034",
+        f"  {book}:162: {other.strip()}",
+        "stale-anvil: not found",
+        "quiet-lantern: 4031775",
+        f"  {book}:81: {FACT.strip()}",
+    ]
+
+
+def test_ask_finds_every_value_of_a_key(run: Any, tmp_path: Path) -> None:
+    """If this fails a list of what a text says of a thing ends after the first."""
+    book = tmp_path / "book.txt"
+    values = ["4031775", "8820146", "2957301"]
+    told = [FACT.replace("4031775", value) for value in values]
+    book.write_text(STORY * 20 + (STORY * 15).join(told) + STORY * 20)
+    asked = "What are all the special magic numbers for quiet-lantern mentioned in the provided text?"
+    found = json.loads(run("ask", "--json", asked, str(book)).stdout)
+    assert found["how"] == "found"
+    assert sorted(part["text"] for part in found["parts"]) == sorted(values)
+    for part in found["parts"]:
+        assert part["text"] in part["source"]["quote"]
+
+
 def test_ask_as_json_says_everything_once(run: Any, book: Path) -> None:
     """If this fails scripts cannot use answers, places or timings."""
     result = run("ask", QUESTION, str(book), "--json", "-q", "--passages", "2")
