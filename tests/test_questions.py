@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longctx.engine import Pointer, start_of
-from longctx.tasks.questions import asks_for_all, keys, one_by_one
+from longctx.tasks.questions import asks_for_all, keys, names, one_by_one
 
 KEY = st.from_regex(r"[a-z]{2,8}[-_][a-z]{2,8}", fullmatch=True)
 KEYS = st.lists(KEY, min_size=2, max_size=6, unique=True)
@@ -54,6 +54,7 @@ def test_keys_are_words_that_can_only_be_names() -> None:
     told = "What did Tessa say of amber-lamp, K7-R2P, MAX_RETRIES, parseConfig and 42 in the old house?"
     assert keys(told) == ["amber-lamp", "K7-R2P", "MAX_RETRIES", "parseConfig", "42"]
     assert keys("Where does Uriah Heep live, and with whom?") == []
+    assert names("Where does Uriah Heep's K7-R2P lie?") == ["K7-R2P", "Uriah", "Heep", "K7"]
 
 
 @pytest.mark.parametrize(

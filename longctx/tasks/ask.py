@@ -14,7 +14,7 @@ from longctx.passages import PassageIndex, passages
 from longctx.sampling import Sampling
 from longctx.source import Corpus
 from longctx.tasks.prompt import Prompt, build_prompt, header, read_template
-from longctx.tasks.questions import asks_for_all, keys, one_by_one
+from longctx.tasks.questions import asks_for_all, names, one_by_one
 from longctx.tasks.results import Answer, Evidence, Part, Progress, Text, Usage, read_text
 from longctx.tokens import Place, TokenStream
 
@@ -146,8 +146,7 @@ def look_up(session: Session, stream: TokenStream, prompt: Prompt, question: str
 
     The answer counts as found only when the text stands, word for word, at the place the pointer heads
     attended to, their attention there is not scattered, and the words around speak of the question: with
-    every key in it (a word that can only be a name), and one word more where the attention leaves no doubt,
-    half of its words otherwise.
+    every name in it, and one word more where the attention leaves no doubt, half of its words otherwise.
     """
     text, pointers = copy_fact(session.fork(), prompt.after, usage)
     if not text or not pointers:
@@ -232,7 +231,7 @@ def copy_fact(
 def _check(place: Place, text: str, question: str, share: float) -> Evidence | None:
     """Return the place as evidence when `text` stands there and its surroundings speak of the question.
 
-    They do when they hold a word of it, at least this share of its words, and all its keys.
+    They do when they hold a word of it, at least this share of its words, and all its names.
     """
     document = place.document
     first = max(document.start, place.byte_start - AROUND)
@@ -245,7 +244,7 @@ def _check(place: Place, text: str, question: str, share: float) -> Evidence | N
     near = {w.lower() for w in _WORD.findall(around.replace("_", " ")) + _WORD.findall(around)}
     if not asked & near or len(asked & near) < share * len(asked):
         return None
-    if any(key.lower() not in around.lower() for key in keys(question)):
+    if any(name.lower() not in around.lower() for name in names(question)):
         return None
     line_start = max(around.rfind("\n", 0, at), around.rfind("\r", 0, at)) + 1
     line_end = min((n for c in "\r\n" if (n := around.find(c, at)) >= 0), default=len(around))

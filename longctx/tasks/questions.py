@@ -7,6 +7,7 @@ import re
 
 # What people name things by in code, logs and tables: amber-lamp, MAX_RETRIES, K7-R2P, v2.1, parseConfig.
 _KEY = re.compile(r"(?<![\w.-])(?:\w+(?:[-_.]\w+)+|\w*\d\w*|[A-Z]{3,}|[a-z]+[A-Z]\w*)(?![\w-])")
+_PROPER = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")  # a capital where no sentence begins
 _NAME = r"(?:[A-Z][\w'’]*(?:\.? [A-Z][\w'’]*)*)"
 _ITEM = rf"(?:{_KEY.pattern}|{_NAME})"
 _LIST = re.compile(rf"(?<!^)\b{_ITEM}(?:, {_ITEM})*,? and {_ITEM}|(?<!^)\b{_ITEM}(?:, {_ITEM})+")
@@ -17,6 +18,11 @@ _ALL = re.compile(r"\b(?:all|every|each)\b", re.IGNORECASE)
 def keys(question: str) -> list[str]:
     """Return the words of a question that can only be names: with digits, joints or inner capitals."""
     return _KEY.findall(question)
+
+
+def names(question: str) -> list[str]:
+    """Return the keys of a question and its other words with a capital; the first word may always have one."""
+    return keys(question) + _PROPER.findall(question)
 
 
 def asks_for_all(question: str) -> bool:
