@@ -75,13 +75,16 @@ def test_ask_answers_for_each_key_and_refuses_the_one_that_is_not_there(run: Any
     ]
 
 
-def test_ask_finds_every_value_of_a_key(run: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("number", ["4031775", "8820146", "2957301"]), ("word", ["tunnel", "fence", "cells"])],
+)
+def test_ask_finds_every_value_of_a_key(run: Any, tmp_path: Path, kind: str, values: list[str]) -> None:
     """If this fails a list of what a text says of a thing ends after the first."""
     book = tmp_path / "book.txt"
-    values = ["4031775", "8820146", "2957301"]
-    told = [FACT.replace("4031775", value) for value in values]
+    told = [FACT.replace("4031775", value).replace("number", kind) for value in values]
     book.write_text(STORY * 20 + (STORY * 15).join(told) + STORY * 20)
-    asked = "What are all the special magic numbers for quiet-lantern mentioned in the provided text?"
+    asked = f"What are all the special magic {kind}s for quiet-lantern mentioned in the provided text?"
     found = json.loads(run("ask", "--json", asked, str(book)).stdout)
     assert found["how"] == "found"
     assert sorted(part["text"] for part in found["parts"]) == sorted(values)

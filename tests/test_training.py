@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from longctx.engine import Pointer
 from longctx.models.state import State
 from longctx.models.weights import load_model
 from training import ablations, chart, evaluate, export, natural, salience, sizes, tables
@@ -322,8 +323,10 @@ def test_sharpening_multiplies_the_queries(tokenizer: Tokenizer, tmp_path: Path)
 class Hasty(Reader):
     """Writes two tokens of every answer: an untrained model would go on to the limit."""
 
-    def answer(self, state: State, prompt: str, longest: int = 2) -> Reply:
-        return super().answer(state, prompt, 2)
+    def answer(
+        self, state: State, prompt: str, longest: int = 2, begun: tuple[int, Pointer] | None = None
+    ) -> Reply:
+        return super().answer(state, prompt, 2, begun)
 
 
 def test_evaluation_asks_about_facts_that_are_there(

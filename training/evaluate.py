@@ -199,7 +199,7 @@ class Evaluation:
             """Check what `ask` checks: the key stands near the answer."""
             return key in decode(ids[max(0, reply.start - NEAR) : reply.start + reply.tokens + NEAR])
 
-        found = self.reader.answers(state, question(values[0].questions[0]), beside_key)
+        found = self.reader.answers(state, ids, question(values[0].questions[0]), beside_key)
         told = [reply.text for reply in found]
         self.listed("four values" + tail, length, [fact.value for fact in values], told)
 

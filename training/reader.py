@@ -53,12 +53,23 @@ class Reader:
             self.model.read(torch.tensor([ids[start : start + CHUNK]]), state)
         return state
 
-    def answer(self, state: State, prompt: str, longest: int = LONGEST_ANSWER) -> Reply:
-        """Answer from a fork of the state."""
+    def answer(
+        self,
+        state: State,
+        prompt: str,
+        longest: int = LONGEST_ANSWER,
+        begun: tuple[int, Pointer] | None = None,
+    ) -> Reply:
+        """Answer from a fork of the state.
+
+        Args:
+            begun: a token that the answer begins with, and its place.
+        """
+        written, pointers = ([begun[0]], [begun[1]]) if begun else (list[int](), list[Pointer]())
+        ids = self.tokenizer.encode(prompt).ids + written
         state = state.fork()
-        ids = self.tokenizer.encode(prompt).ids
         self.model.read(torch.tensor([ids[:-1]]), state)
-        written, pointers, token = list[int](), list[Pointer](), ids[-1]
+        token = ids[-1]
         while len(written) < longest:
             attended: list[Tensor] = []
             hidden = self.model(torch.tensor([[token]]), state, attended)
@@ -79,27 +90,33 @@ class Reader:
         place = int(mean.argmax())
         return Pointer(place, float(mean[place]))
 
-    def answers(self, state: State, prompt: str, accept: Callable[[Reply], bool]) -> list[Reply]:
+    def answers(
+        self, state: State, ids: list[int], prompt: str, accept: Callable[[Reply], bool]
+    ) -> list[Reply]:
         """Ask the same question again and again, each time without the keys of what was found.
 
+        As in the program, a refusal that looks at a place in the text is taken for what stands there.
+
         Args:
+            ids: the document that the state has read.
             accept: looks at where an answer stands, as the program does; the first that it refuses ends it.
         """
         found: list[Reply] = []
-        gone: list[int] = []  # tokens taken out, in order
+        left = list(range(len(ids)))  # what the last layer still has of the document
         while len(found) < MOST_VALUES:
             reply = self.answer(state, prompt)
+            if reply.text == "not found" and reply.place < len(left):
+                begun = ids[left[reply.place]], Pointer(reply.place, reply.mass)
+                reply = self.answer(state, prompt, begun=begun)
             start, end = reply.start, reply.start + reply.tokens
             known = [earlier.text for earlier in found]
-            if reply.text in ("", "not found", *known) or start < 0 or end > state.position:
+            if reply.text in ("", "not found", *known) or start < 0 or end > len(left):
                 break
             state = state.without(start, end)
-            for place in gone:
-                start += start >= place
-            reply = replace(reply, place=start, start=start)
+            reply = replace(reply, place=left[start], start=left[start])
             if not accept(reply):
                 break
-            gone = sorted([*gone, *range(start, start + reply.tokens)])
+            del left[start:end]
             found.append(reply)
         return found
 

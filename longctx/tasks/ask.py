@@ -148,16 +148,13 @@ def look_up(session: Session, stream: TokenStream, prompt: Prompt, question: str
     attended to, their attention there is not scattered, and the words around speak of the question: with
     every name in it, and one word more where the attention leaves no doubt, half of its words otherwise.
     """
-    text, pointers = copy_fact(session.fork(), prompt.after, usage)
-    if not text or not pointers:
+    text, pointers, torn = _copied(session, stream, prompt, usage)
+    if not text:
         return Answer("not found", "")
     pointer = pointers[0]
     place = stream.locate(pointer.position - len(prompt.before))
     share, least = (0.0 if pointer.mass >= CERTAIN_MASS else SHARED), LEAST_MASS
-    if text == NOT_FOUND and place:
-        # Torn between refusing and a place in the text: what stands there may still be the answer.
-        first = session.engine.tokenizer.encode(_read(place, place.byte_start, place.byte_end))
-        text, _ = copy_fact(session.fork(), [*prompt.after, *first], usage, first)
+    if torn:
         share, least = SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT
     source = _check(place, text, question, share) if place else None
     if source is None or pointer.mass < least:
@@ -198,17 +195,36 @@ def look_up_all(
     """
     known: set[str] = set()
     while len(known) < MOST_ANSWERS:
-        text, pointers = copy_fact(session.fork(), prompt.after, usage)
-        if text in ("", NOT_FOUND, *known) or not pointers:
+        text, pointers, torn = _copied(session, stream, prompt, usage)
+        if not text or text in known:
             return
         pointer = start_of(pointers)
         place = stream.locate(pointer.position - len(prompt.before))
-        source = _check(place, text, question, SHARED) if place else None
+        source = _check(place, text, question, SHARED_IN_DOUBT if torn else SHARED) if place else None
         if source is None or pointer.mass < LEAST_MASS:
             return
         known.add(text)
         yield Part("", text, source, pointer.mass)
         session = session.without(pointer.position, pointer.position + len(pointers))
+
+
+def _copied(
+    session: Session, stream: TokenStream, prompt: Prompt, usage: Usage
+) -> tuple[str, list[Pointer], bool]:
+    """Return what the model copies, where it pointed, and whether it was torn between that and refusing.
+
+    A model that says "not found" and yet looks at a place in the text may be right about the place: the
+    answer is begun with the token that stands there. The text is empty when there is nothing.
+    """
+    text, pointers = copy_fact(session.fork(), prompt.after, usage)
+    if text != NOT_FOUND or not pointers:
+        return text if pointers else "", pointers, False
+    place = stream.locate(pointers[0].position - len(prompt.before))
+    if place is None:
+        return "", pointers, False
+    first = session.engine.tokenizer.encode(_read(place, place.byte_start, place.byte_end))
+    text, more = copy_fact(session.fork(), [*prompt.after, *first], usage, first)
+    return text, [pointers[0], *more], True
 
 
 def copy_fact(

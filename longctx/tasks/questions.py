@@ -21,7 +21,7 @@ def keys(question: str) -> list[str]:
 
 
 def names(question: str) -> list[str]:
-    """Return the keys of a question and its other words with a capital; the first word may always have one."""
+    """Return the keys of a question and its other words with a capital, but for its first."""
     return keys(question) + _PROPER.findall(question)
 
 
