@@ -41,6 +41,9 @@ def test_names_and_numbers_are_listed_too(asked: str, listed: list[str]) -> None
         "In Paris, what did he do?",
         "What is the capital of France, and why?",
         "Tell me the number of room 12 and the name of its owner.",
+        "We are in Transylvania, and Transylvania is not what?",
+        "I am Dracula, and I bid you welcome where?",
+        "To Tom and Jerry he said ____ again.",
         "",
     ],
 )

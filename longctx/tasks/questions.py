@@ -8,7 +8,7 @@ import re
 # What people name things by in code, logs and tables: amber-lamp, MAX_RETRIES, K7-R2P, v2.1, parseConfig.
 _KEY = re.compile(r"(?<![\w.-])(?:\w+(?:[-_.]\w+)+|\w*\d\w*|[A-Z]{3,}|[a-z]+[A-Z]\w*)(?![\w-])")
 _PROPER = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")  # a capital where no sentence begins
-_NAME = r"(?:[A-Z][\w'’]*(?:\.? [A-Z][\w'’]*)*)"
+_NAME = r"(?:[A-Z][\w'’]+(?:\.? [A-Z][\w'’]+)*)"
 _ITEM = rf"(?:{_KEY.pattern}|{_NAME})"
 _LIST = re.compile(rf"(?<!^)\b{_ITEM}(?:, {_ITEM})*,? and {_ITEM}|(?<!^)\b{_ITEM}(?:, {_ITEM})+")
 _JOINT = re.compile(r", and | and |, ")
@@ -35,8 +35,9 @@ def one_by_one(question: str) -> dict[str, str]:
 
     Only keys and capitalised names are taken for a list; a question without one stays whole, under "".
     """
-    found = _LIST.search(question)
-    if not found:
+    found = None if "__" in question else _LIST.search(question)  # no sentence with a gap is taken apart
+    items = dict.fromkeys(_JOINT.split(found.group())) if found else {}
+    if not found or len(items) < 2:
         return {"": question}
     before, after = question[: found.start()], question[found.end() :]
-    return {item: before + item + after for item in _JOINT.split(found.group())}
+    return {item: before + item + after for item in items}
