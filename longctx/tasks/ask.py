@@ -239,7 +239,8 @@ def copy_fact(
     written = [piece for piece in pieces if piece.token is not None]
     usage.tokens_written += len(written)
     # The last token is the line end, or the last of an answer that was cut.
-    pointers = [piece.pointer for piece in written[: max(1, len(written) - 1)] if piece.pointer]
+    least = 0 if begun else 1  # what was begun may be the whole answer
+    pointers = [piece.pointer for piece in written[: max(least, len(written) - 1)] if piece.pointer]
     text = session.engine.tokenizer.decode(begun) + "".join(piece.text for piece in pieces)
     return text.strip(), pointers
 
