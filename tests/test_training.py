@@ -9,14 +9,17 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from longctx.engine import Pointer
 from longctx.models.state import State
 from longctx.models.weights import load_model
-from training import ablations, chart, evaluate, export, natural, salience, sizes, tables
+from training import ablations, chart, code, evaluate, export, gaps, natural, salience, sizes, tables
 from training import tokenizer as tokenizer_training
 from training.data import Batch, Maker, ask
 from training.facts import FAMILIES, FactMaker
@@ -25,7 +28,7 @@ from training.network import Network, far_bias
 from training.reader import Reader, Reading, Reply, rows
 from training.settings import Settings
 from training.shape import END_ID, Shape, grown, new_weights
-from training.train import LOG, Trainer, run
+from training.train import LOG, Trainer, run, share_gradients
 from training.words import Words, is_held_out
 
 SHAPE = Shape(hidden=32, mixers="LLS", heads=4, kv_heads=2, ffn=48, vocab=700)
@@ -177,6 +180,40 @@ def test_resumed_run_equals_unbroken_run(prose: Prose, tokenizer: Tokenizer, tmp
     assert all(torch.equal(left[name], right[name]) for name in left)
     logged = [json.loads(line) for line in (tmp_path / "whole" / LOG).read_text().splitlines()]
     assert [entry["step"] for entry in logged] == [1, 2, 3, 4, 5, 6]
+
+
+def together(rank: int, folder: str) -> None:
+    """Train one of two processes for two steps, then write its weights."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    prose = Prose([SENTENCES * 60])
+    chosen = small_settings()
+    words = tokenizer_training.train(tokenizer_training.samples(prose, seed=3, megabytes=0.1), SHAPE.vocab)
+    trainer = Trainer(chosen, Maker(prose, words, chosen.seed, tokens=chosen.tokens))
+    run(trainer, Path(folder, "run"), minutes=1e9 if rank else 1e-9)  # one says stop: both do
+    assert trainer.step == 0
+    sizes = [trainer.advance()["tokens"] for _ in range(2)]
+    part = torch.ones(3, requires_grad=True)
+    part.grad = torch.full((3,), float(rank))
+    share_gradients([part])
+    text = json.dumps(
+        {"batch": trainer.batches[0].documents.tolist(), "sizes": sizes, "mean": part.grad.tolist()}
+    )
+    save_file(trainer.tensors(), Path(folder, f"{rank}.safetensors"), metadata={"told": text})
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """Each core would train a model of its own, both would learn from the same batches, or one would hang."""
+    torch.multiprocessing.spawn(together, (str(tmp_path),), nprocs=2)
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    told = []
+    for rank in range(2):
+        with safe_open(tmp_path / f"{rank}.safetensors", framework="pt") as file:
+            told.append(json.loads(file.metadata()["told"]))
+    assert told[0]["batch"] != told[1]["batch"]
+    assert told[0]["mean"] == told[1]["mean"] == [0.5] * 3
 
 
 def test_a_second_run_begins_with_the_weights_of_the_first(
@@ -343,13 +380,28 @@ def test_evaluation_asks_about_facts_that_are_there(
     for fact, (start, end) in zip(facts, spans, strict=True):
         assert tokenizer.decode(ids[start:end])[1:] == fact.statement
     args = evaluate.arguments().parse_args(
-        ["--model", "", "--books", "", "--out", "", "--documents", "1", "--trials", "1"]
+        [
+            "--model",
+            "",
+            "--books",
+            "",
+            "--out",
+            "",
+            "--documents",
+            "1",
+            "--trials",
+            "1",
+            "--programs",
+            str(tmp_path),
+        ]
     )
+    (tmp_path / "program.py").write_text(PROGRAM + SHORT_FUNCTIONS * 2, "utf-8")
     with torch.inference_mode():
         for task in evaluate.tasks(evaluation, args).values():
             task(900)
     asked = {result.task for result in evaluation.results}
     assert {"single", "first line", "mixed", "unseen", "absent", "ten needles", "needles in log"} <= asked
+    assert {"names in a program", "absent in a program"} <= asked
     assert sum(result.task == "single" for result in evaluation.results) == 10
     rows = [asdict(result) for result in evaluation.results]
     assert "| mixed: magic |" in tables.table(rows)
@@ -439,6 +491,77 @@ def test_gap_questions_have_their_answer_in_the_text(maker: Maker, tokenizer: To
         before = tokenizer.decode(hidden.tokens[:place]).split()[-1]
         assert before in tokenizer.decode(branch.prompt)
     assert asked > 10
+
+
+def test_gaps_take_whole_names() -> None:
+    """The model would learn to stop in the middle of every name."""
+    text = "He came. In the end he went away with Mary Ann Tolliver to the old town of Wexley. They stayed."
+    drawn = [gaps.draw(Random(seed), text, prose_ends(text)) for seed in range(300)]
+    words = {gap.word for gap in drawn if gap}
+    assert {"Mary", "Mary Ann Tolliver", "Wexley", "town"} <= words
+    assert not {"Mary Ann", "Wexley."} & words
+    for gap in drawn:
+        assert not gap or text[gap.start :].startswith(gap.word)
+        assert not gap or text.count(f"{gap.left} {gap.word}{gap.right}") == 1
+
+
+SHORT_FUNCTIONS = "".join(f"def name_{i}_of(first, second={i}):\n    pass\n\n\n" for i in range(300))
+PROGRAM = """
+class Reader(Base):
+    def read_page(self, path: Path, *, limit: int = 20) -> list[str]:
+        self.timeout = 2.5  # seconds
+        return open_file(path)
+
+    def close_all(self):
+        self.timeout = None
+        LARGEST_PAGE = "4 MiB"
+
+    async def close_page() -> None:
+        close_all()
+"""
+
+
+def test_program_text_tells_what_it_says_once() -> None:
+    """Questions about code would have wrong answers, or two right ones."""
+    told = {(each.family, each.name): each.answer for each in code.told(PROGRAM)}
+    assert told == {
+        ("defined", "Reader"): "(Base):",
+        ("defined", "read_page"): "(self, path: Path, *, limit: int = 20) -> list[str]:",
+        ("defined", "close_all"): "(self):",
+        ("defined", "close_page"): "() -> None:",
+        ("arguments", "read_page"): " path: Path, *, limit: int = 20",
+        ("arguments", "close_all"): "self",
+        ("code", "LARGEST_PAGE"): ' "4 MiB"',
+    }
+    for each in code.told(PROGRAM):
+        assert PROGRAM[each.start :].startswith(each.answer)
+    asked = [code.absent(Random(seed), PROGRAM, "def elsewhere():\n    pass\n") or "" for seed in range(40)]
+    assert {name for name in ("open_file", "elsewhere") if any(name in each for each in asked)} == {
+        "open_file",
+        "elsewhere",
+    }
+    assert not any("close_all" in each for each in asked)
+
+
+def test_questions_about_programs_are_answered_from_them(prose: Prose, tokenizer: Tokenizer) -> None:
+    """The model would learn to point beside the definition, or to define what is only used."""
+    programs = Prose([PROGRAM + SHORT_FUNCTIONS])
+    maker = Maker(Prose(prose.texts, code=programs), tokenizer, seed=5, programs=1.0, absent=0.3)
+    refused = copied = 0
+    for step in range(60):
+        rng = Random(step)
+        hidden = maker.document(rng, FactMaker(rng, Words(rng, SENTENCES), maker.junk), 256)
+        branch = maker.code_branch(rng, hidden) if hidden.program else None
+        if branch is None:
+            continue
+        answer = tokenizer.decode(branch.answer).strip()
+        if answer == "not found":
+            refused += 1
+            continue
+        copied += 1
+        place = branch.sources[0][0]
+        assert hidden.tokens[place : place + len(branch.answer) - 1] == branch.answer[:-1]
+    assert refused and copied
 
 
 def test_sentences_are_ranked_by_the_rare_words_they_share() -> None:

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
-from training import gaps, haystack
+from training import code, gaps, haystack
 from training.facts import LIST_QUESTION, Fact, FactMaker
 from training.haystack import Prose
 from training.words import PHRASES, Words
@@ -35,6 +35,7 @@ class Hidden:
     encoding: Encoding
     first: int
     ends: list[int]  # characters of the text at which sentences of the document end
+    program: bool = False  # whether the haystack is program text from disk
 
 
 @dataclass
@@ -91,6 +92,8 @@ class Maker:
         rivals: the share of facts that differ from another fact of the document in one word.
         listing: the share of batches with questions for all the values of a key, of which some were found.
         gaps: the share of questions for a word left out of a sentence of the haystack.
+        programs: the share of documents that are program text, if the prose has any; every other question
+            there is about its names.
         foreign: the share of documents in other languages, if the prose has any.
         near: the share of absent keys that differ from a fact of the document in one word.
         open: the share of attributes that are any noun.
@@ -110,6 +113,7 @@ class Maker:
         rivals: float = 0.25,
         listing: float = 0.1,
         gaps: float = 0.15,
+        programs: float = 0.0,
         foreign: float = 0.06,
         near: float = 0.5,
         open: float = 0.35,
@@ -125,6 +129,7 @@ class Maker:
         self.rivals = rivals
         self.listing = listing
         self.gaps = gaps
+        self.programs = programs
         self.foreign = foreign
         self.near = near
         self.open = open
@@ -176,11 +181,15 @@ class Maker:
         maker.words.text = self.prose.stretch(rng, 20_000)
         # A window cut at random almost never begins with a fact, but a user's text may.
         opens = listing or rng.random() < self.openings
+        program = bool(self.programs and self.prose.code and rng.random() < self.programs)
         if rng.random() < 0.06:
             pieces = [""] * (length // 18 + 2)
             places = list(range(len(pieces)))
         else:
-            pieces = haystack.pieces(rng, self.prose, maker.words, characters, self.foreign)
+            if program and self.prose.code:
+                pieces = haystack.lines(rng, self.prose.code, characters)
+            else:
+                pieces = haystack.pieces(rng, self.prose, maker.words, characters, self.foreign)
             most = max(2, length // rng.choice([40, 80, 160]))
             places = rng.sample(range(len(pieces)), min(len(pieces), rng.randint(max(1, most // 3), most)))
             if listing:
@@ -197,7 +206,7 @@ class Maker:
         offsets = encoding.offsets[first : first + length]
         window = text[offsets[0][0] : offsets[-1][1]]
         ends = [offsets[0][0] + end for end in haystack.prose_ends(window)]
-        hidden = Hidden(ids, [], [], text, encoding, first, ends)
+        hidden = Hidden(ids, [], [], text, encoding, first, ends, program)
         for fact, start in spans:
             begin = _token_at(encoding, start) - first
             end = _token_at(encoding, start + len(fact.statement) - 1) - first + 1
@@ -212,6 +221,10 @@ class Maker:
 
     def branch(self, rng: Random, maker: FactMaker, hidden: Hidden, listing: bool = False) -> Branch:
         """Ask about a fact of the document or, for a share, about one that is not in it."""
+        if hidden.program and rng.random() < 0.5:
+            asked = self.code_branch(rng, hidden)
+            if asked:
+                return asked
         if rng.random() < self.gaps:
             asked = self.gap_branch(rng, maker, hidden)
             if asked:
@@ -243,14 +256,29 @@ class Maker:
         gap = gaps.draw(rng, hidden.text, hidden.ends)
         if not gap:
             return None
-        value = self.tokenizer.encode(" " + gap.word).ids
-        place = _token_at(hidden.encoding, gap.start - 1) - hidden.first  # the space is part of the value
+        # The space before it is part of the value.
+        return self.copy(hidden, frame(gaps.ask(rng, gap)), " " + gap.word, gap.start - 1)
+
+    def code_branch(self, rng: Random, hidden: Hidden) -> Branch | None:
+        """Ask about a name of program text or, for a share, about one that is not told of there."""
+        assert self.prose.code is not None
+        if rng.random() < self.absent:
+            question = code.absent(rng, hidden.text, self.prose.code.stretch(rng, 4000))
+            return self.refusal(frame(question)) if question else None
+        start, end = (hidden.encoding.offsets[hidden.first + i][0] for i in (0, len(hidden.tokens) - 1))
+        named = code.draw(rng, hidden.text, start, end)
+        return self.copy(hidden, frame(code.ask(rng, named)), named.answer, named.start) if named else None
+
+    def copy(self, hidden: Hidden, prompt: str, answer: str, start: int) -> Branch | None:
+        """Answer with what stands at a character of the document, if it is there of the same tokens."""
+        value = self.tokenizer.encode(answer).ids
+        place = _token_at(hidden.encoding, start) - hidden.first
         if place < 0 or place + len(value) >= len(hidden.tokens):
             return None
         if hidden.tokens[place : place + len(value)] != value:
             return None
         sources = [[p] for p in range(place, place + len(value) + 1)]
-        return Branch(self.tokenizer.encode(frame(gaps.ask(rng, gap))).ids, [*value, self.newline], sources)
+        return Branch(self.tokenizer.encode(prompt).ids, [*value, self.newline], sources)
 
     def value_branch(self, rng: Random, hidden: Hidden, fact: Fact) -> Branch:
         """Ask for a value of a key when some of its values, or all, were found before."""

@@ -10,6 +10,7 @@ mixed   40 facts of six families in one document, all asked for; keys that are n
         that differ from a key of the document in one word; and 40 facts in wordings that training never saw
 lists   several keys in one question, several values of one key, and one key among many
 other   needles in other haystacks: code, logs, noise, other languages; facts about code
+names   what real program text tells of its names, and names that it does not define
 many    ten needles, at ten depths of one document: for lengths that take long to read
 """
 
@@ -27,6 +28,7 @@ from tokenizers import Tokenizer
 from longctx.models.state import State
 from longctx.models.weights import load_model
 from longctx.tasks.questions import one_by_one
+from training import code
 from training import haystack as straw
 from training.data import frame as question
 from training.facts import Fact, FactMaker
@@ -203,6 +205,28 @@ class Evaluation:
         told = [reply.text for reply in found]
         self.listed("four values" + tail, length, [fact.value for fact in values], told)
 
+    def names(self, text: str, length: int, index: int, count: int) -> None:
+        """Read program text; ask what it tells of `count` names, and for some that it does not define."""
+        rng = Random(f"{self.seed} names {length} {index}")
+        start = text.index("\n", rng.randrange(len(text) * 2 // 3)) + 1
+        encoding = self.haystack.tokenizer.encode(text[start : start + length * 5])
+        within = text[start : start + encoding.offsets[length - ROOM][0]]
+        state = self.reader.read(encoding.ids[: length - ROOM])
+        told = code.told(within)
+        for named in rng.sample(told, min(count, len(told))):
+            unseen = rng.random() < 0.5
+            asked = (code.ask(rng, named, unseen=unseen),)
+            fact = Fact(named.family, named.name, "", 0, named.answer.strip(), asked)
+            first, last = (encoding.char_to_token(named.start + i) for i in (0, len(named.answer) - 1))
+            assert first is not None and last is not None  # every character belongs to a token
+            task = "names in a program" + ", unseen wordings" * unseen
+            self.ask(state, task, fact, length=length, span=(first, last + 1))
+        for _ in range(count):
+            asked_for = code.absent(rng, within, text[:start])
+            if asked_for:
+                fact = Fact("absent", "", "", 0, "", (asked_for,))
+                self.ask(state, "absent in a program", fact, length=length)
+
     def listed(self, task: str, length: int, wanted: list[str], told: list[str]) -> None:
         """Keep the result of a question with several values."""
         share = len(set(wanted) & set(told)) / len(wanted)
@@ -284,6 +308,13 @@ def tasks(evaluation: Evaluation, args: argparse.Namespace) -> dict[str, Callabl
         elsewhere(evaluation, length, args.documents, args.other)
         evaluation.haystack = prose
 
+    def names(length: int) -> None:
+        if not args.programs:
+            raise SystemExit("the task `names` needs --programs FOLDER")
+        text = "\n".join(path.read_text("utf-8") for path in sorted(args.programs.rglob("*.py")))
+        for index in range(args.documents):
+            evaluation.names(text, length, index, 20)
+
     def many(length: int) -> None:
         for index in range(args.documents):
             evaluation.many("ten needles", ["magic"], length=length, index=index, count=10, absent=0)
@@ -292,7 +323,7 @@ def tasks(evaluation: Evaluation, args: argparse.Namespace) -> dict[str, Callabl
         for index in range(args.singles):
             evaluation.single(length, index, args.trials, args.kinds)
 
-    return {"single": single, "first": first, "mixed": mixed, "lists": lists, "other": other, "many": many}
+    return {task.__name__: task for task in (single, first, mixed, lists, other, names, many)}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -305,6 +336,7 @@ def arguments() -> argparse.ArgumentParser:
         "--books", type=Path, required=True, help="folder with *.txt that training did not read"
     )
     parser.add_argument("--other", type=Path, help="folder with files in other languages")
+    parser.add_argument("--programs", type=Path, help="folder with *.py that training did not read")
     parser.add_argument("--out", type=Path, required=True, help="JSON file for every single answer")
     parser.add_argument("--tasks", nargs="+", default=["single", "mixed"])
     parser.add_argument("--lengths", type=int, nargs="+", default=[4096, 65536])

@@ -1,7 +1,7 @@
 """Facts with a question each: a statement for the text, the value in it, and how one asks for it.
 
-Knows nothing of tokens. The value stands in its statement after a space, or after an opening bracket, so that
-it reads the same there and after "Answer:".
+Knows nothing of tokens. The value stands in its statement after a space or an opening bracket, or begins
+with one, so that it reads the same there and after "Answer:".
 """
 
 import re
@@ -20,6 +20,7 @@ FAMILIES = {
     "place": 8, "people": 13, "arguments": 5, "defined": 3,
 }  # fmt: skip
 MAGIC_KINDS = ["number", "number", "word", "uuid", "uuid", "code", "phrase", "name", "sentence"]
+NEVER_JUNK = {"number", "uuid", "arguments", "signature", "braced"}
 HELD_OUT_WORDS = {"assigned", "tell", "give", "register"}
 ANY_WORD = re.compile(r"(?<![\w'-])[a-z]{2,10}(?![\w'-])")
 LIST_QUESTION = "What are all the special magic {a}s for {k} mentioned in the provided text?"
@@ -164,7 +165,7 @@ class FactMaker:
     def value(self, kind: str) -> str:
         """Draw a value of a kind; a share of all values is junk."""
         rng, words = self.rng, self.words
-        if kind not in ("number", "uuid", "arguments") and rng.random() < self.junk_share:
+        if kind not in NEVER_JUNK and rng.random() < self.junk_share:
             return self.junk(rng)
         plain: dict[str, Callable[[], str]] = {
             "number": lambda: self._signs(w.number(rng)),
@@ -179,6 +180,8 @@ class FactMaker:
             "sentence": words.sentence,
             "constant": self._constant,
             "arguments": self._arguments,
+            "signature": self._signature,
+            "braced": lambda: f"({self._arguments()}){rng.choice([' {', ';'])}",
             "thing": lambda: f"{words.adjective()} {words.noun()}",
             "name": words.name,
             "person": words.person,
@@ -256,6 +259,7 @@ class FactMaker:
         topic = {
             "magic": "magic",
             "code": "code",
+            "defined": "defined",
             "attribute": extra,
             "log": relation.statements[0],  # the time in `extra` is no part of the key
         }.get(family, f"{relation.statements[0]} {extra}")
@@ -363,7 +367,12 @@ class FactMaker:
         return draw()
 
     def _call(self, family: str) -> Fact:
-        return self._tell(family, self.rng.choice(RELATIONS[family]), self._name_in_code(1), "arguments")
+        relation = self.rng.choice(RELATIONS[family])
+        return self._tell(family, relation, self._name_in_code(1), relation.kind or "arguments")
+
+    def _signature(self) -> str:
+        arguments = self._arguments() if self.rng.random() < 0.7 else ""
+        return f"({arguments}){self.rng.choice(['', f' -> {self.words.noun()}'])}:"
 
     def _arguments(self) -> str:
         rng = self.rng

@@ -15,12 +15,13 @@ LEAST_BEFORE = 3  # words of the sentence before the gap
 WORDS = range(6, 26)  # in a sentence that is asked about
 LONGEST = 220  # characters of it
 _WORD = re.compile(r"(?<=\s)(?:[^\W\d_]{3,}|\d+)(?![\w'’-])")
+_NAME_ON = re.compile(r"(?: [A-Z][^\W\d_]+)+(?![\w'’-])")  # the rest of a name of several words
 _PLACE_BEFORE = re.compile(r"\b(?:in|at|from|to|near|of)$")
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A word of a text, the character where it stands, and its sentence before and after it."""
+    """A word or a whole name of a text, the character where it stands, its sentence before and after it."""
 
     word: str
     start: int
@@ -45,9 +46,12 @@ def draw(rng: Random, text: str, ends: Sequence[int]) -> Gap | None:
         return None
     telling = [m for m in found if m.group()[0].isupper() or m.group()[0].isdigit()]
     gap = rng.choice(telling if telling and rng.random() < 0.5 else found)
-    left, right = sentence[: gap.start()], sentence[gap.end() :]
+    name = gap.group()[0].isupper() and _NAME_ON.match(sentence, gap.end())
+    end = name.end() if name and rng.random() < 0.7 else gap.end()
+    left, right = sentence[: gap.start()], sentence[end:]
     blank = " " if right[:1].isspace() else ""  # layout of the text is not that of a question
-    return Gap(gap.group(), ends[i] + gap.start(), " ".join(left.split()), blank + " ".join(right.split()))
+    word, start = sentence[gap.start() : end], ends[i] + gap.start()
+    return Gap(word, start, " ".join(left.split()), blank + " ".join(right.split()))
 
 
 def ask(rng: Random, gap: Gap, *, form: str = "", unseen: bool = False) -> str:
@@ -74,7 +78,7 @@ def _shortened(rng: Random, left: str) -> str:
 
 
 def _asked(rng: Random, gap: Gap) -> str:
-    word = gap.word
+    word = gap.word.split()[0]
     if word.isdigit():
         return rng.choice(["which year", "when"] if len(word) == 4 else ["how many", "which number"])
     if word in LISTS["months"]:

@@ -1,4 +1,4 @@
-"""Text to hide facts in: prose from works on disk, invented noise, code-like text and log lines.
+"""Text to hide facts in: prose and program text from disk, invented noise, code-like text and log lines.
 
 A haystack is a list of pieces; facts may stand between any two. Knows nothing of tokens.
 """
@@ -13,7 +13,7 @@ from random import Random
 from training.words import LISTS, PHRASES, Words, clock
 
 _SENTENCE_END = re.compile(r'(?<=[.!?])["”’\')]*\s+|(?<=[。！？])')
-OTHER = "other"  # folder of works in other languages
+OTHER, CODE = "other", "code"  # folders of works in other languages, and of program text
 
 
 class Prose:
@@ -22,23 +22,28 @@ class Prose:
     Args:
         texts: the works.
         other: works in other languages, which serve as haystacks only.
+        code: program text.
     """
 
-    def __init__(self, texts: list[str], other: "Prose | None" = None) -> None:
+    def __init__(self, texts: list[str], other: "Prose | None" = None, code: "Prose | None" = None) -> None:
         if not any(len(text) > 200 for text in texts):
             raise ValueError("no prose: every text given is shorter than 200 characters")
         self.texts = [text for text in texts if len(text) > 200]
         self.weights = [len(text) for text in self.texts]
         self.other = other
+        self.code = code
 
     @classmethod
     def load(cls, folder: Path, shards: int | None = None) -> "Prose":
-        """Read *.jsonl.xz (rows with a `text`) and *.txt files; a folder `other` has other languages."""
-        texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))]
+        """Read *.jsonl.xz (rows with a `text`), *.txt and *.py; folders `other` and `code` may be missing."""
+        files = [*sorted(folder.glob("*.txt")), *sorted(folder.glob("*.py"))]
+        texts = [path.read_text(encoding="utf-8") for path in files]
         for path in sorted(folder.glob("*.jsonl.xz"))[:shards]:
             with lzma.open(path, "rt", encoding="utf-8") as rows:
                 texts += [json.loads(row)["text"] for row in rows]
-        return cls(texts, cls.load(folder / OTHER) if (folder / OTHER).is_dir() else None)
+        parts = [folder / name for name in (OTHER, CODE)]
+        other, code = (cls.load(part) if part.is_dir() else None for part in parts)
+        return cls(texts, other, code)
 
     def stretch(self, rng: Random, characters: int) -> str:
         """Take about so many characters from one work, or several in a row when it is too short."""
@@ -107,6 +112,11 @@ def log_pieces(rng: Random, words: Words, characters: int) -> list[str]:
         lines.append(line)
         total += len(line)
     return lines
+
+
+def lines(rng: Random, code: Prose, characters: int) -> list[str]:
+    """Take whole lines of program text."""
+    return code.stretch(rng, characters).splitlines(keepends=True)[1:]
 
 
 def pieces(rng: Random, prose: Prose, words: Words, characters: int, foreign: float = 0.0) -> list[str]:

