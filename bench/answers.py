@@ -20,8 +20,9 @@ from typing import Any
 
 from longctx.engine import Engine, Session
 from longctx.hub import BUNDLED
+from longctx.passages import PassageIndex, passages
 from longctx.source import Document
-from longctx.tasks.ask import look_up
+from longctx.tasks.ask import look_up_several
 from longctx.tasks.haystack import load_haystack, make_sample
 from longctx.tasks.prompt import build_prompt, read_template
 from longctx.tasks.results import Answer, Usage
@@ -37,26 +38,28 @@ FACTS, LOOK_ALIKES = 40, {4_096: 8, 65_536: 4, 262_144: 3}  # facts in a documen
 
 
 @contextmanager
-def reading(engine: Engine, text: str) -> Iterator[tuple[Session, TokenStream]]:
-    """Read a text once; its file lives while places in it are looked up."""
-    with tempfile.TemporaryDirectory() as folder:
+def reading(engine: Engine, text: str) -> Iterator[tuple[Session, TokenStream, PassageIndex]]:
+    """Read and index a text once; its file lives while places in it are looked up."""
+    with tempfile.TemporaryDirectory() as folder, PassageIndex() as index:
         path = Path(folder, "text")
         path.write_text(text, encoding="utf-8")
-        stream = TokenStream(
-            engine.tokenizer, [Document("text", path, 0, path.stat().st_size, "utf-8")], 2048
-        )
+        document = Document("text", path, 0, path.stat().st_size, "utf-8")
+        for passage in passages(document):
+            index.add(passage)
+        stream = TokenStream(engine.tokenizer, [document], 2048)
         session = engine.session()
         for _ in session.read_chunks(stream):
             pass
-        yield session, stream
+        yield session, stream, index
 
 
-def ask(engine: Engine, session: Session, stream: TokenStream, question: str) -> Answer:
+def ask(session: Session, stream: TokenStream, index: PassageIndex, question: str) -> Answer:
     """Ask as the command does."""
+    engine = session.engine
     prompt = build_prompt(
         engine.tokenizer, engine.folder, read_template(None, "lookup.md"), question=question
     )
-    return look_up(session, stream, prompt, question, Usage())
+    return look_up_several(session, stream, {"": (question, prompt)}, Usage(), index)
 
 
 def natural(engine: Engine, path: Path) -> dict[str, int]:
@@ -67,9 +70,9 @@ def natural(engine: Engine, path: Path) -> dict[str, int]:
     chosen = [row for row in rows if row["context"] in set(contexts)]
     Random(0).shuffle(chosen)
     shown = right = 0
-    with reading(engine, "\n\n".join(contexts)) as (session, stream):
+    with reading(engine, "\n\n".join(contexts)) as read:
         for row in chosen[:QUESTIONS]:
-            answer = ask(engine, session, stream, row["question"])
+            answer = ask(*read, row["question"])
             shown += answer.how == "found"
             golds = [gold["text"].lower() for gold in row["answers"]]
             right += answer.how == "found" and any(gold in answer.text.lower() for gold in golds)
@@ -84,8 +87,8 @@ def needles(engine: Engine) -> dict[str, float]:
         depth = 100 * Random(number).random()
         kind = ("number", "word", "uuid")[number % 3]
         sample = make_sample(haystack, engine.tokenizer, LENGTH, depth, kind, number, seed=1)  # type: ignore[arg-type]  # one of the kinds
-        with reading(engine, sample.before + sample.needle + sample.after) as (session, stream):
-            answer = ask(engine, session, stream, sample.question)
+        with reading(engine, sample.before + sample.needle + sample.after) as read:
+            answer = ask(*read, sample.question)
         if answer.text == sample.expected:
             right += 1
             masses.append(answer.confidence or 0.0)
@@ -105,10 +108,10 @@ def look_alikes(engine: Engine, length: int, documents: int) -> dict[str, int]:
         text, _ = weave(rng, pieces, dict(zip(places, rng.sample(facts, FACTS), strict=True)))
         absent = [maker.make(FAMILIES[i % len(FAMILIES)]) for i in range(FACTS // 2)]
         near = [maker.rival(facts[i]) for i in range(FACTS // 2)]
-        with reading(engine, text) as (session, stream):
+        with reading(engine, text) as read:
             for name, asked in (("present", facts), ("absent", absent), ("one word differs", near)):
                 for fact in asked:
-                    answer = ask(engine, session, stream, rng.choice(fact.questions))
+                    answer = ask(*read, rng.choice(fact.questions))
                     right = name == "present" and answer.text == fact.value
                     told = "right" if right else "wrong" if answer.how == "found" else "not found"
                     found[f"{name}: {told}"] += 1

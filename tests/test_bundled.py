@@ -1,6 +1,7 @@
 """The model in the package: whole, loadable elsewhere, and able to find."""
 
 import hashlib
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -8,10 +9,14 @@ import torch
 
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
+from longctx.passages import passages
 from longctx.sampling import Sampling
+from longctx.source import Document
+from longctx.tasks.ask import look_closer
 from longctx.tasks.haystack import Kind, load_haystack, make_sample
 from longctx.tasks.niah import Report, niah
 from longctx.tasks.prompt import build_prompt, read_template
+from longctx.tasks.results import Usage
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +71,24 @@ def test_the_prompt_form_is_the_trained_one(engine: Engine) -> None:
     prompt = build_prompt(engine.tokenizer, BUNDLED, read_template(None, "lookup.md"), question="Who came?")
     assert prompt.before == []
     assert engine.tokenizer.decode(prompt.after) == "\n\nQuestion: Who came?\nAnswer:"
+
+
+def test_a_closer_look_says_where_in_the_whole_text_the_answer_stands(engine: Engine, tmp_path: Path) -> None:
+    """An answer found in a passage read alone would be cited with lines and bytes of the passage."""
+    fact = "One of the special magic numbers for amber-lamp is: 5391284."
+    lines = [f"On day {i} the river was quiet, and nobody came to the mill.\n" for i in range(60)]
+    lines[40] = fact + "\n"
+    path = tmp_path / "river.txt"
+    path.write_text("".join(lines), encoding="utf-8")
+    document = Document("river.txt", path, 0, path.stat().st_size, "utf-8")
+    found = list(passages(document))
+    question = "What is the special magic number for amber-lamp mentioned in the provided text?"
+    prompt = build_prompt(engine.tokenizer, BUNDLED, read_template(None, "lookup.md"), question=question)
+    answer = look_closer(engine.session(), found, prompt, question, Usage())
+    assert answer is not None
+    assert answer.source is not None
+    assert answer.text == "5391284"
+    assert answer.source.first_line == answer.source.last_line == 41
+    assert path.read_bytes()[answer.source.byte_start : answer.source.byte_end] == b"5391284"
+    without = [passage for passage in found if fact not in passage.text]
+    assert look_closer(engine.session(), without, prompt, question, Usage()) is None
