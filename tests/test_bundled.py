@@ -17,6 +17,7 @@ from longctx.tasks.haystack import Kind, load_haystack, make_sample
 from longctx.tasks.niah import Report, niah
 from longctx.tasks.prompt import build_prompt, read_template
 from longctx.tasks.results import Usage
+from training.data import BEFORE, frame
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,8 @@ def test_transformers_gives_the_same_greedy_answers(engine: Engine) -> None:
 def test_the_prompt_form_is_the_trained_one(engine: Engine) -> None:
     """If this fails every question is asked in a form the model has never seen."""
     prompt = build_prompt(engine.tokenizer, BUNDLED, read_template(None, "lookup.md"), question="Who came?")
-    assert prompt.before == []
-    assert engine.tokenizer.decode(prompt.after) == "\n\nQuestion: Who came?\nAnswer:"
+    assert engine.tokenizer.decode(prompt.before) == BEFORE
+    assert engine.tokenizer.decode(prompt.after) == frame("Who came?")
 
 
 def test_a_closer_look_says_where_in_the_whole_text_the_answer_stands(engine: Engine, tmp_path: Path) -> None:

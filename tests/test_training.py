@@ -1,6 +1,7 @@
 """The recipe of the bundled model: honest data, a pointer that points, runs that resume to the bit."""
 
 import json
+import multiprocessing
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -204,7 +205,13 @@ def together(rank: int, folder: str) -> None:
 
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     """Each core would train a model of its own, both would learn from the same batches, or one would hang."""
-    torch.multiprocessing.spawn(together, (str(tmp_path),), nprocs=2)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=together, args=(rank, str(tmp_path))) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)

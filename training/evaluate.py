@@ -30,6 +30,7 @@ from longctx.models.weights import load_model
 from longctx.tasks.questions import one_by_one
 from training import code
 from training import haystack as straw
+from training.data import BEFORE
 from training.data import frame as question
 from training.facts import Fact, FactMaker
 from training.haystack import Prose
@@ -69,16 +70,17 @@ class Result:
 
 
 class Haystack:
-    """Token ids of running text, cut where a sentence ends, or a line where the text has lines."""
+    """Token ids of BEFORE and running text, cut where a sentence ends, or a line where the text has lines."""
 
     def __init__(self, prose: Prose, tokenizer: Tokenizer, stops: str = ".") -> None:
         self.text = "\n\n".join(prose.texts)
         self.tokenizer = tokenizer
+        self.before = tokenizer.encode(BEFORE).ids
         self.stops = {tokenizer.encode(stop).ids[-1] for stop in stops}
 
     def ids(self, rng: Random, count: int) -> list[int]:
         """Take `count` tokens from a random place, going round at the end."""
-        found: list[int] = []
+        found = [*self.before]
         place = rng.randrange(len(self.text))
         size = min(BLOCK, count * 5)
         while len(found) < count:
@@ -88,8 +90,9 @@ class Haystack:
         return found[:count]
 
     def cut(self, hay: list[int], place: int) -> int:
-        """Move a place on to where a sentence ends."""
-        while 0 < place < len(hay) and hay[place - 1] not in self.stops:
+        """Move a place on to where the text begins or a sentence ends."""
+        place = max(place, len(self.before))
+        while len(self.before) < place < len(hay) and hay[place - 1] not in self.stops:
             place += 1
         return place
 
@@ -147,7 +150,7 @@ class Evaluation:
         for trial in range(trials):
             for place in places:
                 fact = maker.ruler(kinds[(trial + places.index(place)) % len(kinds)])
-                told = self.haystack.tell(fact)[place == 0 :]  # a first line begins without a space
+                told = self.haystack.tell(fact)[place == places[0] :]  # a first line begins without a space
                 state = reading.hide(place, told)
                 self.ask(state, "single", fact, length=length, span=(place, place + len(told)))
 
@@ -157,8 +160,9 @@ class Evaluation:
         maker, _ = self.facts(rng, [], 0)
         fact = maker.ruler(KINDS[index % 3])
         told = self.haystack.tokenizer.encode(fact.statement + "\n").ids
-        state = self.reader.read(told + self.haystack.ids(rng, length - ROOM))
-        self.ask(state, "first line", fact, length=length, span=(0, len(told)))
+        before, hay = self.haystack.before, self.haystack.ids(rng, length - ROOM)
+        state = self.reader.read(before + told + hay[len(before) :])
+        self.ask(state, "first line", fact, length=length, span=(len(before), len(before) + len(told)))
 
     def many(
         self, task: str, families: list[str], *, length: int, index: int, count: int, absent: int
@@ -211,7 +215,8 @@ class Evaluation:
         start = text.index("\n", rng.randrange(len(text) * 2 // 3)) + 1
         encoding = self.haystack.tokenizer.encode(text[start : start + length * 5])
         within = text[start : start + encoding.offsets[length - ROOM][0]]
-        state = self.reader.read(encoding.ids[: length - ROOM])
+        before = self.haystack.before
+        state = self.reader.read(before + encoding.ids[: length - ROOM])
         told = code.told(within)
         for named in rng.sample(told, min(count, len(told))):
             unseen = rng.random() < 0.5
@@ -220,7 +225,7 @@ class Evaluation:
             first, last = (encoding.char_to_token(named.start + i) for i in (0, len(named.answer) - 1))
             assert first is not None and last is not None  # every character belongs to a token
             task = "names in a program" + ", unseen wordings" * unseen
-            self.ask(state, task, fact, length=length, span=(first, last + 1))
+            self.ask(state, task, fact, length=length, span=(len(before) + first, len(before) + last + 1))
         for _ in range(count):
             asked_for = code.absent(rng, within, text[:start])
             if asked_for:

@@ -22,6 +22,7 @@ import torch
 from tokenizers import Tokenizer
 
 from longctx.models.weights import load_model
+from training.data import BEFORE
 from training.data import frame as question
 from training.gaps import ask, draw
 from training.haystack import Prose, prose_ends
@@ -175,14 +176,16 @@ def measure(reader: Reader | None, documents: list[Document]) -> Marks:
             places = [ranking.best(asked) for asked, _ in document.asked]
         else:
             encoding = reader.tokenizer.encode(document.text)
-            state = reader.read(encoding.ids)
+            before = reader.tokenizer.encode(BEFORE).ids
+            state = reader.read(before + encoding.ids)
             places = []
             for asked, golds in document.asked:
                 reply = reader.answer(state, question(asked))
                 marks.exact.append(words(reply.text) in [words(gold) for gold in golds])
                 marks.f1.append(overlap(reply.text, golds))
-                at = encoding.offsets[reply.place][0] if reply.place < len(encoding.ids) else -1
-                places.append(document.sentence(at))
+                at = reply.place - len(before)
+                inside = 0 <= at < len(encoding.ids)
+                places.append(document.sentence(encoding.offsets[at][0]) if inside else -1)
         for place, (_, golds) in zip(places, document.asked, strict=True):
             found = sentences[place].lower() if place >= 0 else ""
             marks.shown.append(any(gold.lower() in found for gold in golds))
