@@ -153,9 +153,10 @@ def look_up(session: Session, stream: TokenStream, prompt: Prompt, question: str
     share, least = (0.0 if pointer.mass >= CERTAIN_MASS else SHARED), LEAST_MASS
     if torn:
         share, least = SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT
-    source = _check(place, text, question, share) if place else None
-    if source is None or pointer.mass < least:
+    checked = _check(place, text, question, share) if place else None
+    if checked is None or pointer.mass < least:
         return Answer("not found", "", confidence=pointer.mass)
+    text, source = checked
     return Answer("found", text, source=source, confidence=pointer.mass)
 
 
@@ -223,11 +224,11 @@ def look_up_all(
             return
         pointer = start_of(pointers)
         place = stream.locate(pointer.position - len(prompt.before))
-        source = _check(place, text, question, SHARED_IN_DOUBT if torn else SHARED) if place else None
-        if source is None or pointer.mass < LEAST_MASS:
+        checked = _check(place, text, question, SHARED_IN_DOUBT if torn else SHARED) if place else None
+        if checked is None or pointer.mass < LEAST_MASS:
             return
         known.add(text)
-        yield Part("", text, source, pointer.mass)
+        yield Part("", *checked, pointer.mass)
         session = session.without(pointer.position, pointer.position + len(pointers))
 
 
@@ -268,10 +269,11 @@ def copy_fact(
     return text.strip(), pointers
 
 
-def _check(place: Place, text: str, question: str, share: float) -> Evidence | None:
-    """Return the place as evidence when `text` stands there and its surroundings speak of the question.
+def _check(place: Place, text: str, question: str, share: float) -> tuple[str, Evidence] | None:
+    """Return the answer and its place when `text` stands there and its surroundings speak of the question.
 
-    They do when they hold a word of it, at least this share of its words, and all its names.
+    They do when they hold a word of it, at least this share of its words, and all its names. An answer that
+    is the rest of a definition, as `(path):` behind `def read`, means nothing alone: its line is the answer.
     """
     document = place.document
     first = max(document.start, place.byte_start - AROUND)
@@ -289,12 +291,15 @@ def _check(place: Place, text: str, question: str, share: float) -> Evidence | N
     line_start = max(around.rfind("\n", 0, at), around.rfind("\r", 0, at)) + 1
     line_end = min((n for c in "\r\n" if (n := around.find(c, at)) >= 0), default=len(around))
     quote = around[line_start:line_end].strip("\ufffd")
+    if text[0] in "(:" and _WORD.match(around, at - 1):
+        text = quote.strip()
+        at = around.index(text, line_start)
     # The token may begin with the space before the answer, or the answer inside it.
     shift = len(around[len(start) : at].encode(document.encoding))
     shift -= len(around[at : len(start)].encode(document.encoding))
     byte = place.byte_start + shift
     length = len(text.encode(document.encoding))
-    return Evidence(document.name, place.line, place.line, byte, byte + length, quote)
+    return text, Evidence(document.name, place.line, place.line, byte, byte + length, quote)
 
 
 def _read(place: Place, start: int, end: int) -> str:
