@@ -24,8 +24,8 @@ from longctx.passages import PassageIndex, passages
 from longctx.source import Document
 from longctx.tasks.ask import look_up_several
 from longctx.tasks.haystack import load_haystack, make_sample
-from longctx.tasks.prompt import build_prompt, read_template
-from longctx.tasks.results import Answer, Usage
+from longctx.tasks.prompt import Prompt, build_prompt, read_template
+from longctx.tasks.results import Answer, Usage, read_text
 from longctx.tokens import TokenStream
 from training.data import weave
 from training.evaluate import MIXED_FAMILIES as FAMILIES
@@ -48,18 +48,20 @@ def reading(engine: Engine, text: str) -> Iterator[tuple[Session, TokenStream, P
             index.add(passage)
         stream = TokenStream(engine.tokenizer, [document], 2048)
         session = engine.session()
-        for _ in session.read_chunks(stream):
+        for _ in read_text(session, prompted(engine, "").before, stream, document.end, Usage()):
             pass
         yield session, stream, index
 
 
+def prompted(engine: Engine, question: str) -> Prompt:
+    """Return what stands before and after a text that is asked about."""
+    return build_prompt(engine.tokenizer, engine.folder, read_template(None, "lookup.md"), question=question)
+
+
 def ask(session: Session, stream: TokenStream, index: PassageIndex, question: str) -> Answer:
     """Ask as the command does."""
-    engine = session.engine
-    prompt = build_prompt(
-        engine.tokenizer, engine.folder, read_template(None, "lookup.md"), question=question
-    )
-    return look_up_several(session, stream, {"": (question, prompt)}, Usage(), index)
+    prompts = {"": (question, prompted(session.engine, question))}
+    return look_up_several(session, stream, prompts, Usage(), index)
 
 
 def natural(engine: Engine, path: Path) -> dict[str, int]:

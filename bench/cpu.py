@@ -22,13 +22,18 @@ def main() -> int:
     parser.add_argument(
         "--retrieval-model", type=Path, metavar="DIR", help="for 4k against 1M (default: the bundled model)"
     )
+    parser.add_argument("--trained-only", action="store_true", help="only the small trained model")
     options = parser.parse_args()
     _prepare(options.threads)
     from bench.report import Report  # both import torch, which reads the environment when it is loaded
     from bench.suite import Suite
 
     report = Report(options.threads, options.out)
-    Suite(report, options.threads, options.quick, options.retrieval_model).run()
+    suite = Suite(report, options.threads, options.quick, options.retrieval_model)
+    if options.trained_only:
+        suite.trained()
+    else:
+        suite.run()
     return report.finish()
 
 

@@ -55,7 +55,7 @@ class Suite:
             self._prefill(dict(engines))
             self._decode(engines)
             self._streaming(model)
-        self._retrieval()
+        self.trained()
 
     def _load(self, folder: Path) -> tuple[dict[str, Contender], HybridModel]:
         weights = random_weights(self.shape)
@@ -157,7 +157,8 @@ class Suite:
                     self.report.row(section, length, name, tokens=length, timing=timing, roofline=roofline)
                 self.report.end(section, length)
 
-    def _retrieval(self) -> None:
+    def trained(self) -> None:
+        """Measure the small trained model: one long text against many short ones, decode, and memory."""
         if not (self.retrieval / "config.json").exists():
             self.report.note("trained model: left out, none is bundled; name one with --retrieval-model")
             return
@@ -178,6 +179,13 @@ class Suite:
         for name, timing in interleave(jobs, 3).items():
             self.report.row("trained model", longest, name, tokens=longest, timing=timing, roofline=None)
         self.report.end("trained model", longest)
+        for tokens in (4096, longest):
+            engine = Longctx(model, CHUNK, everything=False)
+            engine.start(ids[0].repeat(tokens // CHUNK))
+            timing = interleave({"decode": _steps(engine)}, 3)["decode"]
+            section = "trained model, decode after"
+            self.report.row(section, tokens, "longctx", tokens=DECODE_STEPS, timing=timing, roofline=None)
+            self.report.end(section, tokens)
         for tokens in (1 << 16, longest):
             self.report.memory(tokens, memory_of_read(self.retrieval, tokens, self.threads))
 

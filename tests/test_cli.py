@@ -92,6 +92,28 @@ def test_ask_finds_every_value_of_a_key(run: Any, tmp_path: Path, kind: str, val
         assert part["text"] in part["source"]["quote"]
 
 
+def test_ask_says_in_which_line_of_a_program_a_name_is_defined(run: Any, tmp_path: Path) -> None:
+    """If this fails a repository cannot be asked the first thing that people ask of one."""
+    lines = [
+        f"def step_{i}(state: State) -> State:\n    return state.next(load_settings({i}))\n\n\n"
+        for i in range(40)
+    ]
+    definition = "def load_settings(number: int, *, strict: bool = False) -> Settings:"
+    lines.insert(20, f"{definition}\n    return Settings(number, strict)\n\n\n")
+    (tmp_path / "app.py").write_text("".join(lines))
+    (tmp_path / "main.py").write_text("from app import load_settings\n\nprint(load_settings(2))\n" * 9)
+    found = json.loads(run("ask", "--json", "Where is load_settings defined?", str(tmp_path)).stdout)
+    assert found["how"] == "found"
+    assert found["answer"] == definition
+    source = found["source"]
+    assert (Path(source["path"]).name, source["first_line"]) == ("app.py", 81)
+    whole = Path(tmp_path, "app.py").read_bytes()
+    assert whole[source["byte_start"] : source["byte_end"]].decode() == definition
+    assert run("ask", "Where is save_settings defined?", str(tmp_path)).stdout.startswith(
+        "[the model found no"
+    )
+
+
 def test_ask_as_json_says_everything_once(run: Any, book: Path) -> None:
     """If this fails scripts cannot use answers, places or timings."""
     result = run("ask", QUESTION, str(book), "--json", "-q", "--passages", "2")
