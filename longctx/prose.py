@@ -145,3 +145,13 @@ def is_prose(text: str) -> bool:
         return False
     lines = line_ends(text.strip()) + 1
     return lines < 3 or len(_INDENTED.findall(text)) <= 0.5 * lines
+
+
+def within_bracket(before: str, text: str) -> str:
+    """Cut a text where a bracket closes that was opened before it: `a, b` of `a, b) -> int:`."""
+    opened = depth = before.count("(") - before.count(")")
+    for end, sign in enumerate(text):
+        depth += (sign == "(") - (sign == ")")
+        if 0 <= depth < opened and end:
+            return text[:end].rstrip()
+    return text

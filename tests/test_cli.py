@@ -109,6 +109,8 @@ def test_ask_says_in_which_line_of_a_program_a_name_is_defined(run: Any, tmp_pat
     assert (Path(source["path"]).name, source["first_line"]) == ("app.py", 81)
     whole = Path(tmp_path, "app.py").read_bytes()
     assert whole[source["byte_start"] : source["byte_end"]].decode() == definition
+    asked = "What are the arguments of load_settings?"
+    assert run("ask", "-q", asked, str(tmp_path)).stdout.startswith("number: int, *, strict: bool = False\n")
     assert run("ask", "Where is save_settings defined?", str(tmp_path)).stdout.startswith(
         "[the model found no"
     )

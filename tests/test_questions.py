@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longctx.engine import Pointer, start_of
+from longctx.prose import within_bracket
 from longctx.tasks.questions import asks_for_all, keys, names, one_by_one
 
 KEY = st.from_regex(r"[a-z]{2,8}[-_][a-z]{2,8}", fullmatch=True)
@@ -77,3 +78,19 @@ def test_the_place_of_an_answer_is_where_most_of_it_points(start: int, right: in
     found = start_of(pointers)
     assert found.position == start
     assert 0 < found.mass <= 0.9
+
+
+INSIDE = st.recursive(
+    st.text("ab ,:", max_size=4),
+    lambda part: st.tuples(part, part, part).map(lambda t: f"{t[0]}({t[1]}){t[2]}"),
+    max_leaves=6,
+)
+
+
+@given(before=INSIDE, inside=INSIDE.filter(str.strip), after=INSIDE)
+def test_an_answer_ends_where_its_bracket_does(before: str, inside: str, after: str) -> None:
+    """Asked for arguments, one would be told what stands behind them too, or too few of them."""
+    assert within_bracket(f"{before}(", f"{inside}){after}") == inside.rstrip()
+    assert within_bracket(f"{before}(", inside) == inside
+    assert within_bracket(before, f"{inside}{after}") == f"{inside}{after}"
+    assert within_bracket("1) ", f"{inside}) {after}") == f"{inside}) {after}"

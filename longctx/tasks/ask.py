@@ -11,6 +11,7 @@ from time import perf_counter
 
 from longctx.engine import Engine, Pointer, Session, start_of
 from longctx.passages import MOST_CHARACTERS, Passage, PassageIndex, passages
+from longctx.prose import within_bracket
 from longctx.sampling import Sampling
 from longctx.source import Corpus
 from longctx.tasks.prompt import Prompt, build_prompt, header, read_template
@@ -274,6 +275,7 @@ def _check(place: Place, text: str, question: str, share: float) -> tuple[str, E
 
     They do when they hold a word of it, at least this share of its words, and all its names. An answer that
     is the rest of a definition, as `(path):` behind `def read`, means nothing alone: its line is the answer.
+    One that stands in a bracket ends where that closes.
     """
     document = place.document
     first = max(document.start, place.byte_start - AROUND)
@@ -291,6 +293,7 @@ def _check(place: Place, text: str, question: str, share: float) -> tuple[str, E
     line_start = max(around.rfind("\n", 0, at), around.rfind("\r", 0, at)) + 1
     line_end = min((n for c in "\r\n" if (n := around.find(c, at)) >= 0), default=len(around))
     quote = around[line_start:line_end].strip("\ufffd")
+    text = within_bracket(around[line_start:at], text)
     if text[0] in "(:" and _WORD.match(around, at - 1):
         text = quote.strip()
         at = around.index(text, line_start)
