@@ -542,6 +542,10 @@ def test_program_text_tells_what_it_says_once() -> None:
     }
     for each in code.told(PROGRAM):
         assert PROGRAM[each.start :].startswith(each.answer)
+        held_out = code.ask(Random(0), each, unseen=True)
+        for seed in range(60):
+            for wording in (code.ask(Random(seed), each), code.ask(Random(seed), each, lambda: "any")):
+                assert each.name in wording and "{" not in wording and wording != held_out
     asked = [code.absent(Random(seed), PROGRAM, "def elsewhere():\n    pass\n") or "" for seed in range(40)]
     assert {name for name in ("open_file", "elsewhere") if any(name in each for each in asked)} == {
         "open_file",
@@ -557,8 +561,9 @@ def test_questions_about_programs_are_answered_from_them(prose: Prose, tokenizer
     refused = copied = 0
     for step in range(60):
         rng = Random(step)
-        hidden = maker.document(rng, FactMaker(rng, Words(rng, SENTENCES), maker.junk), 256)
-        branch = maker.code_branch(rng, hidden) if hidden.program else None
+        facts = FactMaker(rng, Words(rng, SENTENCES), maker.junk)
+        hidden = maker.document(rng, facts, 256)
+        branch = maker.code_branch(rng, facts, hidden) if hidden.program else None
         if branch is None:
             continue
         answer = tokenizer.decode(branch.answer).strip()

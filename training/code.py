@@ -6,10 +6,11 @@ the name: the line that is quoted with it says where.
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from training.words import WORDINGS
+from training.words import WORDINGS, filled
 
 # The family of the questions, how often it is drawn, and where name and answer stand.
 PATTERNS = {
@@ -60,17 +61,26 @@ def draw(rng: Random, text: str, start: int, end: int) -> Named | None:
     return rng.choices(within, [PATTERNS[each.family][0] for each in within])[0]
 
 
-def absent(rng: Random, text: str, other: str) -> str | None:
+def absent(rng: Random, text: str, other: str, any_word: Callable[[], str] | None = None) -> str | None:
     """Ask for the definition of a name that the text only uses, or for what another text tells of a name."""
     defined = {match[1] for match in PATTERNS["defined"][1].finditer(text)}
     used = sorted({match[1] for match in _CALLED.finditer(text)} - defined)
     if used and rng.random() < 0.5:
-        return ask(rng, Named("defined", rng.choice(used), "", 0))
+        return ask(rng, Named("defined", rng.choice(used), "", 0), any_word)
     elsewhere = [each for each in told(other) if each.name not in text]
-    return ask(rng, rng.choice(elsewhere)) if elsewhere else None
+    return ask(rng, rng.choice(elsewhere), any_word) if elsewhere else None
 
 
-def ask(rng: Random, named: Named, *, unseen: bool = False) -> str:
-    """Put the question; the last wording of each family is held out."""
+def ask(rng: Random, named: Named, any_word: Callable[[], str] | None = None, *, unseen: bool = False) -> str:
+    """Put the question; the last wording of each family is held out.
+
+    Args:
+        any_word: fills the wordings with any words; without it they are not used.
+        unseen: use the held-out wording.
+    """
     wordings = QUESTIONS[named.family]
-    return rng.choice(wordings[-1:] if unseen else wordings[:-1]).format(k=named.name)
+    wordings = wordings[-1:] if unseen else wordings[:-1]
+    if not any_word:
+        wordings = [wording for wording in wordings if "{w}" not in wording.lower()]
+    asked = rng.choice(wordings)
+    return (filled(asked, any_word) if any_word else asked).format(k=named.name)

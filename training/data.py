@@ -225,7 +225,7 @@ class Maker:
     def branch(self, rng: Random, maker: FactMaker, hidden: Hidden, listing: bool = False) -> Branch:
         """Ask about a fact of the document or, for a share, about one that is not in it."""
         if hidden.program and rng.random() < 0.5:
-            asked = self.code_branch(rng, hidden)
+            asked = self.code_branch(rng, maker, hidden)
             if asked:
                 return asked
         if rng.random() < self.gaps:
@@ -262,15 +262,17 @@ class Maker:
         # The space before it is part of the value.
         return self.copy(hidden, frame(gaps.ask(rng, gap)), " " + gap.word, gap.start - 1)
 
-    def code_branch(self, rng: Random, hidden: Hidden) -> Branch | None:
+    def code_branch(self, rng: Random, maker: FactMaker, hidden: Hidden) -> Branch | None:
         """Ask about a name of program text or, for a share, about one that is not told of there."""
         assert self.prose.code is not None
         if rng.random() < self.absent:
-            question = code.absent(rng, hidden.text, self.prose.code.stretch(rng, 4000))
+            question = code.absent(rng, hidden.text, self.prose.code.stretch(rng, 4000), maker.any_word)
             return self.refusal(frame(question)) if question else None
         start, end = (hidden.encoding.offsets[hidden.first + i][0] for i in (0, len(hidden.tokens) - 1))
         named = code.draw(rng, hidden.text, start, end)
-        return self.copy(hidden, frame(code.ask(rng, named)), named.answer, named.start) if named else None
+        if not named:
+            return None
+        return self.copy(hidden, frame(code.ask(rng, named, maker.any_word)), named.answer, named.start)
 
     def copy(self, hidden: Hidden, prompt: str, answer: str, start: int) -> Branch | None:
         """Answer with what stands at a character of the document, if it is there of the same tokens."""

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from training import words as w
-from training.words import LISTS, PHRASES, WORDINGS, Words
+from training.words import LISTS, PHRASES, WORDINGS, Words, filled
 
 RULER_PREFIX = " The special magic {a} for {k} mentioned in the provided text is"
 # Families of facts and how often each is drawn.
@@ -21,7 +21,7 @@ FAMILIES = {
 }  # fmt: skip
 MAGIC_KINDS = ["number", "number", "word", "uuid", "uuid", "code", "phrase", "name", "sentence"]
 NEVER_JUNK = {"number", "uuid", "arguments", "signature", "braced"}
-HELD_OUT_WORDS = {"assigned", "tell", "give", "register"}
+HELD_OUT_WORDS = {"assigned", "tell", "give", "register", "declared", "given", "used", "called"}
 ANY_WORD = re.compile(r"(?<![\w'-])[a-z]{2,10}(?![\w'-])")
 LIST_QUESTION = "What are all the special magic {a}s for {k} mentioned in the provided text?"
 ASKED = {"person": "Who", "date": "When", "place": "Where", "address": "Where"}
@@ -225,7 +225,7 @@ class FactMaker:
         # Those with any words come twice as often: a model that knows its wordings well refuses all others.
         return wordings[:-1] + [wording for wording in wordings[:-1] if "{w}" in wording.lower()]
 
-    def _any_word(self) -> str:
+    def any_word(self) -> str:
         """Draw a word of the text that does not make a held-out wording out of a trained one."""
         while True:
             word = self.words.from_text(ANY_WORD, "found")
@@ -238,10 +238,7 @@ class FactMaker:
         """Tell one fact; `plain` keeps the wording as it is listed."""
 
         def fill(wording: str) -> str:
-            while "{w}" in wording:
-                wording = wording.replace("{w}", self._any_word(), 1)
-            wording = wording.replace("{W}", self._any_word().capitalize())
-            return wording.replace("{a}", extra).replace("{k}", key)
+            return filled(wording, self.any_word).replace("{a}", extra).replace("{k}", key)
 
         value = self.value(kind)
         template = fill(self.rng.choice(self._wordings(relation.statements)))
@@ -260,6 +257,7 @@ class FactMaker:
             "magic": "magic",
             "code": "code",
             "defined": "defined",
+            "place": "place",  # what one should do there is what is best to do there
             "attribute": extra,
             "log": relation.statements[0],  # the time in `extra` is no part of the key
         }.get(family, f"{relation.statements[0]} {extra}")
@@ -377,14 +375,20 @@ class FactMaker:
     def _arguments(self) -> str:
         rng = self.rng
         names = [self._name_in_code(1) for _ in range(rng.choice([1, 1, 2, 2, 3]))]
-        return ", ".join(
-            name
-            if rng.random() < 0.7
-            else f"{name}={self._constant()}"
-            if rng.random() < 0.5
-            else self._constant()
-            for name in names
-        )
+        return ", ".join(map(self._argument, names))
+
+    def _argument(self, name: str) -> str:
+        form = self.rng.random()
+        if form < 0.5:
+            return name
+        if form < 0.75:
+            return f"{name}: {self._type()}" + (f" = {self._constant()}" if form < 0.57 else "")
+        return f"{name}={self._constant()}" if form < 0.87 else self._constant()
+
+    def _type(self) -> str:
+        rng = self.rng
+        one = rng.choice([*LISTS["types"], self.words.noun().capitalize()])
+        return rng.choice([one, one, f"list[{one}]", f"{one} | None", f"Sequence[{one}]"])
 
     def _log(self, family: str) -> Fact:
         rng = self.rng

@@ -7,6 +7,7 @@ import re
 import tomllib
 import uuid
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -83,6 +84,13 @@ class Words:
     def sentence(self) -> str:
         """Take five to fourteen consecutive words of the text, with nothing but spaces between."""
         return self.from_text(_SENTENCE, "The door was open, and nobody came in")
+
+
+def filled(wording: str, any_word: Callable[[], str]) -> str:
+    """Put any words where a wording leaves them open: {w}, or {W} for one with a capital."""
+    while "{w}" in wording:
+        wording = wording.replace("{w}", any_word(), 1)
+    return wording.replace("{W}", any_word().capitalize())
 
 
 def number(rng: Random, low: int = 5, high: int = 8) -> str:
