@@ -226,7 +226,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
 def test_a_second_run_begins_with_the_weights_of_the_first(
     prose: Prose, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    """An hour of training would begin from nothing, or go on at the end of the old schedule."""
+    """An hour of training would begin from nothing, go on with the old schedule, or not be shipped."""
     runs = [new_trainer(prose, tokenizer) for _ in range(2)]
     for count, trainer in enumerate(runs, 1):
         for _ in range(count):
@@ -234,8 +234,10 @@ def test_a_second_run_begins_with_the_weights_of_the_first(
         trainer.save(tmp_path / str(count))
     second = new_trainer(prose, tokenizer)
     second.begin([tmp_path / "1", tmp_path / "2"])
+    shipped = export.mean([export.read_run(tmp_path / run)[0] for run in ("1", "2")])
     assert second.step == 0
     for name, weight in second.weights.items():
+        torch.testing.assert_close(weight, shipped[name])
         torch.testing.assert_close(weight, (runs[0].weights[name] + runs[1].weights[name]) / 2)
     assert not any(optimizer.state for optimizer in second.optimizers)
     second.advance()

@@ -1,4 +1,4 @@
-"""Write a trained run as a checkpoint folder that longctx and transformers load.
+"""Write a trained run, or the mean of several, as a checkpoint folder that longctx and transformers load.
 
 python -m training.export --run runs/tiny --tokenizer runs/tokenizer --out models/bundled
 """
@@ -6,6 +6,7 @@ python -m training.export --run runs/tiny --tokenizer runs/tokenizer --out model
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def read_run(folder: Path) -> tuple[Weights, Shape, dict[str, Any]]:
     return weights, Shape(**progress["settings"]["shape"]), progress
 
 
+def mean(runs: Sequence[Weights]) -> Weights:
+    """Average the weights of runs of one shape."""
+    return {name: torch.stack([weights[name] for weights in runs]).mean(0) for name in runs[0]}
+
+
 def write(folder: Path, weights: Weights, shape: Shape, tokenizer: Path, sharpen: float) -> None:
     """Write every file of the checkpoint folder but the model card."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,13 +68,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, required=True, help="folder with the run's checkpoint")
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="folders with runs' checkpoints")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sharpen", type=float, default=1.0, help="factor on the last layer's queries")
     args = parser.parse_args()
-    weights, shape, _ = read_run(args.run)
-    write(args.out, weights, shape, args.tokenizer, args.sharpen)
+    runs = [read_run(folder) for folder in args.run]
+    write(args.out, mean([weights for weights, _, _ in runs]), runs[0][1], args.tokenizer, args.sharpen)
 
 
 if __name__ == "__main__":
