@@ -23,9 +23,9 @@ NOT_FOUND = "not found"
 LONGEST_FACT = 64  # tokens of an answer that a retriever model copies
 CLOSER = 3  # passages that are read again, each alone, where no answer was found
 MOST_ANSWERS = 20  # to a question that asks for all of them
-# Of the pointer's attention. The bundled model gave 60 needles of 16k tokens 0.8 or more. Of 250 questions
-# about an encyclopedia, which it cannot answer, it answered 19 with at least 0.5, 13 of them wrongly; to ask
-# for words of the question around the uncertain ones left 10, 5 of them wrong (python -m bench.answers).
+# Of the pointer's attention. The bundled model gave 60 needles of 16k tokens 0.79 or more. Of 250 questions
+# about an encyclopedia, which it cannot answer, 24 are shown an answer within these limits, 12 of them a
+# wrong one (python -m bench.answers).
 LEAST_MASS = 0.5
 CERTAIN_MASS = 0.9
 SHARED = 0.5  # of the question's words must stand around an answer that is less than certain
@@ -216,7 +216,8 @@ def look_up_all(
 ) -> Iterator[Part]:
     """Yield answer after answer, asking again without the text of those found, until none is left.
 
-    Which of several comes first cannot be known, so attention is judged over the whole answer.
+    Which of several comes first cannot be known: the first token's attention is divided among them, which
+    may be half of a short answer's. So it is judged over the whole answer, and as that of one in doubt.
     """
     known: set[str] = set()
     while len(known) < MOST_ANSWERS:
@@ -226,7 +227,7 @@ def look_up_all(
         pointer = start_of(pointers)
         place = stream.locate(pointer.position - len(prompt.before))
         checked = _check(place, text, question, SHARED_IN_DOUBT if torn else SHARED) if place else None
-        if checked is None or pointer.mass < LEAST_MASS:
+        if checked is None or pointer.mass < LEAST_MASS_IN_DOUBT:
             return
         known.add(text)
         yield Part("", *checked, pointer.mass)
