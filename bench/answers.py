@@ -3,7 +3,7 @@
     python -m bench.answers QUESTIONS.jsonl.xz
 
 QUESTIONS holds rows in SQuAD's fields (context, question, answers). Their contexts make one document; the
-questions are natural ones, which the model is not made for. The needles are `niah`'s, in 16,000 tokens. The
+questions are natural ones, which the model is not made for. The needles are `niah`'s, one in a text. The
 look-alikes are 40 facts in one text, asked for together with keys that are not there.
 """
 
@@ -33,7 +33,8 @@ from training.facts import FactMaker
 from training.haystack import Prose, prose_pieces
 from training.words import Words
 
-CONTEXTS, QUESTIONS, NEEDLES, LENGTH = 120, 250, 60, 16_000
+CONTEXTS, QUESTIONS = 120, 250
+NEEDLES = {16_000: 60, 65_536: 200}  # texts of each length
 FACTS, LOOK_ALIKES = 40, {4_096: 8, 65_536: 4, 262_144: 3}  # facts in a document; documents of each length
 
 
@@ -81,20 +82,20 @@ def natural(engine: Engine, path: Path) -> dict[str, int]:
     return {"questions": len(chosen[:QUESTIONS]), "shown": shown, "right": right}
 
 
-def needles(engine: Engine) -> dict[str, float]:
+def needles(engine: Engine, length: int, count: int) -> dict[str, float]:
     """Count the needles that are shown, and take the least attention a right one got."""
     haystack = load_haystack(engine.tokenizer, None)
     masses, right = [1.0], 0
-    for number in range(NEEDLES):
+    for number in range(count):
         depth = 100 * Random(number).random()
         kind = ("number", "word", "uuid")[number % 3]
-        sample = make_sample(haystack, engine.tokenizer, LENGTH, depth, kind, number, seed=1)  # type: ignore[arg-type]  # one of the kinds
+        sample = make_sample(haystack, engine.tokenizer, length, depth, kind, number, seed=1)  # type: ignore[arg-type]  # one of the kinds
         with reading(engine, sample.before + sample.needle + sample.after) as read:
             answer = ask(*read, sample.question)
         if answer.text == sample.expected:
             right += 1
             masses.append(answer.confidence or 0.0)
-    return {"needles": NEEDLES, "right": right, "least_attention": round(min(masses), 3)}
+    return {"needles": count, "right": right, "least_attention": round(min(masses), 3)}
 
 
 def look_alikes(engine: Engine, length: int, documents: int) -> dict[str, int]:
@@ -127,7 +128,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=BUNDLED)
     args = parser.parse_args()
     engine = Engine.load(args.model, "cpu", "float32")
-    found: dict[str, Any] = {"natural": natural(engine, args.questions), "needles": needles(engine)}
+    found: dict[str, Any] = {"natural": natural(engine, args.questions)}
+    found |= {f"needles, {n} tokens": needles(engine, n, count) for n, count in NEEDLES.items()}
     found |= {f"look-alikes, {n} tokens": look_alikes(engine, n, count) for n, count in LOOK_ALIKES.items()}
     print(json.dumps(found, indent=1))
 
