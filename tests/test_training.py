@@ -28,7 +28,7 @@ from training.haystack import Prose, prose_ends
 from training.network import Network, far_bias
 from training.reader import Reader, Reading, Reply, rows
 from training.settings import Settings
-from training.shape import END_ID, Shape, grown, new_weights
+from training.shape import END_ID, Shape, averaged, grown, new_weights
 from training.train import LOG, Trainer, run, share_gradients
 from training.words import Words, is_held_out
 
@@ -234,7 +234,7 @@ def test_a_second_run_begins_with_the_weights_of_the_first(
         trainer.save(tmp_path / str(count))
     second = new_trainer(prose, tokenizer)
     second.begin([tmp_path / "1", tmp_path / "2"])
-    shipped = export.mean([export.read_run(tmp_path / run)[0] for run in ("1", "2")])
+    shipped = averaged([export.read_run(tmp_path / run)[0] for run in ("1", "2")])
     assert second.step == 0
     for name, weight in second.weights.items():
         torch.testing.assert_close(weight, shipped[name])

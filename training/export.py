@@ -6,7 +6,6 @@ python -m training.export --run runs/tiny --tokenizer runs/tokenizer --out model
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.shape import END_ID, Shape, Weights, config
+from training.shape import END_ID, Shape, Weights, averaged, config
 from training.train import CHECKPOINT
 
 
@@ -37,11 +36,6 @@ def read_run(folder: Path) -> tuple[Weights, Shape, dict[str, Any]]:
         names = [name for name in list(file.keys()) if name.startswith("model.")]
         weights = {name: file.get_tensor(name) for name in names}
     return weights, Shape(**progress["settings"]["shape"]), progress
-
-
-def mean(runs: Sequence[Weights]) -> Weights:
-    """Average the weights of runs of one shape."""
-    return {name: torch.stack([weights[name] for weights in runs]).mean(0) for name in runs[0]}
 
 
 def write(folder: Path, weights: Weights, shape: Shape, tokenizer: Path, sharpen: float) -> None:
@@ -74,7 +68,7 @@ def main() -> None:
     parser.add_argument("--sharpen", type=float, default=1.0, help="factor on the last layer's queries")
     args = parser.parse_args()
     runs = [read_run(folder) for folder in args.run]
-    write(args.out, mean([weights for weights, _, _ in runs]), runs[0][1], args.tokenizer, args.sharpen)
+    write(args.out, averaged([weights for weights, _, _ in runs]), runs[0][1], args.tokenizer, args.sharpen)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Relation:
 
 def _relations(family: str) -> list[Relation]:
     listed: list[dict[str, Any]] = WORDINGS[family]
-    return [Relation(**relation) for relation in listed]
+    return [Relation(**({"questions": listed[0]["questions"]} | relation)) for relation in listed]
 
 
 RELATIONS = {family: _relations(family) for family in FAMILIES}

@@ -1,5 +1,6 @@
 """The sizes of the model that is trained, its configuration, and its weights by their checkpoint names."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,11 @@ def new_weights(shape: Shape, seed: int) -> Weights:
             weights[name] = torch.randn(size, generator=generator) * spread
         weights[name].requires_grad_()
     return weights
+
+
+def averaged(runs: Sequence[Weights]) -> Weights:
+    """Average the weights of models of one shape."""
+    return {name: torch.stack([weights[name] for weights in runs]).mean(0) for name in runs[0]}
 
 
 def grown(weights: Weights, shape: Shape) -> Weights:

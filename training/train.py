@@ -28,7 +28,7 @@ from training.data import Batch, Maker
 from training.haystack import Prose
 from training.network import Network
 from training.settings import Settings
-from training.shape import Weights, grown, new_weights
+from training.shape import Weights, averaged, grown, new_weights
 
 COPYING = 0.5  # weight of the copying loss
 CHECKPOINT, PROGRESS, LOG = "checkpoint.safetensors", "progress.json", "log.jsonl"
@@ -141,15 +141,14 @@ class Trainer:
 
         A smaller model's weights grow to this one's.
         """
+        runs = []
+        for folder in folders:
+            with safe_open(folder / CHECKPOINT, framework="pt") as file:
+                saved = {name: file.get_tensor(name) for name in self.weights}
+            runs.append(grown(saved, self.settings.shape))
         with torch.no_grad():
-            mean = {name: torch.zeros_like(weight, device="cpu") for name, weight in self.weights.items()}
-            for folder in folders:
-                with safe_open(folder / CHECKPOINT, framework="pt") as file:
-                    saved = {name: file.get_tensor(name) for name in mean}
-                for name, weight in grown(saved, self.settings.shape).items():
-                    mean[name].add_(weight, alpha=1 / len(folders))
-            for name, weight in self.weights.items():
-                weight.copy_(mean[name])
+            for name, weight in averaged(runs).items():
+                self.weights[name].copy_(weight)
 
 
 def share_gradients(parameters: Iterable[Tensor]) -> None:
