@@ -20,13 +20,13 @@ from typing import Any
 
 from longctx.engine import Engine, Session
 from longctx.hub import BUNDLED
-from longctx.passages import PassageIndex, passages
-from longctx.source import Document
+from longctx.quotes.passages import PassageIndex, passages
 from longctx.tasks.ask import look_up_several
 from longctx.tasks.haystack import load_haystack, make_sample
 from longctx.tasks.prompt import Prompt, build_prompt, read_template
 from longctx.tasks.results import Answer, Usage, read_text
-from longctx.tokens import TokenStream
+from longctx.text.source import Document
+from longctx.tokens.stream import TokenStream
 from training.data import weave
 from training.evaluate import MIXED_FAMILIES as FAMILIES
 from training.facts import FactMaker

@@ -108,7 +108,7 @@ def varlen(family: Family, lengths: tuple[int, ...], dtype: torch.dtype) -> None
 
 def decode(family: Family, branches: int, dtype: torch.dtype) -> None:
     """Call what a lightning layer runs for one token of each branch."""
-    from longctx.kernels.decode_triton import lightning_decode
+    from longctx.kernels.lightning_decode_triton import lightning_decode
 
     width = family.heads * family.dim
     lightning_decode(
@@ -173,13 +173,13 @@ def combine(tokens: int, hidden: int, top_k: int, dtype: torch.dtype) -> None:
 
 def decode_in_two(family: Family, branches: int, dtype: torch.dtype) -> None:
     """Call the decode step in its other form, a second kernel for the norm."""
-    from longctx.kernels import decode_triton
+    from longctx.kernels import lightning_decode_triton as kernels
 
-    usual, decode_triton.ONE_KERNEL = decode_triton.ONE_KERNEL, not decode_triton.ONE_KERNEL
+    usual, kernels.ONE_KERNEL = kernels.ONE_KERNEL, not kernels.ONE_KERNEL
     try:
         decode(family, branches, dtype)
     finally:
-        decode_triton.ONE_KERNEL = usual
+        kernels.ONE_KERNEL = usual
 
 
 def norm(width: int, tokens: int, dtype: torch.dtype) -> None:

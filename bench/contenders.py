@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from longctx.models.hybrid import HybridModel
+from longctx.models.decoder import HybridModel
 
 
 class Contender(Protocol):

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from longctx.hub import BUNDLED
 from longctx.machine import resident_memory
-from longctx.source import gather
-from longctx.tokens import Tokenizer, TokenStream
+from longctx.text.source import gather
+from longctx.tokens.stream import Tokenizer, TokenStream
 
 SIZE = 30_000_000  # characters
 

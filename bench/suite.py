@@ -15,7 +15,7 @@ from bench.measure import CHUNK, ceilings, interleave, memory_of_read
 from bench.random_model import Shape, random_weights, write_checkpoint
 from bench.report import Report
 from longctx.models import weights as weights_module
-from longctx.models.hybrid import HybridModel
+from longctx.models.decoder import HybridModel
 from longctx.models.weights import load_model
 
 REPEATS = {1024: 7, 4096: 7, 16384: 3, 65536: 2}

@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from longctx.kernels import differentiable, dispatch
+from longctx.kernels import differentiable, select
 
 Page = tuple[Tensor, Tensor]
 # Attention over some keys alone, (B, H, T, D), and the log-sum-exp of its scores, (B, H, T) float32.
@@ -76,13 +76,13 @@ def _fold(x: Tensor, groups: int) -> Tensor:
 
 def _merge(out: Tensor, weight: Tensor, more: Tensor, more_weight: Tensor) -> Partial:
     """Merge two partial results, the first of them float32 and given up for the merged one."""
-    if dispatch.serves("attention_merge", out, out.shape[-1], out.shape[-2]):
+    if select.serves("attention_merge", out, out.shape[-1], out.shape[-2]):
         from longctx.kernels.attention_triton import merge_partials
 
         def merge() -> None:
             merge_partials(out, weight, more, more_weight)
 
-        if dispatch.attempt("attention_merge", merge, out):
+        if select.attempt("attention_merge", merge, out):
             return out, weight
     total = torch.logaddexp(weight, more_weight)
     out = out * torch.exp(weight - total)[..., None]
@@ -102,15 +102,15 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
     """Run the first of torch's kernels that works here."""
     for candidate in CANDIDATES:
         name = f"attention_{candidate.__name__}"
-        if name in dispatch.failures or not works(candidate, q.dtype, q.shape[-1], q.device):
+        if name in select.failures or not works(candidate, q.dtype, q.shape[-1], q.device):
             continue
         try:
             return candidate(q, k, v, causal)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            dispatch.failures[name] = str(error).strip().splitlines()[0]
-            warnings.warn(f"{name} cannot run here: {dispatch.failures[name]}", stacklevel=2)
+            select.failures[name] = str(error).strip().splitlines()[0]
+            warnings.warn(f"{name} cannot run here: {select.failures[name]}", stacklevel=2)
     return plain(q, k, v, causal)
 
 

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longctx.kernels import dispatch
+from longctx.kernels import select
 from longctx.kernels.triton_math import LOG2_E, dot
 
 # Fields of a row of the page table, int64: address of the branch's keys and of its values, tokens before the
@@ -86,7 +86,7 @@ def _rows(log: Log, branch: int) -> list[list[int]]:
 
 def default_splits(device: torch.device, branches: int, n_kv_heads: int) -> int:
     """Return the number of splits that fills the device once."""
-    resident = RESIDENT.get(dispatch.capability(device)[0], RESIDENT[9])
+    resident = RESIDENT.get(select.capability(device)[0], RESIDENT[9])
     return max(1, min(MAX_SPLITS, resident // (branches * n_kv_heads)))
 
 
@@ -126,7 +126,7 @@ def attention_decode(
     batch, heads, width = q.shape
     _check(q, table, counts, n_kv_heads, splits)
     groups = heads // n_kv_heads
-    block, warps, stages = _tile(width, q.element_size(), dispatch.capability(q.device)[0])
+    block, warps, stages = _tile(width, q.element_size(), select.capability(q.device)[0])
     padded = triton.next_power_of_2(width)
     parts = torch.empty(batch, heads, splits, width, dtype=torch.float32, device=q.device)
     weights = torch.empty(batch, heads, splits, dtype=torch.float32, device=q.device)

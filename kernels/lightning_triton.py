@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longctx.kernels import dispatch
+from longctx.kernels import select
 from longctx.kernels.norm import HeadNorm
 from longctx.kernels.triton_math import LOG2_E, dot, expm1, silu
 
@@ -198,7 +198,7 @@ def check(
         raise ValueError(
             f"lightning attention: heads of {k.shape[3]} and {width} channels, over {WIDEST_HEAD}"
         )
-    if not q.dtype == k.dtype == v.dtype or v.dtype not in dispatch.FLOATS:
+    if not q.dtype == k.dtype == v.dtype or v.dtype not in select.FLOATS:
         raise ValueError(f"lightning attention: dtypes {q.dtype}, {k.dtype}, {v.dtype}")
     if any(x.stride(3) != 1 for x in (q, k, v)):
         raise ValueError("lightning attention: channels must be contiguous")
@@ -327,7 +327,7 @@ def choose_tile(k: Tensor, width: int) -> Tile:
     decays about as many again; what is here keeps all of that out of local memory on every chip.
     """
     keys = triton.next_power_of_2(k.shape[3])
-    capability = dispatch.capability(k.device)
+    capability = select.capability(k.device)
     widest = triton.next_power_of_2(width)
     if k.dtype == torch.bfloat16 and capability >= (9, 0):
         tile = Tile(64, 64 if keys <= 128 else 32, 4, 2, bulk=True)
@@ -351,7 +351,7 @@ def choose_segments(k: Tensor, bounds: Tensor | None, programs: int) -> int:
     if not sequences:
         return 1
     programs *= sequences
-    processors = MULTIPROCESSORS.get(dispatch.capability(k.device), 132)
+    processors = MULTIPROCESSORS.get(select.capability(k.device), 132)
     segments = 1
     if 4 * programs < 3 * processors:
         longest = k.shape[1] // (sequences if bounds is not None else 1)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from longctx.kernels import differentiable
-from longctx.kernels.dispatch import attempt, serves
 from longctx.kernels.lightning import Decay, lightning_absorb, lightning_attention
 from longctx.kernels.linear import Activation
 from longctx.kernels.norm import rms_norm
+from longctx.kernels.select import attempt, serves
 
 Projection = Callable[[Tensor, Activation], Tensor]
 
@@ -78,7 +78,7 @@ def _differentiable(
 def _decode(
     qkv: Tensor, gate: Tensor, weight: Tensor, eps: float, decay: Decay, state: Tensor
 ) -> Tensor | None:
-    from longctx.kernels.decode_triton import lightning_decode
+    from longctx.kernels.lightning_decode_triton import lightning_decode
 
     run = attempt(
         "lightning_decode",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longctx.kernels import dispatch
+from longctx.kernels import select
 from longctx.kernels.linear import Matrix, linear
 
 # One matrix per expert, or all of them stacked.
@@ -82,7 +82,7 @@ def can_group(device: torch.device) -> bool:
 
     Elsewhere torch offers the same operator but asks the device for the counts, which is what it is to avoid.
     """
-    if device.type != "cuda" or dispatch.capability(device)[0] not in (9, 10):
+    if device.type != "cuda" or select.capability(device)[0] not in (9, 10):
         return False
     return groups_rightly(device)
 
@@ -107,10 +107,10 @@ def _stacked(x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: Tensor,
     if not all(stack.is_contiguous() and stack.dtype == x.dtype for stack in (w1, w3, w2)):
         return None
     tokens, width = x.shape
-    if dispatch.serves("moe_decode", x, width, tokens):
+    if select.serves("moe_decode", x, width, tokens):
         from longctx.kernels.moe_triton import moe_decode
 
-        run = dispatch.attempt("moe_decode", lambda: moe_decode(x, chosen, weights, w1, w3, w2), x)
+        run = select.attempt("moe_decode", lambda: moe_decode(x, chosen, weights, w1, w3, w2), x)
         if run:
             return run.value
     aligned = width % ALIGNED == 0 and w1.shape[1] % ALIGNED == 0
@@ -143,10 +143,10 @@ def _grouped_product(rows: Tensor, stack: Tensor, ends: Tensor) -> Tensor:
 
 def _weighted_sum(results: Tensor, position: Tensor, weights: Tensor) -> Tensor:
     """Return (T, D): the sum over each token's k rows of `results`, weighted, in float32."""
-    if dispatch.serves("moe_combine", results, results.shape[1], len(position)):
+    if select.serves("moe_combine", results, results.shape[1], len(position)):
         from longctx.kernels.moe_triton import moe_combine
 
-        run = dispatch.attempt("moe_combine", lambda: moe_combine(results, position, weights), results)
+        run = select.attempt("moe_combine", lambda: moe_combine(results, position, weights), results)
         if run:
             return run.value
     total = torch.zeros(len(position), results.shape[1], dtype=torch.float32, device=results.device)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from longctx.kernels import differentiable
-from longctx.kernels.dispatch import attempt, serves
+from longctx.kernels.select import attempt, serves
 
 
 @dataclass(frozen=True)

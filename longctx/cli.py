@@ -21,9 +21,9 @@ from longctx.options import (
 if TYPE_CHECKING:
     from longctx.render import Output
     from longctx.sampling import Sampling
-    from longctx.source import Corpus
     from longctx.tasks.haystack import Kind
     from longctx.tasks.results import Answer
+    from longctx.text.source import Corpus
 
 
 @click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -125,9 +125,9 @@ def niah(
 ) -> None:
     """Prove retrieval: hide a fact in long texts (a needle in a haystack) and ask for it."""
     from longctx import render
-    from longctx.source import Corpus, gather
     from longctx.tasks import niah as task
     from longctx.tasks.haystack import load_haystack
+    from longctx.text.source import Corpus, gather
 
     out = options.out()
     with gather(haystack, sys.stdin.buffer) if haystack else Corpus() as corpus:

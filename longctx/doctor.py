@@ -53,7 +53,7 @@ def check(options: "Options") -> list[Check]:
     import torch
 
     from longctx.engine import pick_device
-    from longctx.kernels.dispatch import describe, failures
+    from longctx.kernels.select import describe, failures
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     checks = [

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from longctx.errors import ModelError
 from longctx.sampling import Sampling, StopStrings, pick
-from longctx.tokens import Chunk, Detokenizer, Tokenizer
+from longctx.tokens.stream import Chunk, Detokenizer, Tokenizer
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from longctx.models.hybrid import HybridModel
+    from longctx.models.decoder import HybridModel
     from longctx.models.state import State
     from longctx.models.step import DecodeStep
 

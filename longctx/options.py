@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from longctx.models.config import ModelConfig
     from longctx.plan import Plan
     from longctx.render import Output
-    from longctx.source import Corpus
+    from longctx.text.source import Corpus
 
 EXIT_CODES = """
 \b
@@ -141,7 +141,7 @@ class Options:
 
         from longctx.engine import pick_device, pick_dtype
         from longctx.plan import count_tokens, make_plan
-        from longctx.tokens import Tokenizer
+        from longctx.tokens.stream import Tokenizer
 
         torch.set_num_threads(self.threads or usable_threads())
         config, device = self.config(), pick_device(self.device)
@@ -172,7 +172,7 @@ class Options:
 
 def texts(inputs: tuple[str, ...]) -> "Corpus":
     """Gather what the command was given; with nothing named, standard input, unless a person sits there."""
-    from longctx.source import gather
+    from longctx.text.source import gather
 
     if not inputs and sys.stdin.isatty():
         raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory
-from longctx.source import Corpus
-from longctx.tokens import Tokenizer
+from longctx.text.source import Corpus
+from longctx.tokens.stream import Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ def weight_bytes(config: "ModelConfig", dtype: "torch.dtype") -> int:
     import torch
 
     from longctx.kernels.quantized import Int8Matrix
-    from longctx.models.hybrid import HybridModel
+    from longctx.models.decoder import HybridModel
 
     int8 = dtype == torch.int8
     with torch.device("meta"):
@@ -137,7 +137,7 @@ def read_seconds(
     """
     import torch
 
-    from longctx.models.hybrid import HybridModel, rotary_angles
+    from longctx.models.decoder import HybridModel, rotary_angles
     from longctx.models.state import KVState
 
     kinds = sorted({layer.mixer for layer in config.layers})

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from longctx.kernels.attention import Page
-from longctx.kernels.dispatch import attempt
+from longctx.kernels.select import attempt
 
 Angles = tuple[Tensor, Tensor]
 

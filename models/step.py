@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from longctx.kernels.dispatch import failures, serves
+from longctx.kernels.select import failures, serves
+from longctx.models.decoder import HybridModel, angles_at
 from longctx.models.device_log import DeviceLog
-from longctx.models.hybrid import HybridModel, angles_at
 from longctx.models.state import KVState, LightningState, State
 
 ROWS = 1024  # pages per branch: 16M tokens

@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from longctx.errors import ModelError
-from longctx.models import minimax
 from longctx.models.config import ModelConfig
-from longctx.models.hybrid import HybridModel
+from longctx.models.decoder import HybridModel
+from longctx.models.families import minimax
 
 # model_type in config.json (in lower case, underscores dropped) -> the family's translation.
 FAMILIES: dict[str, ModuleType] = {

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from longctx.models.hybrid import HybridModel
-from longctx.models.minimax import translate, weight_map
+from longctx.models.decoder import HybridModel
+from longctx.models.families.minimax import translate, weight_map
 
 SENTENCES = [
     "The keeper of the lighthouse wrote down every ship that passed in the year 1847.",

@@ -22,7 +22,7 @@ on_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="LONGCTX_TEST_DEVICE i
 
 PUBLIC = {
     "lightning_triton": ("lightning_prefill", "lightning_absorb", "norm_gate"),
-    "decode_triton": ("lightning_decode",),
+    "lightning_decode_triton": ("lightning_decode",),
     "attention_triton": ("attention_decode", "append_token", "attention_pointer", "merge_partials"),
     "moe_triton": ("moe_decode", "moe_combine"),
     "norm_triton": ("rms_norm",),

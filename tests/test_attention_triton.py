@@ -13,7 +13,7 @@ pytest.importorskip("triton")
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from longctx.kernels import attention as module
-from longctx.kernels import dispatch
+from longctx.kernels import select
 from longctx.kernels.attention import Page, Partial, attention, attention_weights
 from longctx.kernels.attention_triton import (
     append_token,
@@ -260,7 +260,7 @@ def test_prefill_merges_pages_with_the_kernel(monkeypatch: pytest.MonkeyPatch) -
     q = torch.randn(1, 4, 6, 16, generator=random)
     k, v = torch.randn(2, 1, 2, 6, 16, generator=random)
     expected = attention(q, k, v, pages)
-    monkeypatch.setenv(dispatch.SWITCH, "triton")
+    monkeypatch.setenv(select.SWITCH, "triton")
     merged: list[Tensor] = []
 
     def merge(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> None:
@@ -368,10 +368,10 @@ def test_a_kernel_that_fails_at_work_is_left_for_the_next(monkeypatch: pytest.Mo
         return module.plain(q, k, v, causal)
 
     monkeypatch.setattr(module, "CANDIDATES", (brittle,))
-    monkeypatch.setattr(dispatch, "failures", {})
+    monkeypatch.setattr(select, "failures", {})
     q, k, v = torch.randn(3, 1, 2, 5, 16)
     with pytest.warns(UserWarning, match="attention_brittle cannot run here: shape not supported"):
         out, _ = module._fused(q, k, v, True)
     close(out, module._partial(q, k, v, True)[0])
-    assert dispatch.failures == {"attention_brittle": "shape not supported"}
+    assert select.failures == {"attention_brittle": "shape not supported"}
     module._fused(q, k, v, True)  # not tried again: a second warning would be an error here

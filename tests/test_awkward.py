@@ -7,8 +7,8 @@ from conftest import DATA
 
 from longctx.errors import InputError
 from longctx.hub import BUNDLED
-from longctx.source import gather
-from longctx.tokens import Tokenizer, TokenStream
+from longctx.text.source import gather
+from longctx.tokens.stream import Tokenizer, TokenStream
 
 FILES = sorted((DATA / "awkward").iterdir()) if DATA.is_dir() else []
 ALICE = Path(__file__).parent / "data" / "alice.txt"

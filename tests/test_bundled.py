@@ -9,14 +9,14 @@ import torch
 
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
-from longctx.passages import passages
+from longctx.quotes.passages import passages
 from longctx.sampling import Sampling
-from longctx.source import Document
 from longctx.tasks.ask import look_closer
 from longctx.tasks.haystack import Kind, load_haystack, make_sample
 from longctx.tasks.niah import Report, niah
 from longctx.tasks.prompt import build_prompt, read_template
 from longctx.tasks.results import Usage
+from longctx.text.source import Document
 from training.data import BEFORE, frame
 
 

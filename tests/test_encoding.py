@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longctx.encoding import SAMPLE, Binary, Text, inspect
+from longctx.text.encoding import SAMPLE, Binary, Text, inspect
 
 GERMAN = "Die Größe übertrifft alles, was wir für möglich hielten.\nSchöne Grüße aus Köln!\n" * 20
 POLISH = "Wszyscy ludzie rodzą się wolni i równi pod względem swej godności i swych praw.\n" * 20

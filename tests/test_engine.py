@@ -12,7 +12,7 @@ from longctx.engine import Engine, pick_device, pick_dtype
 from longctx.errors import ModelError
 from longctx.models.state import KVState
 from longctx.sampling import Sampling
-from longctx.tokens import Chunk
+from longctx.tokens.stream import Chunk
 
 
 @pytest.fixture(scope="module")

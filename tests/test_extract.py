@@ -13,9 +13,9 @@ from sumy.models.dom import ObjectDocumentModel, Paragraph
 from sumy.models.dom import Sentence as SumySentence
 from sumy.summarizers.lex_rank import LexRankSummarizer
 
-from longctx.extract import Section, similarities, summarize_extractive
-from longctx.outline import outline
-from longctx.source import Document
+from longctx.quotes.extract import Section, similarities, summarize_extractive
+from longctx.quotes.outline import outline
+from longctx.text.source import Document
 
 Write = Callable[..., Document]
 
@@ -271,5 +271,6 @@ def test_the_ranking_is_that_of_sumy(write: Write) -> None:
 
 def test_help_does_not_wait_for_the_libraries() -> None:
     """Every command would start half a second later."""
-    code = "import sys, longctx.extract; sys.exit(any(m in sys.modules for m in ('sumy', 'nltk', 'numpy')))"
+    late = "'sumy', 'nltk', 'numpy'"
+    code = f"import sys, longctx.quotes.extract; sys.exit(any(m in sys.modules for m in ({late})))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ from torch import Tensor
 from longctx.kernels.attention import attention, attention_weights
 from longctx.kernels.lightning_reference import lightning_attention_reference
 from longctx.kernels.moe import gated_mlp
-from longctx.models.minimax import original_slopes
+from longctx.models.families.minimax import original_slopes
 from longctx.models.state import KVState
 
 pytestmark = on_gpu
@@ -115,7 +115,7 @@ def test_decode_of_many_tokens_follows_the_recurrence(
     heads: int, dim: int, branches: int, dtype: torch.dtype
 ) -> None:
     """If this fails a long answer drifts away from what the model would say."""
-    decode = kernel("decode_triton", "lightning_decode")
+    decode = kernel("lightning_decode_triton", "lightning_decode")
     width, slopes = heads * dim, slopes_of(heads)
     state = torch.randn(branches, heads, dim, dim, device=DEVICE)
     truth = state.double()

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longctx.errors import InputError
-from longctx.source import Corpus, gather
 from longctx.tasks.haystack import Haystack, Kind, load_haystack, make_sample
 from longctx.tasks.niah import depths_of, wilson
-from longctx.tokens import Tokenizer
+from longctx.text.source import Corpus, gather
+from longctx.tokens.stream import Tokenizer
 
 LENGTH = 3000
 

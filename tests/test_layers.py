@@ -6,22 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAVES = {
-    "errors": 0,
-    "machine": 0,
-    "encoding": 0,
-    "packed": 0,
-    "source": 0,
-    "offsets": 0,
-    "boundaries": 0,
-    "tokenizer_files": 0,
-    "tokens": 0,
-    "sampling": 0,
-    "prose": 0,
-    "passages": 0,
-    "outline": 0,
-    "extract": 0,
-}
+LEAVES = {"errors": 0, "machine": 0, "text": 0, "tokens": 0, "sampling": 0, "quotes": 0}
 LEVELS = LEAVES | {
     "kernels": 1,
     "models": 2,

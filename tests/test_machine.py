@@ -12,7 +12,7 @@ from checkpoints import hf_config, original_config, published_config, random_mod
 
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory, check_reduced_precision, usable_threads
-from longctx.models.minimax import translate
+from longctx.models.families.minimax import translate
 from longctx.plan import gib, make_plan, weight_bytes
 
 CPU = torch.device("cpu")

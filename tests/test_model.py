@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import naive_logits
 
-from longctx.models.hybrid import HybridModel
+from longctx.models.decoder import HybridModel
 from longctx.models.state import KVState, LightningState, State
 
 CONFIGS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from longctx.kernels import dispatch, moe
+from longctx.kernels import moe, select
 from longctx.kernels.linear import can_pack, pack
 from longctx.kernels.moe import Stack, grouped_experts, groups_rightly, mixture_of_experts, route
 
@@ -69,7 +69,7 @@ def test_few_tokens_go_to_the_kernel_and_many_do_not(monkeypatch: pytest.MonkeyP
         return out
 
     monkeypatch.setattr(triton_moe, "moe_decode", watched)
-    monkeypatch.setenv(dispatch.SWITCH, "triton")
+    monkeypatch.setenv(select.SWITCH, "triton")
     weights, router = layer(4, 2, 16), torch.randn(4, 16)
     w1, w3, w2 = weights
     for tokens in (1, 16, 17):
@@ -99,7 +99,7 @@ def test_grouped_products_give_the_definition(tokens: int, n_experts: int, top_k
     weights = layer(n_experts, 24, 16, torch.bfloat16)
     x, router = torch.randn(tokens, 16).bfloat16(), torch.randn(n_experts, 16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(dispatch.SWITCH, kernels)
+        patch.setenv(select.SWITCH, kernels)
         found = grouped_experts(x, *route(x, router, top_k), *weights)
     expected = written_out(x, router, weights, top_k)
     assert found.shape == x.shape

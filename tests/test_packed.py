@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longctx.packed import FORMATS, LONGEST_MARK, Split, diff_path, split
+from longctx.text.packed import FORMATS, LONGEST_MARK, Split, diff_path, split
 
 Files = list[tuple[str, str]]
 LINE16, LINE48, LINE64 = "=" * 16, "=" * 48, "=" * 64

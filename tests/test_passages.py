@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longctx.passages import Passage, PassageIndex, Ranked, passages
-from longctx.prose import split_sentences
-from longctx.source import Document
+from longctx.quotes.passages import Passage, PassageIndex, Ranked, passages
+from longctx.quotes.prose import split_sentences
+from longctx.text.source import Document
 
 Write = Callable[..., Document]
 

@@ -19,7 +19,7 @@ from longctx.hub import BUNDLED
 from longctx.kernels import quantized
 from longctx.kernels.linear import linear
 from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize
-from longctx.models.hybrid import Weight
+from longctx.models.decoder import Weight
 from longctx.models.weights import read_config
 from longctx.tasks.haystack import load_haystack
 from longctx.tasks.niah import Report, niah

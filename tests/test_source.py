@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trees import make, names, skipped, text
 
 from longctx.errors import InputError
-from longctx.source import Document, Skipped, gather, printable
+from longctx.text.source import Document, Skipped, gather, printable
 
 AWKWARD = Path(__file__).parents[2] / "shared" / "data" / "awkward"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from trees import make, names, skipped, text
 
-from longctx.source import LARGEST_IN_FOLDER, gather
+from longctx.text.source import LARGEST_IN_FOLDER, gather
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

@@ -8,7 +8,7 @@ from checkpoints import VOCABULARY, hf_config, original_config, random_model, wr
 
 from longctx.engine import Engine
 from longctx.models import state as states
-from longctx.models.hybrid import HybridModel
+from longctx.models.decoder import HybridModel
 from longctx.models.state import LightningState, State
 from longctx.models.step import DecodeStep
 from longctx.sampling import Sampling

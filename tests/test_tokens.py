@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tiny_tokenizers import SPLITS, WORDS, train
 
 from longctx.errors import InputError
-from longctx.source import Document
-from longctx.tokens import Detokenizer, Tokenizer, TokenStream
+from longctx.text.source import Document
+from longctx.tokens.stream import Detokenizer, Tokenizer, TokenStream
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "tiny-retrieval"
 TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=30).map("".join)

@@ -10,7 +10,7 @@ from checkpoints import hf_config, original_config, published_config, random_mod
 from safetensors.torch import load_file, save_file
 
 from longctx.errors import ModelError
-from longctx.models.minimax import hf_slopes, original_slopes, translate
+from longctx.models.families.minimax import hf_slopes, original_slopes, translate
 from longctx.models.weights import load_model, read_config
 
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from longctx.source import Corpus, Document
+from longctx.text.source import Corpus, Document
 
 
 def make(root: Path, files: dict[str, str | bytes]) -> Path:

@@ -13,8 +13,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from longctx.kernels.norm import rms_norm
-from longctx.models.hybrid import Angles, HybridModel, Layer, SoftmaxMixer, rotary_angles, rotate
-from longctx.models.minimax import translate, weight_map
+from longctx.models.decoder import Angles, HybridModel, Layer, SoftmaxMixer, rotary_angles, rotate
+from longctx.models.families.minimax import translate, weight_map
 from longctx.models.state import KVState, LightningState
 from training.data import Batch
 from training.shape import Shape, Weights, config

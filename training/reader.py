@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from longctx.engine import Pointer, start_of
-from longctx.models.hybrid import HybridModel
+from longctx.models.decoder import HybridModel
 from longctx.models.state import KVState, LightningState, State
 
 CHUNK = 2048

@@ -24,9 +24,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from longctx.kernels.norm import rms_norm
-from longctx.models.hybrid import HybridModel, Layer, rotary_angles
+from longctx.models.decoder import HybridModel, Layer, rotary_angles
 from longctx.models.weights import load_model
-from longctx.prose import words
+from longctx.quotes.prose import words
 from training.haystack import Prose, prose_ends
 
 PASSAGE, LATER = 6_000, 18_000  # characters
@@ -157,7 +157,7 @@ def lexrank(passage: Passage) -> list[float]:
     import numpy
     from sumy.summarizers.lex_rank import LexRankSummarizer
 
-    from longctx.extract import PRECISION, similarities
+    from longctx.quotes.extract import PRECISION, similarities
 
     scores = LexRankSummarizer.power_method(
         similarities([sorted(said) for said in passage.telling]), PRECISION

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.gpu import peers, roofline
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, Timing, back_to_back, guarded, in_graph, measure
-from longctx.models.minimax import original_slopes
+from longctx.models.families.minimax import original_slopes
 
 DIM = 128
 LAYERS = (
@@ -26,7 +26,7 @@ LAYERS = (
 
 def steps(heads: int, branches: int) -> list[Callable[[], Tensor]]:
     """Return the decode step of several layers."""
-    from longctx.kernels.decode_triton import lightning_decode
+    from longctx.kernels.lightning_decode_triton import lightning_decode
 
     heads, dim = HERE.size(heads, 2), HERE.size(DIM, 32)
     width = heads * dim
@@ -62,12 +62,12 @@ def _time_recurrent(heads: int) -> Timing:
 
 def in_two(table: Table, title: str, jobs: list[Callable[[], Tensor]], work: roofline.Work) -> None:
     """Time the form of the step that is not the usual one, so that the choice can be settled."""
-    from longctx.kernels import decode_triton
+    from longctx.kernels import lightning_decode_triton
 
-    usual = decode_triton.ONE_KERNEL
-    decode_triton.ONE_KERNEL = not usual
+    usual = lightning_decode_triton.ONE_KERNEL
+    lightning_decode_triton.ONE_KERNEL = not usual
     graphed, why = guarded(partial(in_graph, jobs))
-    decode_triton.ONE_KERNEL = usual
+    lightning_decode_triton.ONE_KERNEL = usual
     if graphed:
         name = "two kernels" if usual else "one kernel"
         table.line(f"{title}, in a graph, {name}", graphed, tokens=1, least=work)

@@ -17,7 +17,7 @@ from bench.gpu import peers, roofline
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, guarded, interleave, measure
 from longctx.kernels.lightning_reference import lightning_attention_reference
-from longctx.models.minimax import original_slopes
+from longctx.models.families.minimax import original_slopes
 
 LENGTHS = (512, 1024, 1536, 4096, 16384, 65536)
 HEADS = {64: "64x128", 16: "16x128"}

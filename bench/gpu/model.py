@@ -27,11 +27,11 @@ from bench.random_model import Shape, random_weights, write_checkpoint
 from longctx.engine import Engine, Session
 from longctx.hub import BUNDLED
 from longctx.models.config import ModelConfig
-from longctx.models.hybrid import HybridModel
-from longctx.models.minimax import translate
+from longctx.models.decoder import HybridModel
+from longctx.models.families.minimax import translate
 from longctx.models.weights import load_model
 from longctx.plan import gib, make_plan
-from longctx.tokens import Tokenizer
+from longctx.tokens.stream import Tokenizer
 
 BF16 = torch.bfloat16
 CHUNK = 16384

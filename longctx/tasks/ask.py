@@ -10,14 +10,14 @@ from dataclasses import replace
 from time import perf_counter
 
 from longctx.engine import Engine, Pointer, Session, start_of
-from longctx.passages import MOST_CHARACTERS, Passage, PassageIndex, passages
-from longctx.prose import within_bracket
+from longctx.quotes.passages import MOST_CHARACTERS, Passage, PassageIndex, passages
+from longctx.quotes.prose import within_bracket
 from longctx.sampling import Sampling
-from longctx.source import Corpus
 from longctx.tasks.prompt import Prompt, build_prompt, header, read_template
 from longctx.tasks.questions import asks_for_all, names, one_by_one
 from longctx.tasks.results import Answer, Evidence, Part, Progress, Text, Usage, read_text
-from longctx.tokens import Place, TokenStream
+from longctx.text.source import Corpus
+from longctx.tokens.stream import Place, TokenStream
 
 NOT_FOUND = "not found"
 LONGEST_FACT = 64  # tokens of an answer that a retriever model copies

@@ -15,9 +15,9 @@ from random import Random
 from typing import Literal
 
 from longctx.errors import InputError
-from longctx.source import Corpus
 from longctx.tasks.prompt import PROMPTS
-from longctx.tokens import Tokenizer
+from longctx.text.source import Corpus
+from longctx.tokens.stream import Tokenizer
 
 Kind = Literal["number", "word", "uuid"]
 NEEDLE = "One of the special magic {kind}s for {key} is: {value}."

@@ -9,12 +9,12 @@ from time import perf_counter
 
 from longctx.engine import Engine
 from longctx.sampling import Sampling
-from longctx.source import Document
 from longctx.tasks.ask import LONGEST_FACT, copy_fact
 from longctx.tasks.haystack import Haystack, Kind, Sample, make_sample
 from longctx.tasks.prompt import build_prompt, read_template
 from longctx.tasks.results import Progress, Usage, read_text
-from longctx.tokens import TokenStream
+from longctx.text.source import Document
+from longctx.tokens.stream import TokenStream
 
 
 @dataclass(frozen=True)

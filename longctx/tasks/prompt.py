@@ -16,8 +16,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 import longctx
 from longctx.errors import InputError, ModelError
 from longctx.models.weights import read_json
-from longctx.source import Corpus, Document
-from longctx.tokens import Tokenizer
+from longctx.text.source import Corpus, Document
+from longctx.tokens.stream import Tokenizer
 
 PROMPTS = Path(longctx.__file__).parent / "prompts"
 LARGEST_TEMPLATE = 1 << 20

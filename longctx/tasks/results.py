@@ -6,8 +6,8 @@ from time import perf_counter
 from typing import Literal
 
 from longctx.engine import Session
-from longctx.passages import Passage
-from longctx.tokens import TokenStream
+from longctx.quotes.passages import Passage
+from longctx.tokens.stream import TokenStream
 
 
 @dataclass(frozen=True)

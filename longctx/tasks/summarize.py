@@ -5,12 +5,12 @@ from time import perf_counter
 
 from longctx.engine import Engine
 from longctx.errors import InputError
-from longctx.extract import summarize_extractive
+from longctx.quotes.extract import summarize_extractive
 from longctx.sampling import Sampling
-from longctx.source import Corpus
 from longctx.tasks.prompt import build_prompt, header, read_template
 from longctx.tasks.results import Answer, Evidence, Progress, Text, Usage, read_text
-from longctx.tokens import TokenStream
+from longctx.text.source import Corpus
+from longctx.tokens.stream import TokenStream
 
 WORDS_PER_SENTENCE = 25
 

@@ -3,7 +3,7 @@
 import codecs
 from bisect import bisect_left
 
-from longctx.source import Document
+from longctx.text.source import Document
 
 _ONE_FORM = ("utf-8", "ascii", "iso8859-1", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _STEP = 1024  # bytes decoded at once where the slow way is needed

@@ -1,6 +1,6 @@
 """Summaries made of sentences of the text itself, section by section, without a model.
 
-Only one window of sentences is held at a time. Which sections there are, `longctx.outline` decides.
+Only one window of sentences is held at a time. Which sections there are, `longctx.quotes.outline` decides.
 """
 
 import re
@@ -12,10 +12,9 @@ from itertools import islice
 from math import log
 from typing import TYPE_CHECKING
 
-from longctx.offsets import byte_after, line_ends
-from longctx.outline import HEAD, Part, Piece, is_program, outline
-from longctx.passages import Passage, paragraphs, placed
-from longctx.prose import (
+from longctx.quotes.outline import HEAD, Part, Piece, is_program, outline
+from longctx.quotes.passages import Passage, paragraphs, placed
+from longctx.quotes.prose import (
     COMMENT,
     LINE,
     heading_level,
@@ -24,7 +23,8 @@ from longctx.prose import (
     unspaced_characters,
     words,
 )
-from longctx.source import Document
+from longctx.text.source import Document
+from longctx.tokens.offsets import byte_after, line_ends
 
 if TYPE_CHECKING:
     from numpy import float64

@@ -13,11 +13,11 @@ from typing import Any, Self
 from tokenizers import Encoding
 from tokenizers.decoders import DecodeStream
 
-from longctx.boundaries import Boundaries, NotProvableError
 from longctx.errors import InputError, ModelError
-from longctx.offsets import byte_after, line_ends
-from longctx.source import Document
-from longctx.tokenizer_files import build, check_added, read_specification, without_special
+from longctx.text.source import Document
+from longctx.tokens.boundaries import Boundaries, NotProvableError
+from longctx.tokens.files import build, check_added, read_specification, without_special
+from longctx.tokens.offsets import byte_after, line_ends
 
 WINDOW = 1 << 14  # characters encoded at once; larger windows leave the processor's caches
 BATCH = 8  # windows encoded side by side

@@ -14,8 +14,8 @@ from torch import Tensor
 pytest.importorskip("triton")
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from longctx.kernels import decode_triton
-from longctx.kernels.decode_triton import lightning_decode
+from longctx.kernels import lightning_decode_triton
+from longctx.kernels.lightning_decode_triton import lightning_decode
 from longctx.kernels.norm import HeadNorm
 
 EPS = 0.1  # large enough to matter: the norm would hide a wrong scale otherwise
@@ -201,7 +201,7 @@ def test_launches_leave_the_counters_as_they_found_them() -> None:
     case = Case(batch=2, heads=4, groups=2)
     for _ in range(2):
         case.check()
-    assert not decode_triton._counters(case.state.device, 4).any()
+    assert not lightning_decode_triton._counters(case.state.device, 4).any()
     Case(batch=4, heads=2).check()
 
 
@@ -209,25 +209,25 @@ def test_two_kernels_give_the_same_result(monkeypatch: pytest.MonkeyPatch) -> No
     """If this fails the two variants cannot be compared by their speed alone."""
     one, two = (Case(batch=2, heads=4, width=64, groups=2) for _ in range(2))
     out = one.step(one.token())
-    monkeypatch.setattr(decode_triton, "ONE_KERNEL", False)
+    monkeypatch.setattr(lightning_decode_triton, "ONE_KERNEL", False)
     close(two.step(two.token()), out.double(), 1e-6)
     assert torch.equal(one.state, two.state)
 
 
 def test_a_row_longer_than_a_tile_is_finished_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails models with more than 8192 channels norm the first of them only."""
-    monkeypatch.setattr(decode_triton, "ROW", 64)
+    monkeypatch.setattr(lightning_decode_triton, "ROW", 64)
     Case(heads=3, width=48).check()
 
 
 def test_blocks_of_values_are_chosen_by_the_number_of_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails large models run with blocks that no test has seen."""
-    monkeypatch.setattr(decode_triton, "_tile", lambda rows, width, major: (64, 8))
+    monkeypatch.setattr(lightning_decode_triton, "_tile", lambda rows, width, major: (64, 8))
     Case(width=128, heads=2).check()
     monkeypatch.undo()
-    assert decode_triton._tile(64, 128, 9) == (64, 8)
-    assert decode_triton._tile(16, 128, 9) == (16, 4)
-    assert decode_triton._tile(4, 32, 9) == (16, 4)
+    assert lightning_decode_triton._tile(64, 128, 9) == (64, 8)
+    assert lightning_decode_triton._tile(16, 128, 9) == (16, 4)
+    assert lightning_decode_triton._tile(4, 32, 9) == (16, 4)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longctx.kernels import dispatch
+from longctx.kernels import select
 from longctx.kernels.norm import HeadNorm
 from longctx.kernels.triton_math import LOG2_E, expm1, silu
 
@@ -83,7 +83,7 @@ def lightning_decode(
     # Arguments that a variant of the kernel does not read are given some tensor of the right kind.
     cos, sin = (x.contiguous() for x in rope) if rope else (slopes, slopes)
     norm_q, norm_k = (head_norm.q, head_norm.k) if head_norm else (weight, weight)
-    block_v, warps = _tile(batch * heads, width, dispatch.capability(qkv.device)[0])
+    block_v, warps = _tile(batch * heads, width, select.capability(qkv.device)[0])
     blocks = triton.cdiv(width, block_v)
     parts = heads // groups * blocks
     gated = torch.empty(batch, heads * width, dtype=torch.float32, device=qkv.device)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from longctx.passages import paragraphs
-from longctx.prose import heading_level, is_code
-from longctx.source import Document
+from longctx.quotes.passages import paragraphs
+from longctx.quotes.prose import heading_level, is_code
+from longctx.text.source import Document
 
 FILE, SLICE = 0, 9  # levels wider and deeper than those of headings
 SMALLEST = 80  # bytes below the heading; less is a title page or a line of a table of contents

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from longctx.errors import LongctxError, OutputError
-from longctx.offsets import byte_after, line_ends
-from longctx.prose import (
+from longctx.quotes.prose import (
     LINE,
     LONGEST_HEADING,
     STOP_WORDS,
@@ -25,7 +24,8 @@ from longctx.prose import (
     with_pairs,
     words,
 )
-from longctx.source import Document
+from longctx.text.source import Document
+from longctx.tokens.offsets import byte_after, line_ends
 
 MOST_CHARACTERS = 900
 ENOUGH_CHARACTERS = 400

@@ -21,9 +21,9 @@ from typing import BinaryIO, Self
 
 from pathspec import GitIgnoreSpec
 
-from longctx import packed
-from longctx.encoding import Binary, inspect
 from longctx.errors import InputError
+from longctx.text import packed
+from longctx.text.encoding import Binary, inspect
 
 LARGEST_IN_FOLDER = 8 << 20
 LARGEST_IGNORE_FILE = 1 << 20

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longctx.kernels.attention import attention, attention_weights
-from longctx.kernels.dispatch import HALVES
 from longctx.kernels.lightning import Decay, decay_tables
 from longctx.kernels.linear import Activation, Matrix, can_pack, linear, pack
 from longctx.kernels.mixer import absorb, lightning_mixer
 from longctx.kernels.moe import mixture_of_experts
 from longctx.kernels.norm import rms_norm
 from longctx.kernels.quantized import quantize
+from longctx.kernels.select import HALVES
 from longctx.models.config import LayerSpec, ModelConfig, RopeSpec
 from longctx.models.device_log import DeviceLog
 from longctx.models.state import KVState, LightningState, State, new_state

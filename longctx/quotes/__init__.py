@@ -1,0 +1,1 @@
+"""What can be quoted without a model: passages, sentences, outlines. Nothing here knows tokens."""

@@ -1,0 +1,1 @@
+"""Texts: files, folders, pipes and packed repositories as documents. Nothing here knows tokens."""
