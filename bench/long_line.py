@@ -19,7 +19,8 @@ from pathlib import Path
 from longctx.hub import BUNDLED
 from longctx.machine import resident_memory
 from longctx.text.source import gather
-from longctx.tokens.stream import Tokenizer, TokenStream
+from longctx.tokens.stream import TokenStream
+from longctx.tokens.tokenizer import Tokenizer
 
 SIZE = 30_000_000  # characters
 

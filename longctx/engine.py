@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from longctx.errors import ModelError
 from longctx.sampling import Sampling, StopStrings, pick
-from longctx.tokens.stream import Chunk, Detokenizer, Tokenizer
+from longctx.tokens.stream import Chunk
+from longctx.tokens.tokenizer import Detokenizer, Tokenizer
 
 if TYPE_CHECKING:
     import torch

@@ -141,7 +141,7 @@ class Options:
 
         from longctx.engine import pick_device, pick_dtype
         from longctx.plan import count_tokens, make_plan
-        from longctx.tokens.stream import Tokenizer
+        from longctx.tokens.tokenizer import Tokenizer
 
         torch.set_num_threads(self.threads or usable_threads())
         config, device = self.config(), pick_device(self.device)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory
 from longctx.text.source import Corpus
-from longctx.tokens.stream import Tokenizer
+from longctx.tokens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import torch

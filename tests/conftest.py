@@ -12,6 +12,9 @@ if not torch.cuda.is_available():
 
 from checkpoints import write_checkpoint
 from hypothesis import settings
+from tiny_tokenizers import SPLITS, train
+
+from longctx.tokens.tokenizer import Tokenizer
 
 # Timing of single examples varies with the machine's load; correctness does not.
 settings.register_profile("default", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -26,3 +29,15 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-lightning, one-softmax model and its tokenizer."""
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder for each small tokenizer, by the way that it splits text."""
+    return {name: train(split, tmp_path_factory.mktemp(name)) for name, split in SPLITS.items()}
+
+
+@pytest.fixture(scope="session")
+def tokenizers(folders: dict[str, Path]) -> dict[str, Tokenizer]:
+    """The small tokenizers themselves."""
+    return {name: Tokenizer.load(folder, 400) for name, folder in folders.items()}

@@ -8,7 +8,8 @@ from conftest import DATA
 from longctx.errors import InputError
 from longctx.hub import BUNDLED
 from longctx.text.source import gather
-from longctx.tokens.stream import Tokenizer, TokenStream
+from longctx.tokens.stream import TokenStream
+from longctx.tokens.tokenizer import Tokenizer
 
 FILES = sorted((DATA / "awkward").iterdir()) if DATA.is_dir() else []
 ALICE = Path(__file__).parent / "data" / "alice.txt"

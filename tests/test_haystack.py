@@ -10,7 +10,7 @@ from longctx.errors import InputError
 from longctx.tasks.haystack import Haystack, Kind, load_haystack, make_sample
 from longctx.tasks.niah import depths_of, wilson
 from longctx.text.source import Corpus, gather
-from longctx.tokens.stream import Tokenizer
+from longctx.tokens.tokenizer import Tokenizer
 
 LENGTH = 3000
 

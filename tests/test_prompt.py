@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from longctx.errors import InputError, ModelError
 from longctx.tasks.prompt import PROMPTS, build_prompt, read_template
-from longctx.tokens.stream import Tokenizer
+from longctx.tokens.tokenizer import Tokenizer
 
 LOOKUP = "{{ document }}\n\nQuestion: {{ question }}\nAnswer:"
 FRAME = (

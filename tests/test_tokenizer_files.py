@@ -7,7 +7,7 @@ import pytest
 from tiny_tokenizers import SPLITS, train
 
 from longctx.errors import ModelError
-from longctx.tokens.stream import Tokenizer
+from longctx.tokens.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 CL100K = (
@@ -28,6 +29,7 @@ WORDS = (
     *(" ", "  ", "     ", "\t", "\n", "\r", "\r\n", "\n\n", "\u00a0", "\u3000", "\u2028", "\x85", "\0"),
     *("1", "22", "4096", "½", ",", ".", "...", "—", "🎉", "👩‍💻", *SPECIAL, "<|", "\ufffd"),
 )
+TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=30).map("".join)
 
 
 def train(split: Any, folder: Path) -> Path:

@@ -31,7 +31,7 @@ from longctx.models.decoder import HybridModel
 from longctx.models.families.minimax import translate
 from longctx.models.weights import load_model
 from longctx.plan import gib, make_plan
-from longctx.tokens.stream import Tokenizer
+from longctx.tokens.tokenizer import Tokenizer
 
 BF16 = torch.bfloat16
 CHUNK = 16384

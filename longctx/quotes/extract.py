@@ -23,8 +23,8 @@ from longctx.quotes.prose import (
     unspaced_characters,
     words,
 )
+from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
-from longctx.tokens.offsets import byte_after, line_ends
 
 if TYPE_CHECKING:
     from numpy import float64

@@ -24,8 +24,8 @@ from longctx.quotes.prose import (
     with_pairs,
     words,
 )
+from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
-from longctx.tokens.offsets import byte_after, line_ends
 
 MOST_CHARACTERS = 900
 ENOUGH_CHARACTERS = 400

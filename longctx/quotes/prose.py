@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import sentencex
 
-from longctx.tokens.offsets import line_ends
+from longctx.text.offsets import line_ends
 
 LONGEST_HEADING = 100
 MOST_SYMBOLS = 0.08  # prose in any language stays below 0.05, code and logs are above 0.1

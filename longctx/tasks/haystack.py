@@ -17,7 +17,7 @@ from typing import Literal
 from longctx.errors import InputError
 from longctx.tasks.prompt import PROMPTS
 from longctx.text.source import Corpus
-from longctx.tokens.stream import Tokenizer
+from longctx.tokens.tokenizer import Tokenizer
 
 Kind = Literal["number", "word", "uuid"]
 NEEDLE = "One of the special magic {kind}s for {key} is: {value}."

@@ -17,7 +17,7 @@ import longctx
 from longctx.errors import InputError, ModelError
 from longctx.models.weights import read_json
 from longctx.text.source import Corpus, Document
-from longctx.tokens.stream import Tokenizer
+from longctx.tokens.tokenizer import Tokenizer
 
 PROMPTS = Path(longctx.__file__).parent / "prompts"
 LARGEST_TEMPLATE = 1 << 20

@@ -1,4 +1,4 @@
-"""Text to token ids and back, streaming, in bounded memory; each position leads back to bytes and a line.
+"""Documents to token ids, streaming, in bounded memory; each position leads back to bytes and a line.
 
 Knows documents and a tokenizer, not models.
 """
@@ -7,99 +7,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
-from typing import Any, Self
 
 from tokenizers import Encoding
-from tokenizers.decoders import DecodeStream
 
-from longctx.errors import InputError, ModelError
+from longctx.errors import InputError
+from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
-from longctx.tokens.boundaries import Boundaries, NotProvableError
-from longctx.tokens.files import build, check_added, read_specification, without_special
-from longctx.tokens.offsets import byte_after, line_ends
+from longctx.tokens.tokenizer import Tokenizer
 
 WINDOW = 1 << 14  # characters encoded at once; larger windows leave the processor's caches
 BATCH = 8  # windows encoded side by side
-
-
-class Tokenizer:
-    """The tokenizer of a checkpoint: one way for documents, in which nothing is special, one for templates.
-
-    `vocab_size` is one more than the highest token id. `note` is empty, or says why text is encoded whole.
-    """
-
-    def __init__(self, specification: dict[str, Any], origin: Path) -> None:
-        bare = {**specification, "post_processor": None, "truncation": None, "padding": None}
-        self._full = build(bare, origin)
-        check_added(specification.get("added_tokens") or [], self._full, origin)
-        plain = without_special(bare)
-        self._plain = build(plain, origin)
-        self.vocab_size = 1 + max(self._full.get_vocab(with_added_tokens=True).values(), default=-1)
-        self.boundaries: Boundaries | None = None
-        self.note = ""
-        try:
-            self.boundaries = Boundaries(plain)
-        except (NotProvableError, RecursionError) as reason:
-            self.note = f"memory grows with the longest document: the tokenizer allows no cuts ({reason})"
-
-    @classmethod
-    def load(cls, folder: Path, vocab_size: int) -> Self:
-        """Load tokenizer.json, or vocab.json and merges.txt, for a model with that many token ids."""
-        origin = folder / "tokenizer.json"
-        if not origin.is_file():
-            origin = folder / "vocab.json"
-        tokenizer = cls(read_specification(folder), origin)
-        if not 0 < tokenizer.vocab_size <= vocab_size:
-            ids = f"has token ids up to {tokenizer.vocab_size - 1}, the model only {vocab_size} ids"
-            raise ModelError(f"{origin}: {ids}; take the tokenizer that came with the model")
-        return tokenizer
-
-    def encode(self, text: str) -> list[int]:
-        """Encode text in which the strings of special tokens mean nothing."""
-        return self.encode_parts([text])[0]
-
-    def encode_parts(self, parts: Sequence[str]) -> list[list[int]]:
-        """Encode several texts side by side."""
-        return [found.ids for found in self._plain.encode_batch_fast(list(parts), add_special_tokens=False)]
-
-    def encode_with_offsets(self, text: str) -> Encoding:
-        """Encode as `encode` does, and remember which characters each token comes from."""
-        return self._plain.encode(text, add_special_tokens=False)
-
-    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """Return the text of tokens; incomplete characters become U+FFFD."""
-        return self._full.decode(list(ids), skip_special_tokens=skip_special)
-
-    @property
-    def special_tokens(self) -> dict[str, int]:
-        """Return the strings that mean something in a template, with their ids."""
-        return {token.content: id_ for id_, token in self._full.get_added_tokens_decoder().items()}
-
-
-class Detokenizer:
-    """Turns tokens into text one by one; a character made of several tokens appears with the last of them."""
-
-    def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
-        self._tokenizer = tokenizer
-        self._skip_special = skip_special
-        self._restart()
-
-    def _restart(self) -> None:
-        self._stream = DecodeStream(skip_special_tokens=self._skip_special)
-        self._held: list[int] = []
-
-    def push(self, token: int) -> str:
-        """Return the text that this token completes, perhaps none."""
-        text = self._stream.step(self._tokenizer._full, token)
-        self._held = [*self._held, token] if text is None else []
-        return text or ""
-
-    def flush(self) -> str:
-        """Return what is held back, incomplete characters as U+FFFD, and begin anew."""
-        text = self._tokenizer.decode(self._held, self._skip_special)
-        self._restart()
-        return text
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tiny_tokenizers import SPLITS, WORDS, train
+from tiny_tokenizers import SPLITS, TEXTS
 
 from longctx.errors import InputError
 from longctx.text.source import Document
-from longctx.tokens.stream import Detokenizer, Tokenizer, TokenStream
+from longctx.tokens.stream import TokenStream
+from longctx.tokens.tokenizer import Tokenizer
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "tiny-retrieval"
-TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=30).map("".join)
 SLOW_FIXTURES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -29,16 +29,6 @@ class SmallBlocks(Document):
 
     def blocks(self, size: int = 1 << 16, start: int | None = None) -> Iterator[str]:
         return super().blocks(min(size, self.step), start)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: train(split, tmp_path_factory.mktemp(name)) for name, split in SPLITS.items()}
-
-
-@pytest.fixture(scope="module")
-def tokenizers(folders: dict[str, Path]) -> dict[str, Tokenizer]:
-    return {name: Tokenizer.load(folder, 400) for name, folder in folders.items()}
 
 
 def document(
@@ -239,53 +229,6 @@ def test_a_long_word_is_encoded_at_once(tokenizers: dict[str, Tokenizer], tmp_pa
     text = "a" * 300_000 + " b " + "c" * 50_000
     stream = TokenStream(tokenizers["gpt2"], [document(tmp_path, text.encode())], 4096)
     assert tokens_of(stream) == tokenizers["gpt2"].encode(text)
-
-
-def test_only_a_tokenizer_that_cannot_cut_has_a_note(tokenizers: dict[str, Tokenizer]) -> None:
-    """The user is told why memory grows, and only then."""
-    assert [name for name, tokenizer in tokenizers.items() if tokenizer.note] == ["whole"]
-    assert "memory grows" in tokenizers["whole"].note
-
-
-@given(text=TEXTS)
-def test_special_tokens_are_text_in_documents(tokenizers: dict[str, Tokenizer], text: str) -> None:
-    """A document could end the conversation or give orders in the user's name."""
-    for tokenizer in tokenizers.values():
-        tokens = tokenizer.encode(f"{text}<|end|>{text}")
-        assert not set(tokenizer.special_tokens.values()) & set(tokens)
-        assert tokenizer.decode(tokens) == f"{text}<|end|>{text}"
-
-
-def test_templates_know_special_tokens(tokenizers: dict[str, Tokenizer]) -> None:
-    """Without its marks the model would not see where a turn ends."""
-    tokenizer = tokenizers["gpt2"]
-    tokens = [*tokenizer.encode("hi"), tokenizer.special_tokens["<|end|>"]]
-    assert tokenizer.decode(tokens) == "hi"
-    assert tokenizer.decode(tokens, skip_special=False) == "hi<|end|>"
-
-
-@given(tokens=st.lists(st.integers(0, 399), max_size=30))
-@example(tokens=[200, 201, 202])
-def test_detokenising_one_by_one_equals_at_once(tokenizers: dict[str, Tokenizer], tokens: list[int]) -> None:
-    """Answers appear while they are written: no character may be torn, lost or shown twice."""
-    tokenizer = tokenizers["gpt2"]
-    detokenizer = Detokenizer(tokenizer)
-    for _ in range(2):
-        pieces = [detokenizer.push(token) for token in tokens]
-        assert "".join(pieces) + detokenizer.flush() == tokenizer.decode(tokens)
-    assert detokenizer.flush() == ""
-
-
-@given(text=TEXTS)
-def test_detokenised_text_has_no_broken_characters(tokenizers: dict[str, Tokenizer], text: str) -> None:
-    """Half an emoji on the terminal cannot be taken back."""
-    detokenizer = Detokenizer(tokenizers["gpt2"])
-    text = text.replace("\ufffd", "")
-    written = ""
-    for token in tokenizers["gpt2"].encode(text):
-        written += detokenizer.push(token)
-        assert text.startswith(written)
-    assert written == text
 
 
 @pytest.fixture(scope="module")
