@@ -53,10 +53,10 @@ def summarize(
     The bundled model cannot write prose: with it, the sentences that carry the text are quoted, section by
     section, with their places. A model given with --model writes the summary from what it read.
     """
-    from longctx.tasks import summarize as task
-
     out = options.out()
     with texts(inputs) as corpus:
+        from longctx.tasks import summarize as task
+
         report_sources(out, corpus)
         if options.config().pointer_heads:
             answer = out.stream(task.extract(corpus, words=words))
@@ -89,12 +89,12 @@ def ask(
     shown only when it stands in the text where the model looked. Several keys in a question are looked up one
     by one, and "all the ..." as often as there is something left. A model given with --model answers freely.
     """
-    from longctx.tasks.ask import ask as run
-
     if not question.strip():
         raise click.UsageError("the question is empty")
     out = options.out()
     with texts(inputs) as corpus:
+        from longctx.tasks.ask import ask as run
+
         report_sources(out, corpus)
         engine = options.engine(out, corpus, how.max_tokens)
         chunk = options.chunk_tokens()
@@ -126,6 +126,7 @@ def niah(
     """Prove retrieval: hide a fact in long texts (a needle in a haystack) and ask for it."""
     from longctx import render
     from longctx.tasks import niah as task
+    from longctx.tasks import results
     from longctx.tasks.haystack import load_haystack
     from longctx.text.source import Corpus, gather
 
@@ -144,9 +145,9 @@ def niah(
             chunk=options.chunk_tokens(),
         )
         for event in out.watch(events):
-            if isinstance(event, task.Trial):
+            if isinstance(event, results.Trial):
                 out.note(render.trial_line(event))
-            elif isinstance(event, task.Report):
+            elif isinstance(event, results.Report):
                 out.write(render.report_text(event), {"command": "niah", **render.report_values(event)})
                 out.note(render.usage_line(event.usage))
 

@@ -18,7 +18,6 @@ from longctx.errors import OutputError
 from longctx.machine import resident_memory
 from longctx.plan import Plan, gib
 from longctx.tasks import results
-from longctx.tasks.niah import Report, Trial, wilson
 
 SCHEMA = 1
 QUOTE = 1200  # characters of a quoted passage that are shown to people; JSON has all of it
@@ -148,13 +147,13 @@ def usage_line(usage: results.Usage) -> str:
     )
 
 
-def trial_line(trial: Trial) -> str:
+def trial_line(trial: results.Trial) -> str:
     """Return one trial of `niah`."""
     mark = "found" if trial.correct else f"MISSED: said {clean(trial.answer)[:60]!r}, not {trial.expected!r}"
     return f"{trial.length:>10,} tokens  depth {trial.depth:5.1f} %  {mark}  ({trial.seconds:.1f} s)"
 
 
-def report_text(report: Report) -> str:
+def report_text(report: results.Report) -> str:
     """Return the grid of a `niah` run: a row per length, a column per depth."""
     lengths, depths = ({t.length for t in report.trials}, {t.depth for t in report.trials})
     table = Table(title=f"single needle ({report.kind}), share of answers that hold it", title_justify="left")
@@ -164,7 +163,7 @@ def report_text(report: Report) -> str:
     table.add_column("all (95 % interval)", justify="right")
     for length in sorted(lengths):
         cells = [report.share(length, depth) for depth in sorted(depths)]
-        low, high = wilson(*report.share(length))
+        low, high = results.wilson(*report.share(length))
         total = f"{_share(report.share(length))} ({low:.2f}-{high:.2f})"
         table.add_row(f"{length:,}", *(_share(cell) if cell[1] else "" for cell in cells), total)
     console = Console(width=120, no_color=True, highlight=False)
@@ -176,11 +175,11 @@ def report_text(report: Report) -> str:
     return f"{captured.get().rstrip()}\n{clean(facts)}"
 
 
-def report_values(report: Report) -> dict[str, Any]:
+def report_values(report: results.Report) -> dict[str, Any]:
     """Return a `niah` run for programs."""
     right, of = report.share()
     values = dataclasses.asdict(report) | {"usage": usage_values(report.usage)}
-    return values | {"accuracy": right / max(of, 1), "interval_95": wilson(right, of)}
+    return values | {"accuracy": right / max(of, 1), "interval_95": results.wilson(right, of)}
 
 
 def plan_text(plan: Plan) -> str:

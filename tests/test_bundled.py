@@ -13,9 +13,9 @@ from longctx.quotes.passages import passages
 from longctx.sampling import Sampling
 from longctx.tasks.ask import look_closer
 from longctx.tasks.haystack import Kind, load_haystack, make_sample
-from longctx.tasks.niah import Report, niah
+from longctx.tasks.niah import niah
 from longctx.tasks.prompt import build_prompt, read_template
-from longctx.tasks.results import Usage
+from longctx.tasks.results import Report, Usage
 from longctx.text.source import Document
 from training.data import BEFORE, frame
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from longctx.errors import InputError
 from longctx.tasks.haystack import Haystack, Kind, load_haystack, make_sample
-from longctx.tasks.niah import depths_of, wilson
+from longctx.tasks.niah import depths_of
+from longctx.tasks.results import wilson
 from longctx.text.source import Corpus, gather
 from longctx.tokens.tokenizer import Tokenizer
 

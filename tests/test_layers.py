@@ -1,69 +1,109 @@
-"""Imports go one way: cli and render -> tasks -> engine -> models -> kernels; leaves serve all."""
+"""Imports go one way: cli -> tasks -> engine -> models -> kernels; torch is imported when it is used."""
 
 import ast
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAVES = {"errors": 0, "machine": 0, "text": 0, "tokens": 0, "sampling": 0, "quotes": 0}
-LEVELS = LEAVES | {
-    "kernels": 1,
-    "models": 2,
-    "hub": 2,
-    "engine": 3,
-    "plan": 3,
-    "tasks": 4,
-    "render": 5,
-    "options": 6,
-    "doctor": 6,
-    "cli": 7,
-    "__main__": 8,
-    "__init__": 0,
-}
-SOURCES = sorted(
-    path
+# Every module, from the lowest to the highest: each imports only modules that stand before it.
+TABLE = """
+errors  machine  sampling
+text  text.encoding  text.packed  text.source  text.offsets
+tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
+quotes  quotes.prose  quotes.passages  quotes.outline  quotes.extract
+kernels.triton_math  kernels.select
+kernels.differentiable
+kernels.norm_triton  kernels.norm
+kernels.quantized  kernels.linear
+kernels.lightning  kernels.lightning_reference  kernels.lightning_triton  kernels.lightning_decode_triton
+kernels.mixer
+kernels.attention_triton  kernels.attention
+kernels.moe_triton  kernels.moe
+models.config
+models.device_log  models.state  models.decoder  models.step
+models.families.minimax  models.weights
+hub  engine  plan
+tasks  tasks.results  tasks.questions  tasks.prompt  tasks.haystack
+tasks.ask  tasks.niah  tasks.summarize
+render  options  doctor  cli  __main__
+"""
+ORDER = TABLE.split()
+HEAVY = ("torch", "transformers", "triton")
+
+
+def name_of(path: Path) -> str:
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(part for part in parts if part not in ("longctx", "__init__"))
+
+
+SOURCES = {
+    name_of(path): path
     for part in ("longctx", "kernels", "models")
-    for path in (ROOT / part).rglob("*.py")
-    if "/." not in str(path)
-)
+    for path in sorted((ROOT / part).rglob("*.py"))
+    if name_of(path)
+}
 
 
-def part_of(path: Path) -> str:
-    relative = path.relative_to(ROOT)
-    inside = relative.parts[1:] if relative.parts[0] == "longctx" else relative.parts
-    return inside[0] if len(inside) > 1 else Path(inside[0]).stem
-
-
-def imported(path: Path, top_only: bool = False) -> set[str]:
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_only else ast.walk(tree)
-    names: set[str] = set()
+def statements(nodes: list[ast.stmt], at_import: bool) -> Iterator[ast.AST]:
+    """Yield all that stands in a module, or what runs when it is imported."""
     for node in nodes:
+        if not at_import:
+            yield from ast.walk(node)
+        elif isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            continue
+        elif isinstance(node, (ast.If, ast.Try, ast.With)):
+            yield from statements(node.body, at_import)
+        else:
+            yield node
+
+
+@cache
+def imported(module: str, at_import: bool = False) -> set[str]:
+    """Return what a module imports: our modules by their name here, others by that of their package."""
+    names: set[str] = set()
+    for node in statements(ast.parse(SOURCES[module].read_text()).body, at_import):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    ours = {name.removeprefix("longctx.") for name in names if name.startswith("longctx.")}
+    known = {name if name in SOURCES else name.rpartition(".")[0] for name in ours} & SOURCES.keys()
+    return known | {name.split(".")[0] for name in names} - {"longctx"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_one_way(path: Path) -> None:
+def way_to_heavy(module: str, seen: set[str]) -> list[str]:
+    """Return the imports that lead from a module to torch, or nothing."""
+    for name in sorted(imported(module, at_import=True) - seen):
+        if name in HEAVY:
+            return [module, name]
+        if name in SOURCES:
+            seen.add(name)
+            if way := way_to_heavy(name, seen):
+                return [module, *way]
+    return []
+
+
+def test_every_module_has_its_place() -> None:
+    """If this fails a new module can import whatever it likes, and nobody sees where it belongs."""
+    assert sorted(ORDER) == sorted(SOURCES)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_go_one_way(module: str) -> None:
     """If this fails a kernel starts to know commands, and nothing can be changed alone any more."""
-    own = LEVELS[part_of(path)]
-    for name in imported(path):
-        if name.startswith("longctx."):
-            target = name.split(".")[1]
-            assert LEVELS.get(target, 0) <= own, f"{path.name} imports {name}"
-        if part_of(path) in ("models", "kernels"):
-            assert name.split(".")[0] not in ("click", "rich")
+    above = [name for name in imported(module) & SOURCES.keys() if ORDER.index(name) >= ORDER.index(module)]
+    assert not above
+    if module.startswith(("models.", "kernels.")):
+        assert not imported(module) & {"click", "rich"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_torch_is_not_imported_on_the_way_to_help(path: Path) -> None:
-    """If this fails `longctx --help` takes seconds."""
-    if part_of(path) not in ("models", "kernels"):
-        assert not {n for n in imported(path, top_only=True) if n.split(".")[0] in ("torch", "transformers")}
+@pytest.mark.parametrize("module", [m for m in SOURCES if not m.startswith(("models.", "kernels."))])
+def test_nothing_imports_torch_before_it_needs_it(module: str) -> None:
+    """If this fails `longctx --help`, a mistyped file name or an extracted summary takes seconds."""
+    assert not way_to_heavy(module, set())
 
 
 def test_the_three_folders_are_namespace_packages() -> None:

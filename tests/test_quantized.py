@@ -22,7 +22,8 @@ from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quanti
 from longctx.models.decoder import Weight
 from longctx.models.weights import read_config
 from longctx.tasks.haystack import load_haystack
-from longctx.tasks.niah import Report, niah
+from longctx.tasks.niah import niah
+from longctx.tasks.results import Report
 
 pytestmark = pytest.mark.skipif(not can_quantize(), reason="this torch has no 8 bit products for this CPU")
 HALF = 2.0**-8  # bfloat16 rounds by at most this share, twice what is due

@@ -704,16 +704,6 @@ def test_rivals_are_near_and_never_the_same(seed: int) -> None:
         assert not set(rival.questions) & set(fact.questions)
 
 
-@given(count=st.integers(1, 2000), share=st.floats(0, 1))
-@settings(max_examples=50, deadline=None)
-def test_interval_holds_the_share(count: int, share: float) -> None:
-    """Reported accuracies would claim more certainty than the number of questions gives."""
-    right = round(share * count)
-    low, high = tables.wilson(right, count)
-    assert 0 <= low <= right / count + 1e-9
-    assert right / count - 1e-9 <= high <= 1
-
-
 @given(step=st.integers(0, 9000))
 @settings(max_examples=50, deadline=None)
 def test_schedules_stay_in_their_range(step: int) -> None:

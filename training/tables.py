@@ -8,17 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from longctx.tasks.results import wilson
+
 Row = dict[str, Any]  # one training.evaluate.Result
 COUNTED = ["asked", "right", "pointed", "refused"]
 STEPS = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99]
-
-
-def wilson(right: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share."""
-    z, share = 1.96, right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5 / (1 + z * z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def cell(flags: list[bool]) -> str:

@@ -1,9 +1,7 @@
 """`niah`: proof of retrieval. A fact is hidden in a long text at each depth, the model is asked for it."""
 
-import math
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -12,47 +10,9 @@ from longctx.sampling import Sampling
 from longctx.tasks.ask import LONGEST_FACT, copy_fact
 from longctx.tasks.haystack import Haystack, Kind, Sample, make_sample
 from longctx.tasks.prompt import build_prompt, read_template
-from longctx.tasks.results import Progress, Usage, read_text
+from longctx.tasks.results import Progress, Report, Trial, Usage, read_text
 from longctx.text.source import Document
 from longctx.tokens.stream import TokenStream
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One question about one text.
-
-    Attributes:
-        tokens: of the whole prompt, as the model read it.
-        correct: the expected value is contained in the answer, case ignored (RULER's rule).
-        pointed: the pointer heads looked at the needle; None for models without them.
-    """
-
-    length: int
-    depth: float
-    tokens: int
-    expected: str
-    answer: str
-    correct: bool
-    pointed: bool | None
-    seconds: float
-
-
-@dataclass
-class Report:
-    """All trials, and what makes them comparable."""
-
-    kind: Kind
-    haystack: str
-    digest: str
-    seed: int
-    repeated: int
-    trials: list[Trial] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
-
-    def share(self, length: int | None = None, depth: float | None = None) -> tuple[int, int]:
-        """Return how many trials (at a length, at a depth) were right, and how many there were."""
-        chosen = [t for t in self.trials if length in (None, t.length) and depth in (None, t.depth)]
-        return sum(t.correct for t in chosen), len(chosen)
 
 
 def niah(
@@ -119,14 +79,3 @@ def _run(
 def depths_of(count: int) -> list[float]:
     """Return `count` depths in percent, evenly from 0 to 100; a single one is the middle."""
     return [50.0] if count == 1 else [100 * i / (count - 1) for i in range(count)]
-
-
-def wilson(right: int, of: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927)."""
-    if not of:
-        return 0.0, 1.0
-    z = 1.959964
-    share, spread = right / of, 1 + z * z / of
-    centre = (share + z * z / (2 * of)) / spread
-    half = z / spread * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -15,7 +15,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 import longctx
 from longctx.errors import InputError, ModelError
-from longctx.models.weights import read_json
 from longctx.text.source import Corpus, Document
 from longctx.tokens.tokenizer import Tokenizer
 
@@ -97,6 +96,8 @@ def _chat_template(tokenizer: Tokenizer, folder: Path) -> str | None:
     own = folder / "chat_template.jinja"
     if own.is_file():
         return read_template(str(own), "")
+    from longctx.models.weights import read_json
+
     settings = folder / "tokenizer_config.json"
     if settings.is_file() and isinstance(found := read_json(settings).get("chat_template"), str):
         return found

@@ -1,5 +1,6 @@
 """What tasks yield: progress while they work, text as it is written, and one result at the end."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -109,6 +110,55 @@ class Answer:
     finish: str | None = None
     notes: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One question about one text.
+
+    Attributes:
+        tokens: of the whole prompt, as the model read it.
+        correct: the expected value is contained in the answer, case ignored (RULER's rule).
+        pointed: the pointer heads looked at the needle; None for models without them.
+    """
+
+    length: int
+    depth: float
+    tokens: int
+    expected: str
+    answer: str
+    correct: bool
+    pointed: bool | None
+    seconds: float
+
+
+@dataclass
+class Report:
+    """All trials, and what makes them comparable."""
+
+    kind: str
+    haystack: str
+    digest: str
+    seed: int
+    repeated: int
+    trials: list[Trial] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    def share(self, length: int | None = None, depth: float | None = None) -> tuple[int, int]:
+        """Return how many trials (at a length, at a depth) were right, and how many there were."""
+        chosen = [t for t in self.trials if length in (None, t.length) and depth in (None, t.depth)]
+        return sum(t.correct for t in chosen), len(chosen)
+
+
+def wilson(right: int, of: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927)."""
+    if not of:
+        return 0.0, 1.0
+    z = 1.959964
+    share, spread = right / of, 1 + z * z / of
+    centre = (share + z * z / (2 * of)) / spread
+    half = z / spread * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def read_text(
