@@ -18,6 +18,7 @@ from longctx.errors import OutputError
 from longctx.machine import resident_memory
 from longctx.plan import Plan, gib
 from longctx.tasks import results
+from longctx.text.span import Quote
 
 SCHEMA = 1
 QUOTE = 1200  # characters of a quoted passage that are shown to people; JSON has all of it
@@ -98,13 +99,13 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     if answer.parts:
         lines = [line for part in answer.parts for line in _part(part)]
     elif answer.source:
-        lines.append(f"  {_place(answer.source)}: {_short(answer.source.quote)}")
+        lines.append(f"  {clean(str(answer.source.span))}: {_short(answer.source.text)}")
     lines += ["", f"[{HOW[answer.how]}]"]
     if answer.finish == "length":
         lines.append("[cut at the token limit; raise --max-tokens for more]")
     if answer.how != "extracted" and answer.evidence:
         lines += ["", "Passages that match the question best:"]
-        lines += [f"\n{_place(e)}\n{_indent(_short(e.quote))}" for e in answer.evidence]
+        lines += [f"\n{clean(str(e.span))}\n{_indent(_short(e.text))}" for e in answer.evidence]
     return "\n".join(lines).strip("\n")
 
 
@@ -113,7 +114,7 @@ def _part(part: results.Part) -> list[str]:
     key = f"{clean(part.key)}: " if part.key else ""
     if part.source is None:
         return [f"{key}not found"]
-    return [f"{key}{clean(part.text)}", f"  {_place(part.source)}: {_short(part.source.quote)}"]
+    return [f"{key}{clean(part.text)}", f"  {clean(str(part.source.span))}: {_short(part.source.text)}"]
 
 
 def answer_values(answer: results.Answer) -> dict[str, Any]:
@@ -121,13 +122,21 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
     return {
         "how": answer.how,
         "answer": answer.text,
-        "source": answer.source and dataclasses.asdict(answer.source),
+        "source": _quote_values(answer.source),
         "confidence": answer.confidence,
-        "parts": [dataclasses.asdict(part) for part in answer.parts],
-        "evidence": [dataclasses.asdict(e) for e in answer.evidence],
+        "parts": [vars(part) | {"source": _quote_values(part.source)} for part in answer.parts],
+        "evidence": [_quote_values(e) for e in answer.evidence],
         "finish": answer.finish,
         "usage": usage_values(answer.usage),
     }
+
+
+def _quote_values(quote: Quote | None) -> dict[str, Any] | None:
+    if quote is None:
+        return None
+    lines_and_bytes = ("first_line", "last_line", "byte_start", "byte_end")
+    values = {name: getattr(quote.span, name) for name in lines_and_bytes}
+    return {"path": quote.span.document.name, **values, "quote": quote.text, "score": quote.score}
 
 
 def usage_values(usage: results.Usage) -> dict[str, Any]:
@@ -213,13 +222,6 @@ def duration(seconds: float) -> str:
 
 def _share(cell: tuple[int, int]) -> str:
     return f"{cell[0]}/{cell[1]}"
-
-
-def _place(evidence: results.Evidence) -> str:
-    lines = f"{evidence.first_line}"
-    if evidence.last_line != evidence.first_line:
-        lines += f"-{evidence.last_line}"
-    return f"{clean(evidence.path)}:{lines}"
 
 
 def _short(quote: str) -> str:

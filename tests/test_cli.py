@@ -124,12 +124,21 @@ def test_ask_as_json_says_everything_once(run: Any, book: Path) -> None:
     assert values["schema"] == 1
     assert (values["command"], values["how"], values["answer"]) == ("ask", "found", "4031775")
     assert values["source"]["first_line"] == 121
-    raw = book.read_bytes()
-    assert raw[values["source"]["byte_start"] : values["source"]["byte_end"]] == b"4031775"
+    assert values["source"]["quote"] == FACT.strip()
     assert 1 <= len(values["evidence"]) <= 2
-    assert all(raw[e["byte_start"] : e["byte_end"]].decode() == e["quote"] for e in values["evidence"])
+    raw = book.read_bytes()
+    for quote in (values["source"], *values["evidence"]):
+        assert raw[quote["byte_start"] : quote["byte_end"]].decode() == quote["quote"]
     assert values["usage"]["tokens_read"] > 1000
     assert values["usage"]["read_tokens_per_second"] > 0
+
+
+def test_ask_quotes_the_whole_line_of_an_answer(run: Any, tmp_path: Path) -> None:
+    """If this fails a quoted sentence breaks off in a word, and looks as if the author had written it so."""
+    line = "The river was quiet on that day. " * 12 + FACT.strip() + " Nobody came to the mill." * 15
+    (tmp_path / "short.txt").write_text(f"{line}\n{STORY}")
+    values = json.loads(run("ask", QUESTION, str(tmp_path / "short.txt"), "--json").stdout)
+    assert values["source"]["quote"] == line
 
 
 def test_ask_says_not_found_and_still_quotes_passages(run: Any, book: Path) -> None:
@@ -172,6 +181,15 @@ def test_summaries_of_the_bundled_model_are_quoted_sentences(run: Any, book: Pat
         assert sentence["quote"] in text
         assert text.splitlines()[sentence["first_line"] - 1].startswith(sentence["quote"][:20])
     assert "no model wrote them" in run("summarize", str(book)).stdout
+
+
+def test_a_summary_names_all_lines_of_a_sentence(run: Any, tmp_path: Path) -> None:
+    """If this fails a sentence of wrapped text is cited with its first line, and the rest is not found."""
+    wrapped = "The ferry of the lake village\nwas built by the two sisters\nwho owned the mill beside it.\n"
+    (tmp_path / "ferry.txt").write_text(f"\n\n{wrapped}")
+    values = json.loads(run("summarize", str(tmp_path / "ferry.txt"), "--json").stdout)
+    assert [(e["first_line"], e["last_line"]) for e in values["evidence"]] == [(3, 5)]
+    assert "ferry.txt:3-5]" in run("summarize", str(tmp_path / "ferry.txt")).stdout
 
 
 def test_a_capable_model_writes_from_its_state(run: Any, book: Path, checkpoint: Path) -> None:

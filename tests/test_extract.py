@@ -13,7 +13,7 @@ from sumy.models.dom import ObjectDocumentModel, Paragraph
 from sumy.models.dom import Sentence as SumySentence
 from sumy.summarizers.lex_rank import LexRankSummarizer
 
-from longctx.quotes.extract import Section, similarities, summarize_extractive
+from longctx.quotes.extract import Excerpt, candidates, similarities, summarize_extractive
 from longctx.quotes.outline import outline
 from longctx.text.source import Document
 
@@ -46,19 +46,28 @@ def write(tmp_path: Path) -> Write:
     return made
 
 
-def check(documents: list[Document], sections: list[Section]) -> None:
-    """Assert that each sentence is in its document, at its bytes and line, and that all are in order."""
+def check(documents: list[Document], excerpts: list[Excerpt]) -> None:
+    """Assert that each sentence is in its document, at its bytes and lines, and that all are in order."""
     places = []
-    for section in sections:
-        assert section.sentences
-        for sentence in section.sentences:
-            data = sentence.document.path.read_bytes()
-            encoding = sentence.document.encoding
-            assert data[sentence.byte_start : sentence.byte_end].decode(encoding, "replace") == sentence.text
-            before = data[: sentence.byte_start].decode(encoding, "replace")
-            assert sentence.line == len(before.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
-            places.append((documents.index(sentence.document), sentence.byte_start))
+    for excerpt in excerpts:
+        assert excerpt.sentences
+        for sentence in excerpt.sentences:
+            span = sentence.span
+            assert span.text() == sentence.text
+            before = span.document.path.read_bytes()[: span.byte_start].decode(span.document.encoding)
+            assert span.first_line == lines_of(before)
+            assert span.last_line == lines_of(before + sentence.text)
+            places.append((documents.index(span.document), span.byte_start))
     assert places == sorted(set(places))
+
+
+def lines_of(text: str) -> int:
+    return len(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+
+def considered(documents: list[Document], count: int) -> list[int]:
+    """Count the sentences that are compared in each section."""
+    return [len(list(candidates(section))) for section in outline(documents, count)]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -68,24 +77,24 @@ def test_sections_follow_the_headings(write: Write, heading: str, end: str) -> N
     numbers = ["II", "III", "IV", "V"]
     text = "\n\n".join(f"{heading.format(n)}\n\n{story(a)}" for n, a in zip(numbers, ANIMALS, strict=False))
     document = write(text.replace("\n", end))
-    sections = summarize_extractive([document], 8)
-    check([document], sections)
-    assert [section.title for section in sections] == [heading.format(n).removeprefix("# ") for n in numbers]
-    assert [len(section.sentences) for section in sections] == [2, 2, 2, 2]
-    for section, animal in zip(sections, ANIMALS, strict=False):
-        assert all(animal in sentence.text for sentence in section.sentences)
-        assert section.considered == 13
+    excerpts = summarize_extractive([document], 8)
+    check([document], excerpts)
+    assert [excerpt.title for excerpt in excerpts] == [heading.format(n).removeprefix("# ") for n in numbers]
+    assert [len(excerpt.sentences) for excerpt in excerpts] == [2, 2, 2, 2]
+    for excerpt, animal in zip(excerpts, ANIMALS, strict=False):
+        assert all(animal in sentence.text for sentence in excerpt.sentences)
+    assert considered([document], 8) == [13] * 4
 
 
 def test_too_many_chapters_are_joined(write: Write) -> None:
     """A short summary of a long book would have one section for each of hundreds of chapters."""
     text = "\n\n".join(f"CHAPTER {n}\n\n{story(ANIMALS[n % 8])}" for n in range(1, 41))
     document = write(text)
-    sections = summarize_extractive([document], 12)
-    check([document], sections)
-    assert len(sections) == 4
-    assert sections[1].title == "CHAPTER 11 - CHAPTER 20"
-    assert sum(section.considered for section in sections) == 40 * 13
+    excerpts = summarize_extractive([document], 12)
+    check([document], excerpts)
+    assert len(excerpts) == 4
+    assert excerpts[1].title == "CHAPTER 11 - CHAPTER 20"
+    assert sum(considered([document], 12)) == 40 * 13
 
 
 def test_wider_headings_are_taken_where_they_suffice(write: Write) -> None:
@@ -95,34 +104,35 @@ def test_wider_headings_are_taken_where_they_suffice(write: Write) -> None:
         + "\n\n".join(f"CHAPTER {n}\n\n{story(ANIMALS[book])}" for n in range(9))
         for book in range(1, 7)
     )
-    sections = summarize_extractive([write(text)], 14)
-    assert [section.title for section in sections] == [f"BOOK {book}: 18{book}0" for book in range(1, 7)]
+    excerpts = summarize_extractive([write(text)], 14)
+    assert [excerpt.title for excerpt in excerpts] == [f"BOOK {book}: 18{book}0" for book in range(1, 7)]
 
 
 def test_a_table_of_contents_is_no_section(write: Write) -> None:
     """The summary of a book with a table of contents would be made of empty chapters."""
     titles = [f"CHAPTER {n}. The {animal.title()}" for n, animal in enumerate(ANIMALS, 1)]
     text = "\n\n".join([*titles, *(f"{t}\n\n{story(a)}" for t, a in zip(titles, ANIMALS, strict=True))])
-    sections = summarize_extractive([write(text)], 16)
-    assert [section.title for section in sections] == titles
-    assert all(section.considered == 13 for section in sections)
+    document = write(text)
+    assert [excerpt.title for excerpt in summarize_extractive([document], 16)] == titles
+    assert considered([document], 16) == [13] * 8
 
 
 def test_a_text_without_headings_comes_in_slices(write: Write) -> None:
     """All sentences could come from one page of a text that has no chapters."""
     document = write("\n\n".join(story(ANIMALS[n % 8]) for n in range(40)))
-    sections = summarize_extractive([document], 12)
-    check([document], sections)
-    assert [section.title for section in sections] == [f"Part {n} of 4" for n in range(1, 5)]
-    assert max(s.considered for s in sections) <= 1.5 * min(s.considered for s in sections)
+    excerpts = summarize_extractive([document], 12)
+    check([document], excerpts)
+    assert [excerpt.title for excerpt in excerpts] == [f"Part {n} of 4" for n in range(1, 5)]
+    counts = considered([document], 12)
+    assert max(counts) <= 1.5 * min(counts)
 
 
 def test_files_are_sections(write: Write) -> None:
     """A summary of several files would leave out some of them."""
     documents = [write(story(animal), f"{animal}.txt") for animal in ANIMALS]
-    sections = summarize_extractive(documents, 10)
-    check(documents, sections)
-    assert [section.title for section in sections] == [f"{animal}.txt" for animal in ANIMALS]
+    excerpts = summarize_extractive(documents, 10)
+    check(documents, excerpts)
+    assert [excerpt.title for excerpt in excerpts] == [f"{animal}.txt" for animal in ANIMALS]
 
 
 def test_code_gives_its_docstrings(write: Write) -> None:
@@ -136,9 +146,9 @@ def test_code_gives_its_docstrings(write: Write) -> None:
         ),
         write("int x = 0;\n", "bare.c"),
     ]
-    sections = summarize_extractive(documents, 8)
-    check(documents, sections)
-    texts = {section.title: [sentence.text for sentence in section.sentences] for section in sections}
+    excerpts = summarize_extractive(documents, 8)
+    check(documents, excerpts)
+    texts = {excerpt.title: [sentence.text for sentence in excerpt.sentences] for excerpt in excerpts}
     assert texts["count.py"][0] == "Count the otters in a river."
     assert texts["feed.c"] == ["Feeds the herons"]
     assert texts["bare.c"] == ["int x = 0;"]
@@ -153,8 +163,8 @@ def test_the_central_sentence_is_chosen_and_no_other_like_it(write: Write) -> No
         "Parrots can live for sixty years in a quiet kitchen.",
         "The council votes about the bridge over the Elm on Monday night.",
     ]
-    section = summarize_extractive([write(" ".join([same, *more, same, same.replace("new", "fine")]))], 2)[0]
-    texts = [sentence.text for sentence in section.sentences]
+    excerpt = summarize_extractive([write(" ".join([same, *more, same, same.replace("new", "fine")]))], 2)[0]
+    texts = [sentence.text for sentence in excerpt.sentences]
     assert len(texts) == 2
     assert not any("Parrots" in text for text in texts)
     assert sum("build the" in text for text in texts) <= 1
@@ -172,8 +182,7 @@ def test_boilerplate_is_not_considered(write: Write) -> None:
         "| a | table | of | many | cells |.",
         "word " * 100 + "end.",
     ]
-    section = summarize_extractive([write("\n\n".join([*junk, story("otter")]))], 3)[0]
-    assert section.considered == 13
+    assert considered([write("\n\n".join([*junk, story("otter")]))], 3) == [13]
 
 
 @pytest.mark.parametrize("text", ["", "\n" * 3000, " \r\n\t"])
@@ -185,9 +194,10 @@ def test_nothing_comes_of_nothing(write: Write, text: str) -> None:
 
 def test_text_without_sentences_gives_its_first_line(write: Write) -> None:
     """A log or a list of words would have no summary at all."""
-    (section,) = summarize_extractive([write("\n\nalpha beta\ngamma\n" * 3)], 2)
-    assert [(s.text, s.line, s.score) for s in section.sentences] == [("alpha beta", 3, 0.0)]
-    assert section.considered == 0
+    document = write("\n\nalpha beta\ngamma\n" * 3)
+    (excerpt,) = summarize_extractive([document], 2)
+    assert [(s.text, str(s.span), s.score) for s in excerpt.sentences] == [("alpha beta", "text.txt:3", 0.0)]
+    assert considered([document], 2) == [0]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "cp932"])
@@ -197,9 +207,9 @@ def test_japanese_in_other_encodings(write: Write, encoding: str) -> None:
         "吾輩は猫である。名前はまだ無い。どこで生れたか頓と見当がつかぬ。何でも薄暗い所で泣いて居た。\r\n" * 3
     )
     document = write(text, encoding=encoding)
-    sections = summarize_extractive([document], 2)
-    check([document], sections)
-    assert sections[0].considered >= 6
+    excerpts = summarize_extractive([document], 2)
+    check([document], excerpts)
+    assert considered([document], 2)[0] >= 6
 
 
 def test_long_texts_go_through_windows(write: Write) -> None:
@@ -208,10 +218,10 @@ def test_long_texts_go_through_windows(write: Write) -> None:
         f"The {ANIMALS[n % 8]} number {n} ran {n * 7 % 13} miles through the old forest." for n in range(1500)
     )
     document = write(text)
-    sections = summarize_extractive([document], 2)
-    check([document], sections)
-    assert sum(section.considered for section in sections) == 1500
-    assert sum(len(section.sentences) for section in sections) == 2
+    excerpts = summarize_extractive([document], 2)
+    check([document], excerpts)
+    assert sum(considered([document], 2)) == 1500
+    assert sum(len(excerpt.sentences) for excerpt in excerpts) == 2
 
 
 SCRAPS = [story("otter", 3), story("heron", 2), "# Head\n", "x = {1: 2}\n", "\r\n", "é" * 30]
@@ -228,14 +238,14 @@ def test_any_summary_is_verbatim_and_bounded(
     path = tmp_path_factory.getbasetemp() / "any.txt"
     path.write_bytes("\n\n".join(parts).encode())
     document = Document("any.txt", path, 0, path.stat().st_size, "utf-8")
-    sections = summarize_extractive([document], count)
-    check([document], sections)
-    assert len(sections) <= count
-    assert sum(len(section.sentences) for section in sections) <= count
-    pieces = [piece for part in outline([document], count) for piece in part.pieces]
-    if pieces:
-        ends = [0, *(piece.byte_end for piece in pieces)]
-        assert [piece.byte_start for piece in pieces] == ends[:-1]
+    excerpts = summarize_extractive([document], count)
+    check([document], excerpts)
+    assert len(excerpts) <= count
+    assert sum(len(excerpt.sentences) for excerpt in excerpts) <= count
+    spans = [span for section in outline([document], count) for span in section.spans]
+    if spans:
+        ends = [0, *(span.byte_end for span in spans)]
+        assert [span.byte_start for span in spans] == ends[:-1]
         assert ends[-1] == document.end
 
 

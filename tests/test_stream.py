@@ -90,7 +90,8 @@ def check_places(stream: TokenStream, tokenizer: Tokenizer, data: bytes, text: s
         assert place is not None
         found = data[place.byte_start : place.byte_end].decode(stream.documents[0].encoding, "replace")
         assert found == text[start:stop]
-        assert place.line == line_at(text, start)
+        assert place.first_line == line_at(text, start)
+        assert place.last_line == line_at(text, max(start, stop - 1))
         assert place.byte_start <= end  # no byte between two tokens is left out
         end = place.byte_end
     assert stream.locate(len(encoding)) is None
@@ -177,7 +178,7 @@ def test_headers_come_before_their_documents(tokenizers: dict[str, Tokenizer], t
     for one, start in zip(documents, starts, strict=True):
         place = stream.locate(start)
         assert place is not None
-        assert (place.document, place.byte_start, place.byte_end, place.line) == (one, 0, 0, 1)
+        assert (place.document, place.byte_start, place.byte_end, place.first_line) == (one, 0, 0, 1)
     last = stream.locate(len(expected) - 1)
     assert last is not None
     assert (last.document.name, last.byte_end) == ("b.txt", 5)
@@ -198,9 +199,9 @@ class Watched(Tokenizer):
 
     longest = 0
 
-    def encode_parts(self, parts: Sequence[str]) -> list[list[int]]:
-        self.longest = max(self.longest, sum(len(part) for part in parts))
-        return super().encode_parts(parts)
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        self.longest = max(self.longest, sum(len(text) for text in texts))
+        return super().encode_batch(texts)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "cl100k"])
@@ -221,7 +222,7 @@ def test_a_long_line_needs_little_memory(name: str, folders: dict[str, Path], tm
     assert peak < 4_000_000
     place = stream.locate(count - 1)
     assert place is not None
-    assert (place.byte_end, place.line) == (size, 1)
+    assert (place.byte_end, place.first_line) == (size, 1)
 
 
 def test_a_long_word_is_encoded_at_once(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:

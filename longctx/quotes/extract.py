@@ -12,8 +12,8 @@ from itertools import islice
 from math import log
 from typing import TYPE_CHECKING
 
-from longctx.quotes.outline import HEAD, Part, Piece, is_program, outline
-from longctx.quotes.passages import Passage, paragraphs, placed
+from longctx.quotes.outline import HEAD, Section, is_program, outline
+from longctx.quotes.passages import paragraphs, placed
 from longctx.quotes.prose import (
     COMMENT,
     LINE,
@@ -25,6 +25,7 @@ from longctx.quotes.prose import (
 )
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
+from longctx.text.span import Quote, Span
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -50,39 +51,18 @@ _LICENCE = re.compile(r"copyright|licen[cs]e|SPDX|-\*-", re.IGNORECASE)
 _COMMENT_LINE = re.compile(r"^[ \t]*(?:[#;*]+|//+|--+)?[ \t]*(?P<text>\w[^\r\n]*)", re.MULTILINE)
 
 
-_Scored = tuple[float, Passage]
-
-
 @dataclass(frozen=True, slots=True)
-class Sentence:
-    """A verbatim sentence, its place (bytes of `document.path`, lines from 1) and how central it is.
+class Excerpt:
+    """The sentences chosen from one section of the text, in reading order.
 
-    1 is the average of the sentences compared with it; 0 is a line that stands in for missing sentences.
-    """
-
-    text: str
-    document: Document
-    byte_start: int
-    byte_end: int
-    line: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """The sentences chosen from one part of the text, in reading order, out of the `considered` ones.
-
-    The part begins at `line` of `document`; it may go on into the documents after it.
+    The score of 1 is the average of the sentences compared with it; 0 is a line that stands in for sentences.
     """
 
     title: str
-    document: Document
-    line: int
-    sentences: list[Sentence]
-    considered: int
+    sentences: list[Quote]
 
 
-def summarize_extractive(documents: Sequence[Document], sentences: int) -> list[Section]:
+def summarize_extractive(documents: Sequence[Document], sentences: int) -> list[Excerpt]:
     """Choose about that many sentences to stand for the whole text, from each section by its length.
 
     Sections follow the headings, or the files, or are equal slices; see `outline`. Every sentence of running
@@ -91,18 +71,16 @@ def summarize_extractive(documents: Sequence[Document], sentences: int) -> list[
     Of source code only the docstring or comment at the top is considered. A section that has nothing of the
     kind gives its first line.
     """
-    parts = outline(documents, max(1, sentences))
+    sections = outline(documents, max(1, sentences))
     chosen: list[frozenset[str]] = []
-    sections = []
-    for part, quota in zip(parts, _quotas([part.size for part in parts], sentences), strict=True):
-        considered, ranked = _ranked(_candidates(part), quota)
-        picked = _distinct(ranked, quota, chosen) or _first_line(part)
+    excerpts = []
+    for section, quota in zip(sections, _quotas([s.size for s in sections], sentences), strict=True):
+        picked = _distinct(_ranked(candidates(section), quota), quota, chosen) or _first_line(section)
         if picked:
-            order = {piece.document: number for number, piece in enumerate(part.pieces)}
-            picked.sort(key=lambda s: (order[s.document], s.byte_start))
-            first = part.pieces[0]
-            sections.append(Section(part.title, first.document, first.line, picked, considered))
-    return sections
+            order = {span.document: number for number, span in enumerate(section.spans)}
+            picked.sort(key=lambda s: (order[s.span.document], s.span.byte_start))
+            excerpts.append(Excerpt(section.title, picked))
+    return excerpts
 
 
 def _quotas(sizes: Sequence[int], count: int) -> list[int]:
@@ -116,24 +94,23 @@ def _quotas(sizes: Sequence[int], count: int) -> list[int]:
     return quotas
 
 
-def _candidates(part: Part) -> Iterator[Passage]:
-    for piece in part.pieces:
-        yield from _from_comment(piece) if is_program(piece.document) else _from_prose(piece)
+def candidates(section: Section) -> Iterator[Quote]:
+    """Yield the sentences of a section that may stand for it."""
+    for span in section.spans:
+        yield from _from_comment(span) if is_program(span.document) else _from_prose(span)
 
 
-def _from_prose(piece: Piece) -> Iterator[Passage]:
-    stretch = replace(piece.document, start=piece.byte_start, end=piece.byte_end)
-    for paragraph in paragraphs(stretch):
+def _from_prose(stretch: Span) -> Iterator[Quote]:
+    for paragraph in paragraphs(stretch.document, stretch):
         if heading_level(paragraph.text) is None and is_prose(paragraph.text):
-            line = piece.line + paragraph.first_line - 1
-            cut = split_sentences(paragraph.text)
-            yield from filter(_is_telling, placed(piece.document, cut, paragraph.byte_start, line))
+            span, cut = paragraph.span, split_sentences(paragraph.text)
+            yield from filter(_is_telling, placed(cut, span.document, span.byte_start, span.first_line))
 
 
-def _from_comment(piece: Piece) -> Iterator[Passage]:
+def _from_comment(stretch: Span) -> Iterator[Quote]:
     """Yield the first sentences of the docstring a program begins with, or of its comment line by line."""
-    document = piece.document
-    if piece.byte_start != document.start:
+    document = stretch.document
+    if stretch.byte_start != document.start:
         return
     beginning = next(document.blocks(HEAD), "")
     comments = (comment for comment in COMMENT.finditer(beginning) if not _LICENCE.search(comment[0]))
@@ -141,26 +118,27 @@ def _from_comment(piece: Piece) -> Iterator[Passage]:
     if not found:
         return
     start, end = found.span(found.lastgroup or 0)
-    spans = _sentence_spans(beginning[start:end]) if found.lastgroup in ("double", "single") else []
-    spans = spans or [line.span("text") for line in _COMMENT_LINE.finditer(beginning[start:end])][:1]
-    for first, last in spans[:FROM_COMMENT]:
+    ranges = _sentence_ranges(beginning[start:end]) if found.lastgroup in ("double", "single") else []
+    ranges = ranges or [line.span("text") for line in _COMMENT_LINE.finditer(beginning[start:end])][:1]
+    for first, last in ranges[:FROM_COMMENT]:
         text = beginning[start + first : start + last].rstrip()
         byte = byte_after(document, document.start, beginning[: start + first])
         line = 1 + line_ends(beginning, start + first)
-        yield Passage(document, byte, byte_after(document, byte, text), line, line + line_ends(text), text)
+        span = Span(document, byte, byte_after(document, byte, text), line, line + line_ends(text))
+        yield Quote(span, text)
 
 
-def _sentence_spans(text: str) -> list[tuple[int, int]]:
-    spans, end = [], 0
+def _sentence_ranges(text: str) -> list[tuple[int, int]]:
+    ranges, end = [], 0
     for sentence in split_sentences(text):
         start = end + len(sentence) - len(sentence.lstrip())
         end += len(sentence)
         if _ENDS.search(sentence.rstrip()) and "\n\n" not in sentence.strip():
-            spans.append((start, end))
-    return spans
+            ranges.append((start, end))
+    return ranges
 
 
-def _is_telling(sentence: Passage) -> bool:
+def _is_telling(sentence: Quote) -> bool:
     """Leave out fragments, endless sentences, headings, lists, tables and lines of a table of contents."""
     text = sentence.text
     if text.isupper() or not _ENDS.search(text) or _NO_SENTENCE.match(text) or not is_prose(text):
@@ -169,23 +147,19 @@ def _is_telling(sentence: Passage) -> bool:
     return FEWEST_WORDS <= len(words(text)) - unspaced_characters(text) / 2 <= MOST_WORDS
 
 
-def _ranked(candidates: Iterator[Passage], quota: int) -> tuple[int, list[Sentence]]:
-    """Count the candidates and return the best of them, best first."""
+def _ranked(sentences: Iterator[Quote], quota: int) -> list[Quote]:
+    """Return the most central sentences, best first."""
     kept = max(KEPT, 2 * quota)
-    considered, best = 0, list[_Scored]()
-    while window := list(islice(candidates, WINDOW)):
-        considered += len(window)
+    windows, best = 0, list[Quote]()
+    while window := list(islice(sentences, WINDOW)):
+        windows += 1
         best += _central(window)[:kept]
         if len(best) > 2 * kept + WINDOW:
-            best = _central([passage for _, passage in best])[:kept]
-    if considered > WINDOW:
-        best = _central([passage for _, passage in best])
-    return considered, [
-        Sentence(p.text, p.document, p.byte_start, p.byte_end, p.first_line, score) for score, p in best
-    ]
+            best = _central(best)[:kept]
+    return _central(best) if windows > 1 else best
 
 
-def _central(candidates: Sequence[Passage]) -> list[_Scored]:
+def _central(sentences: Sequence[Quote]) -> list[Quote]:
     """Score sentences by LexRank: central is what is similar to many that are central."""
     with warnings.catch_warnings():
         # What sumy imports may warn of its own syntax and of deprecations in what it imports.
@@ -194,14 +168,15 @@ def _central(candidates: Sequence[Passage]) -> list[_Scored]:
         from sumy.utils import get_stop_words
 
     common = get_stop_words("english")  # in other languages their frequency has to do
-    said = [[word for word in words(c.text.lower()) if word not in common] for c in candidates]
+    said = [[word for word in words(s.text.lower()) if word not in common] for s in sentences]
     scores = LexRankSummarizer.power_method(similarities(said), PRECISION)
     scores /= scores.mean()
-    for number, (candidate, telling) in enumerate(zip(candidates, said, strict=True)):
+    for number, (sentence, telling) in enumerate(zip(sentences, said, strict=True)):
         scores[number] *= min(1, len(set(telling)) / TELLING_WORDS)
-        if _SPEECH.match(candidate.text):
+        if _SPEECH.match(sentence.text):
             scores[number] *= SPEECH_WEIGHT
-    return sorted(zip(scores.tolist(), candidates, strict=True), key=lambda scored: -scored[0])
+    scored = (replace(s, score=score) for s, score in zip(sentences, scores.tolist(), strict=True))
+    return sorted(scored, key=lambda sentence: -(sentence.score or 0.0))
 
 
 def similarities(texts: Sequence[Sequence[str]]) -> "NDArray[float64]":
@@ -227,9 +202,9 @@ def similarities(texts: Sequence[Sequence[str]]) -> "NDArray[float64]":
     return matrix
 
 
-def _distinct(ranked: Iterable[Sentence], quota: int, chosen: list[frozenset[str]]) -> list[Sentence]:
+def _distinct(ranked: Iterable[Quote], quota: int, chosen: list[frozenset[str]]) -> list[Quote]:
     """Pick the best sentences that do not say again what is in `chosen`, to which theirs are added."""
-    picked: list[Sentence] = []
+    picked: list[Quote] = []
     for sentence in ranked:
         said = frozenset(words(sentence.text.lower()))
         if len(picked) < quota and all(len(said & other) < SAME * len(said | other) for other in chosen):
@@ -238,12 +213,10 @@ def _distinct(ranked: Iterable[Sentence], quota: int, chosen: list[frozenset[str
     return picked
 
 
-def _first_line(part: Part) -> list[Sentence]:
-    piece = part.pieces[0]
-    stretch = replace(piece.document, start=piece.byte_start, end=piece.byte_end)
-    for first in paragraphs(stretch):
-        text = LINE.findall(first.text)[0][:LONGEST_LINE].rstrip()
-        end = byte_after(piece.document, first.byte_start, text)
-        line = piece.line + first.first_line - 1
-        return [Sentence(text, piece.document, first.byte_start, end, line, 0.0)]
+def _first_line(section: Section) -> list[Quote]:
+    for paragraph in paragraphs(section.spans[0].document, section.spans[0]):
+        text = LINE.findall(paragraph.text)[0][:LONGEST_LINE].rstrip()
+        span = paragraph.span
+        end = byte_after(span.document, span.byte_start, text)
+        return [Quote(replace(span, byte_end=end, last_line=span.first_line), text, 0.0)]
     return []

@@ -1,6 +1,6 @@
-"""The parts of a text that a summary goes through: headings, files or slices, never more than asked for.
+"""The sections of a text that a summary goes through: headings, files or slices, never more than asked for.
 
-Reads the documents once, paragraph by paragraph, and keeps only where parts begin.
+Reads the documents once, paragraph by paragraph, and keeps only where sections begin.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ from pathlib import Path
 from longctx.quotes.passages import paragraphs
 from longctx.quotes.prose import heading_level, is_code
 from longctx.text.source import Document
+from longctx.text.span import Span
 
 FILE, SLICE = 0, 9  # levels wider and deeper than those of headings
 SMALLEST = 80  # bytes below the heading; less is a title page or a line of a table of contents
-PER_PART = 3  # sentences that a part should have room for
-MOST_PER_PART = 50
+PER_SECTION = 3  # sentences that a section should have room for
+MOST_PER_SECTION = 50
 MOST_JOINED = 12
 MOST_IN_ONE = 0.6  # of the text
-SLICES = 4  # marks set for each sentence asked for, so that neighbours can be joined to equal parts
+SLICES = 4  # marks set for each sentence asked for, so that neighbours can be joined to equal sections
 HEAD = 1 << 14  # bytes that tell code from prose
 PROSE_SUFFIXES = frozenset(
     ["", ".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex", ".htm", ".html"]
@@ -25,55 +26,48 @@ PROSE_SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A stretch of one document; `line` is where it begins."""
-
-    document: Document
-    byte_start: int
-    byte_end: int
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Consecutive pieces under one title."""
+class Section:
+    """Consecutive spans under one title."""
 
     title: str
     level: int
-    pieces: tuple[Piece, ...]
+    spans: tuple[Span, ...]
 
     @property
     def size(self) -> int:
-        """How many bytes the part holds."""
-        return sum(piece.byte_end - piece.byte_start for piece in self.pieces)
+        """How many bytes the section holds."""
+        return sum(span.byte_end - span.byte_start for span in self.spans)
 
 
-def outline(documents: Sequence[Document], count: int) -> list[Part]:
-    """Divide the documents into at most `count` parts, which together are all of the text, in order.
+def outline(documents: Sequence[Document], count: int) -> list[Section]:
+    """Divide the documents into at most `count` sections, which together are all of the text, in order.
 
-    Taken are the deepest headings that are not too many. Where these leave too few parts, neighbours of the
-    next level are joined instead; a text without headings comes in equal slices.
+    Taken are the deepest headings that are not too many. Where these leave too few sections, neighbours of
+    the next level are joined instead; a text without headings comes in equal slices.
     """
     step = max(1, sum(document.end - document.start for document in documents) // (SLICES * count))
     marks = [
-        part for document in documents if document.start < document.end for part in _marked(document, step)
+        section
+        for document in documents
+        if document.start < document.end
+        for section in _marked(document, step)
     ]
-    wanted = max(1, min(MOST_JOINED, count // PER_PART), count // MOST_PER_PART)
-    parts: list[Part] = []
-    for level in sorted({part.level for part in marks}):
+    wanted = max(1, min(MOST_JOINED, count // PER_SECTION), count // MOST_PER_SECTION)
+    sections: list[Section] = []
+    for level in sorted({section.level for section in marks}):
         deeper = _without_small(_down_to(level, marks))
         if level == SLICE or len(deeper) > count:
-            return parts if _useful(parts, wanted) else _joined(deeper, wanted)
-        parts = deeper
-    return parts
+            return sections if _useful(sections, wanted) else _joined(deeper, wanted)
+        sections = deeper
+    return sections
 
 
-def _useful(parts: list[Part], wanted: int) -> bool:
-    """Tell whether parts are enough and, unless they are files, none is most of the text."""
-    if 2 * len(parts) < wanted or wanted == 1:
-        return bool(parts) and wanted == 1
-    files = all(part.level == FILE for part in parts) and len(parts) > 1
-    sizes = [part.size for part in parts]
+def _useful(sections: list[Section], wanted: int) -> bool:
+    """Tell whether sections are enough and, unless they are files, none is most of the text."""
+    if 2 * len(sections) < wanted or wanted == 1:
+        return bool(sections) and wanted == 1
+    files = all(section.level == FILE for section in sections) and len(sections) > 1
+    sizes = [section.size for section in sections]
     return files or max(sizes) <= MOST_IN_ONE * sum(sizes)
 
 
@@ -84,27 +78,30 @@ def is_program(document: Document) -> bool:
     )
 
 
-def _marked(document: Document, step: int) -> list[Part]:
-    """Begin a part at the start of the document, at each heading and after each `step` bytes without one."""
-    starts = [(document.start, 1, FILE, document.name)]
+def _marked(document: Document, step: int) -> list[Section]:
+    """Begin a section at the start of the document, at headings and after `step` bytes without one."""
+    starts = [(FILE, document.name, document.start, 1)]
+    ends: list[tuple[int, int]] = []
+    last_line = 1
     code = is_program(document)
     for paragraph in paragraphs(document):
+        start, line = paragraph.span.byte_start, paragraph.span.first_line
         level = None if code else heading_level(paragraph.text)
-        if level is not None:
-            title = " ".join(paragraph.text.strip("#=-").split())
-            starts.append((paragraph.byte_start, paragraph.first_line, level, title))
-        elif paragraph.byte_start >= starts[-1][0] + step:
-            starts.append((paragraph.byte_start, paragraph.first_line, SLICE, ""))
-    ends = [start for start, *_ in starts[1:]] + [document.end]
+        if level is not None or start >= starts[-1][2] + step:
+            title = " ".join(paragraph.text.strip("#=-").split()) if level is not None else ""
+            starts.append((SLICE if level is None else level, title, start, line))
+            ends.append((start, last_line))
+        last_line = paragraph.span.last_line
+    ends.append((document.end, last_line))
     return [
-        Part(title, level, (Piece(document, start, end, line),))
-        for (start, line, level, title), end in zip(starts, ends, strict=True)
+        Section(title, level, (Span(document, start, end, first_line, last_line),))
+        for (level, title, start, first_line), (end, last_line) in zip(starts, ends, strict=True)
     ]
 
 
-def _down_to(level: int, marks: list[Part]) -> list[Part]:
-    """Add parts deeper than `level` to the part that they belong to."""
-    groups: list[list[Part]] = []
+def _down_to(level: int, marks: list[Section]) -> list[Section]:
+    """Add sections deeper than `level` to the section that they belong to."""
+    groups: list[list[Section]] = []
     for mark in marks:
         if mark.level <= level or not groups:
             groups.append([mark])
@@ -113,40 +110,44 @@ def _down_to(level: int, marks: list[Part]) -> list[Part]:
     return [_join(group, group[0].title) for group in groups]
 
 
-def _without_small(parts: list[Part]) -> list[Part]:
-    """Add parts that are only a heading to the next one of the document, or the last to the one before."""
-    several = parts[0].pieces[0].document is not parts[-1].pieces[0].document
-    kept: list[Part] = []
-    waiting: list[Part] = []
-    for part, following in zip(parts, [*parts[1:], None], strict=True):
-        document = part.pieces[0].document
-        if following and following.pieces[0].document is document and part.size < SMALLEST + len(part.title):
-            waiting.append(part)
-        elif kept and kept[-1].pieces[0].document is document and not waiting and part.size < SMALLEST:
-            kept[-1] = _join([kept[-1], part], kept[-1].title)
+def _without_small(sections: list[Section]) -> list[Section]:
+    """Add sections that are only a heading to the next one of the document, or the last to the one before."""
+    several = sections[0].spans[0].document is not sections[-1].spans[0].document
+    kept: list[Section] = []
+    waiting: list[Section] = []
+    for section, following in zip(sections, [*sections[1:], None], strict=True):
+        document = section.spans[0].document
+        if (
+            following
+            and following.spans[0].document is document
+            and section.size < SMALLEST + len(section.title)
+        ):
+            waiting.append(section)
+        elif kept and kept[-1].spans[0].document is document and not waiting and section.size < SMALLEST:
+            kept[-1] = _join([kept[-1], section], kept[-1].title)
         else:
             # Of a book's and its first chapter's heading both are the title, of a table of contents none.
-            wider = waiting[-1:] if waiting and waiting[-1].level < part.level else []
+            wider = waiting[-1:] if waiting and waiting[-1].level < section.level else []
             titles = [
-                p.title for p in (*wider, part) if p.title and (p.level != FILE or several or not wider)
+                p.title for p in (*wider, section) if p.title and (p.level != FILE or several or not wider)
             ]
-            kept.append(_join([*waiting, part], ", ".join(titles)))
+            kept.append(_join([*waiting, section], ", ".join(titles)))
             waiting = []
     return kept
 
 
-def _joined(parts: list[Part], count: int) -> list[Part]:
-    """Join neighbours to at most `count` parts of about the same size."""
-    share = sum(part.size for part in parts) / count
-    several = sum(part.level == FILE for part in parts) > 1
-    groups: dict[int, list[Part]] = {}
+def _joined(sections: list[Section], count: int) -> list[Section]:
+    """Join neighbours to at most `count` sections of about the same size."""
+    share = sum(section.size for section in sections) / count
+    several = sum(section.level == FILE for section in sections) > 1
+    groups: dict[int, list[Section]] = {}
     before = 0
-    for part in parts:
-        groups.setdefault(int((before + part.size / 2) / share) if share else 0, []).append(part)
-        before += part.size
+    for section in sections:
+        groups.setdefault(int((before + section.size / 2) / share) if share else 0, []).append(section)
+        before += section.size
     joined = []
     for number, group in enumerate(groups.values(), start=1):
-        titles = [part.title for part in group if part.title and (several or part.level != FILE)]
+        titles = [section.title for section in group if section.title and (several or section.level != FILE)]
         title = f"Part {number} of {len(groups)}"
         if titles and titles[0] == group[0].title:
             title = titles[0] if len(titles) == 1 else f"{titles[0]} - {titles[-1]}"
@@ -154,11 +155,11 @@ def _joined(parts: list[Part], count: int) -> list[Part]:
     return joined
 
 
-def _join(parts: Sequence[Part], title: str) -> Part:
-    pieces: list[Piece] = []
-    for piece in (piece for part in parts for piece in part.pieces):
-        if pieces and pieces[-1].document is piece.document:
-            pieces[-1] = replace(pieces[-1], byte_end=piece.byte_end)
+def _join(sections: Sequence[Section], title: str) -> Section:
+    spans: list[Span] = []
+    for span in (span for section in sections for span in section.spans):
+        if spans and spans[-1].document is span.document:
+            spans[-1] = replace(spans[-1], byte_end=span.byte_end, last_line=span.last_line)
         else:
-            pieces.append(piece)
-    return Part(title, parts[0].level, tuple(pieces))
+            spans.append(span)
+    return Section(title, sections[0].level, tuple(spans))

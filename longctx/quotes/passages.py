@@ -8,7 +8,7 @@ import math
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from longctx.errors import LongctxError, OutputError
@@ -26,6 +26,7 @@ from longctx.quotes.prose import (
 )
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
+from longctx.text.span import Quote, Span
 
 MOST_CHARACTERS = 900
 ENOUGH_CHARACTERS = 400
@@ -63,35 +64,21 @@ _BLANK_LINES = re.compile(r"(?>\r\n|\r|\n)(?>[^\S\r\n]*(?>\r\n|\r|\n))+")
 _SPACES = re.compile(r"\s+")
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A contiguous piece of a document: bytes `[byte_start, byte_end)` of `document.path`.
-
-    Lines count from 1 within the document; \\n, \\r\\n and \\r each end one. The byte range decoded with
-    `document.encoding` gives `text` again. Bytes that cannot be decoded stand in `text` as U+FFFD and
-    are counted as they are in the file.
-    """
-
-    document: Document
-    byte_start: int
-    byte_end: int
-    first_line: int
-    last_line: int
-    text: str
-
-
-def passages(document: Document) -> Iterator[Passage]:
+def passages(document: Document) -> Iterator[Quote]:
     """Yield the document in pieces of about 400 to 900 characters, at most 20 lines, in reading order.
 
     Pieces end at paragraph ends where these are near, else at sentence ends (prose) or line ends (code,
     logs, tables), else at white space. Only white space lies between one passage and the next.
     """
-    yield from placed(document, _packed(_paragraphs(document)))
+    yield from placed(_packed(_paragraphs(document)), document)
 
 
-def paragraphs(document: Document) -> Iterator[Passage]:
-    """Yield what stands between blank lines; very long paragraphs come in parts."""
-    yield from placed(document, _paragraphs(document))
+def paragraphs(document: Document, within: Span | None = None) -> Iterator[Quote]:
+    """Yield what stands between blank lines (within a span of the document); very long paragraphs are cut."""
+    if within is None:
+        return placed(_paragraphs(document), document)
+    stretch = replace(document, start=within.byte_start, end=within.byte_end)
+    return placed(_paragraphs(stretch), document, within.byte_start, within.first_line)
 
 
 def _paragraphs(document: Document) -> Iterator[str]:
@@ -186,7 +173,7 @@ def _chopped(text: str) -> Iterator[str]:
     yield text
 
 
-def placed(document: Document, texts: Iterable[str], byte: int = -1, line: int = 1) -> Iterator[Passage]:
+def placed(texts: Iterable[str], document: Document, byte: int = -1, line: int = 1) -> Iterator[Quote]:
     """Give consecutive texts of a document their places; the first begins at `byte`, in `line`."""
     cursor = _Cursor(document, document.start if byte < 0 else byte, line)
     for text in texts:
@@ -196,7 +183,7 @@ def placed(document: Document, texts: Iterable[str], byte: int = -1, line: int =
         if body:
             byte_start, first_line = cursor.byte, cursor.line
             cursor.move(body)
-            yield Passage(document, byte_start, cursor.byte, first_line, cursor.line, body)
+            yield Quote(Span(document, byte_start, cursor.byte, first_line, cursor.line), body)
             cursor.move(text[start + len(body) :])
 
 
@@ -216,14 +203,6 @@ class _Cursor:
             # What was cut inside \r\n is one line end all the same.
             self.line += line_ends(text) - (self._after_return and text[0] == "\n")
             self._after_return = text[-1] == "\r"
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A passage and how well its words fit the question; only the order of scores means something."""
-
-    passage: Passage
-    score: float
 
 
 @dataclass(slots=True)
@@ -278,19 +257,20 @@ class PassageIndex:
     def __len__(self) -> int:
         return self._added
 
-    def add(self, passage: Passage) -> None:
+    def add(self, passage: Quote) -> None:
         """Index the words of a passage."""
         self._added += 1
-        if not self._documents or self._documents[-1] is not passage.document:
-            self._documents.append(passage.document)
+        span = passage.span
+        if not self._documents or self._documents[-1] is not span.document:
+            self._documents.append(span.document)
             self._first_rows.append(self._added)
-        p, document = passage, len(self._documents) - 1
-        self._texts.append((self._added, with_pairs(p.text), humps(p.text)))
-        self._places.append((self._added, document, p.byte_start, p.byte_end, p.first_line, p.last_line))
+        lines = span.first_line, span.last_line
+        self._texts.append((self._added, with_pairs(passage.text), humps(passage.text)))
+        self._places.append((self._added, len(self._documents) - 1, span.byte_start, span.byte_end, *lines))
         if len(self._texts) >= BATCH:
             self._write()
 
-    def search(self, question: str, limit: int) -> list[Ranked]:
+    def search(self, question: str, limit: int) -> list[Quote]:
         """Return up to `limit` passages, best first, equals in reading order; neighbours come as one."""
         self._write()
         chosen: list[_Hit] = []
@@ -300,7 +280,7 @@ class PassageIndex:
             if len(chosen) == limit:
                 break
             chosen.append(hit)
-        return [Ranked(self._passage(hit), hit.score) for hit in chosen]
+        return [self._passage(hit) for hit in chosen]
 
     def _write(self) -> None:
         try:
@@ -347,14 +327,11 @@ class PassageIndex:
                 bonus[number] = bonus.get(number, 0.0) + NAME_WEIGHT * rarity
         return bonus
 
-    def _passage(self, hit: _Hit) -> Passage:
+    def _passage(self, hit: _Hit) -> Quote:
         places = self._database.execute(_SPAN, (hit.first, hit.last)).fetchall()
-        document = self._documents[hit.document]
-        byte_start, byte_end = places[0][0], places[-1][1]
-        with document.path.open("rb") as file:
-            file.seek(byte_start)
-            text = file.read(byte_end - byte_start).decode(document.encoding, "replace")
-        return Passage(document, byte_start, byte_end, places[0][2], places[-1][3], text)
+        (byte_start, _, first_line, _), (_, byte_end, _, last_line) = places[0], places[-1]
+        span = Span(self._documents[hit.document], byte_start, byte_end, first_line, last_line)
+        return Quote(span, span.text(), hit.score)
 
 
 def _query(question: str) -> str:

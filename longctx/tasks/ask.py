@@ -10,14 +10,16 @@ from dataclasses import replace
 from time import perf_counter
 
 from longctx.engine import Engine, Pointer, Session, start_of
-from longctx.quotes.passages import MOST_CHARACTERS, Passage, PassageIndex, passages
+from longctx.quotes.passages import MOST_CHARACTERS, PassageIndex, passages
 from longctx.quotes.prose import within_bracket
 from longctx.sampling import Sampling
 from longctx.tasks.prompt import Prompt, build_prompt, header, read_template
 from longctx.tasks.questions import asks_for_all, names, one_by_one
-from longctx.tasks.results import Answer, Evidence, Part, Progress, Text, Usage, read_text
+from longctx.tasks.results import Answer, Part, Progress, Text, Usage, read_text
+from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Corpus
-from longctx.tokens.stream import Place, TokenStream
+from longctx.text.span import LINE_END, Quote, Span, line_around
+from longctx.tokens.stream import TokenStream
 
 NOT_FOUND = "not found"
 LONGEST_FACT = 64  # tokens of an answer that a retriever model copies
@@ -112,7 +114,7 @@ def ask(
             yield Progress(f"indexing {document.name}", 0, corpus.bytes, 0)
             for passage in passages(document):
                 index.add(passage)
-        evidence = [Evidence.of(r.passage, r.score) for r in index.search(question, passages_wanted)]
+        evidence = index.search(question, passages_wanted)
         stream = TokenStream(engine.tokenizer, corpus.documents, chunk, header(corpus))
         session = engine.session()
         yield from read_text(session, prompt.before, stream, corpus.bytes, usage)
@@ -162,19 +164,21 @@ def look_up(session: Session, stream: TokenStream, prompt: Prompt, question: str
 
 
 def look_closer(
-    session: Session, found: Iterable[Passage], prompt: Prompt, question: str, usage: Usage
+    session: Session, found: Iterable[Quote], prompt: Prompt, question: str, usage: Usage
 ) -> Answer | None:
     """Read one passage at a time, alone, and ask again: where little stands, a small model errs less."""
     for passage in found:
-        part = replace(passage.document, start=passage.byte_start, end=passage.byte_end)
+        span = passage.span
+        part = replace(span.document, start=span.byte_start, end=span.byte_end)
         stream = TokenStream(session.engine.tokenizer, [part], MOST_CHARACTERS)
         alone = session.engine.session()
         for _ in read_text(alone, prompt.before, stream, part.end - part.start, Usage()):
             pass
         answer = look_up(alone, stream, prompt, question, usage)
         if answer.source:
-            line = answer.source.first_line + passage.first_line - 1
-            answer.source = replace(answer.source, first_line=line, last_line=line)
+            line = answer.source.span.first_line + span.first_line - 1
+            whole = replace(answer.source.span, document=span.document, first_line=line, last_line=line)
+            answer.source = line_around(whole)
             return answer
     return None
 
@@ -199,7 +203,7 @@ def look_up_several(
         else:
             one = look_up(session, stream, prompt, question, usage)
             if not one.source:
-                likely = (ranked.passage for ranked in index.search(question, CLOSER))
+                likely = index.search(question, CLOSER)
                 one = look_closer(session, likely, prompt, question, usage) or one
             found = [Part("", one.text, one.source, one.confidence)] if one.source else []
         parts += [replace(part, key=key) for part in found] or [Part(key, "", None, None)]
@@ -248,7 +252,7 @@ def _copied(
     place = stream.locate(pointers[0].position - len(prompt.before))
     if place is None:
         return "", pointers, False
-    first = session.engine.tokenizer.encode(_read(place, place.byte_start, place.byte_end))
+    first = session.engine.tokenizer.encode(place.text())
     text, more = copy_fact(session.fork(), [*prompt.after, *first], usage, first)
     return text, [pointers[0], *more], True
 
@@ -271,8 +275,8 @@ def copy_fact(
     return text.strip(), pointers
 
 
-def _check(place: Place, text: str, question: str, share: float) -> tuple[str, Evidence] | None:
-    """Return the answer and its place when `text` stands there and its surroundings speak of the question.
+def _check(place: Span, text: str, question: str, share: float) -> tuple[str, Quote] | None:
+    """Return the answer and its line when `text` stands there and its surroundings speak of the question.
 
     They do when they hold a word of it, at least this share of its words, and all its names. An answer that
     is the rest of a definition, as `(path):` behind `def read`, means nothing alone: its line is the answer.
@@ -280,10 +284,12 @@ def _check(place: Place, text: str, question: str, share: float) -> tuple[str, E
     """
     document = place.document
     first = max(document.start, place.byte_start - AROUND)
-    around = _read(place, first, min(document.end, place.byte_end + len(text.encode()) + AROUND))
-    start = _read(place, first, place.byte_start)
-    at = around.find(text, max(0, len(start) - 2))
-    if not 0 <= at <= len(start) + 2:
+    last = min(document.end, place.byte_end + len(text.encode()) + AROUND)
+    around = replace(place, byte_start=first, byte_end=last).text()
+    start = len(replace(place, byte_start=first, byte_end=place.byte_start).text())
+    # The token may begin with the space before the answer, or the answer inside it.
+    at = around.find(text, max(0, start - 2))
+    if not 0 <= at <= start + 2:
         return None
     asked = {w.lower() for w in _WORD.findall(question)} - _COMMON
     near = {w.lower() for w in _WORD.findall(around.replace("_", " ")) + _WORD.findall(around)}
@@ -291,22 +297,11 @@ def _check(place: Place, text: str, question: str, share: float) -> tuple[str, E
         return None
     if any(name.lower() not in around.lower() for name in names(question)):
         return None
-    line_start = max(around.rfind("\n", 0, at), around.rfind("\r", 0, at)) + 1
-    line_end = min((n for c in "\r\n" if (n := around.find(c, at)) >= 0), default=len(around))
-    quote = around[line_start:line_end].strip("\ufffd")
-    text = within_bracket(around[line_start:at], text)
+    before = LINE_END.split(around[:at])[-1]
+    text = within_bracket(before, text)
+    byte = byte_after(document, first, around[:at])
+    line = place.first_line + line_ends(around, at) - line_ends(around, start)
+    quote = line_around(Span(document, byte, byte_after(document, byte, text), line, line))
     if text[0] in "(:" and _WORD.match(around, at - 1):
-        text = quote.strip()
-        at = around.index(text, line_start)
-    # The token may begin with the space before the answer, or the answer inside it.
-    shift = len(around[len(start) : at].encode(document.encoding))
-    shift -= len(around[at : len(start)].encode(document.encoding))
-    byte = place.byte_start + shift
-    length = len(text.encode(document.encoding))
-    return text, Evidence(document.name, place.line, place.line, byte, byte + length, quote)
-
-
-def _read(place: Place, start: int, end: int) -> str:
-    with place.document.path.open("rb") as file:
-        file.seek(start)
-        return file.read(end - start).decode(place.document.encoding, "replace")
+        text = quote.text.strip()
+    return text, quote

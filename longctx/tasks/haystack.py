@@ -239,7 +239,7 @@ def load_haystack(tokenizer: Tokenizer, corpus: Corpus | None) -> Haystack:
     ]
     if not sentences:
         raise InputError("haystack: there is no text in it")
-    costs = [len(tokens) for tokens in tokenizer.encode_parts(sentences)]
+    costs = [len(tokens) for tokens in tokenizer.encode_batch(sentences)]
     return Haystack(name, sha256(text.encode()).hexdigest(), sentences, costs)
 
 

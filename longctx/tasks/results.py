@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Literal
 
 from longctx.engine import Session
-from longctx.quotes.passages import Passage
+from longctx.text.span import Quote
 from longctx.tokens.stream import TokenStream
 
 
@@ -26,32 +26,6 @@ class Text:
     """A piece of the answer, as soon as it is written."""
 
     text: str
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A verbatim piece of a document: its path, lines (from 1) and bytes, and the words that stand there."""
-
-    path: str
-    first_line: int
-    last_line: int
-    byte_start: int
-    byte_end: int
-    quote: str
-    score: float | None = None
-
-    @classmethod
-    def of(cls, passage: Passage, score: float | None = None) -> "Evidence":
-        """Return a passage as evidence."""
-        return cls(
-            passage.document.name,
-            passage.first_line,
-            passage.last_line,
-            passage.byte_start,
-            passage.byte_end,
-            passage.text,
-            score,
-        )
 
 
 @dataclass
@@ -82,7 +56,7 @@ class Part:
 
     key: str
     text: str
-    source: Evidence | None
+    source: Quote | None
     confidence: float | None
 
 
@@ -94,7 +68,7 @@ class Answer:
         how: "generated" by the model from its state; "found" in the text by the model's attention and
             checked there; "not found"; or "extracted" sentences of the text.
         text: the answer; empty when there is none.
-        source: where a found answer stands.
+        source: the line that a found answer stands in.
         confidence: the share of the pointer heads' attention at that place.
         parts: the answers one by one when the question asks for several; source is then that of the first.
         evidence: passages that match the question best, or the sentences of an extracted summary.
@@ -103,10 +77,10 @@ class Answer:
 
     how: Literal["generated", "found", "not found", "extracted"]
     text: str
-    source: Evidence | None = None
+    source: Quote | None = None
     confidence: float | None = None
     parts: list[Part] = field(default_factory=list)
-    evidence: list[Evidence] = field(default_factory=list)
+    evidence: list[Quote] = field(default_factory=list)
     finish: str | None = None
     notes: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)

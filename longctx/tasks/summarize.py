@@ -8,7 +8,7 @@ from longctx.errors import InputError
 from longctx.quotes.extract import summarize_extractive
 from longctx.sampling import Sampling
 from longctx.tasks.prompt import build_prompt, header, read_template
-from longctx.tasks.results import Answer, Evidence, Progress, Text, Usage, read_text
+from longctx.tasks.results import Answer, Progress, Text, Usage, read_text
 from longctx.text.source import Corpus
 from longctx.tokens.stream import TokenStream
 
@@ -46,18 +46,13 @@ def extract(corpus: Corpus, *, words: int) -> Iterator[Progress | Answer]:
         InputError: when the text has no sentences.
     """
     yield Progress("choosing sentences", 0, corpus.bytes, 0)
-    sections = summarize_extractive(corpus.documents, max(1, round(words / WORDS_PER_SENTENCE)))
-    chosen = [sentence for section in sections for sentence in section.sentences]
-    if not chosen:
+    excerpts = summarize_extractive(corpus.documents, max(1, round(words / WORDS_PER_SENTENCE)))
+    if not excerpts:
         raise InputError("there are no sentences in the text; a summary cannot be chosen from it")
-    evidence = [
-        Evidence(s.document.name, s.line, s.line, s.byte_start, s.byte_end, s.text, s.score) for s in chosen
-    ]
     lines = []
-    for section in sections:
-        if section.sentences:
-            lines += [section.title] * bool(section.title) + [
-                " ".join(s.text.split()) + f" [{s.document.name}:{s.line}]" for s in section.sentences
-            ]
-            lines.append("")
+    for excerpt in excerpts:
+        lines += [excerpt.title] * bool(excerpt.title)
+        lines += [f"{' '.join(s.text.split())} [{s.span}]" for s in excerpt.sentences]
+        lines.append("")
+    evidence = [sentence for excerpt in excerpts for sentence in excerpt.sentences]
     yield Answer("extracted", "\n".join(lines).strip(), evidence=evidence)

@@ -13,6 +13,7 @@ from tokenizers import Encoding
 from longctx.errors import InputError
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
+from longctx.text.span import Span
 from longctx.tokens.tokenizer import Tokenizer
 
 WINDOW = 1 << 14  # characters encoded at once; larger windows leave the processor's caches
@@ -27,18 +28,8 @@ class Chunk:
     start: int
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a token comes from: bytes of document.path, and the line in the document, counted from 1."""
-
-    document: Document
-    byte_start: int
-    byte_end: int
-    line: int
-
-
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Window:
     """A stretch of text between two cuts, or a header: what is encoded at once."""
 
     document: Document
@@ -51,7 +42,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Anchor:
-    """What is kept of a part: enough to read it again."""
+    """What is kept of a window: enough to read it again."""
 
     position: int
     tokens: int
@@ -109,38 +100,38 @@ class TokenStream:
         return Chunk(tokens, start)
 
     def _encoded(self) -> Iterator[list[int]]:
-        """Yield the tokens of a few parts at a time, and leave an anchor for each part."""
+        """Yield the tokens of a few windows at a time, and leave an anchor for each."""
         position = 0
         for batch in self._batches():
-            encoded = self.tokenizer.encode_parts([part.text for part in batch])
-            for part, tokens in zip(batch, encoded, strict=True):
-                characters = 0 if part.is_header else len(part.text)
-                anchor = _Anchor(position, len(tokens), part.document, characters, part.byte, part.line)
+            encoded = self.tokenizer.encode_batch([window.text for window in batch])
+            for window, tokens in zip(batch, encoded, strict=True):
+                characters = 0 if window.is_header else len(window.text)
+                anchor = _Anchor(position, len(tokens), window.document, characters, window.byte, window.line)
                 self._anchors.append(anchor)
-                self.bytes_read += part.byte_end - part.byte
+                self.bytes_read += window.byte_end - window.byte
                 position += len(tokens)
                 yield tokens
 
-    def _batches(self) -> Iterator[list[_Part]]:
-        batch: list[_Part] = []
+    def _batches(self) -> Iterator[list[_Window]]:
+        batch: list[_Window] = []
         characters = 0
         for document in self.documents:
-            for part in self._parts(document):
-                batch.append(part)
-                characters += len(part.text)
+            for window in self._windows(document):
+                batch.append(window)
+                characters += len(window.text)
                 if characters >= BATCH * self.window:
                     yield batch
                     batch, characters = [], 0
         if batch:
             yield batch
 
-    def _parts(self, document: Document) -> Iterator[_Part]:
+    def _windows(self, document: Document) -> Iterator[_Window]:
         byte, line = document.start, 1
         if self.header is not None:
-            yield _Part(document, self.header(document), byte, byte, line, is_header=True)
+            yield _Window(document, self.header(document), byte, byte, line, is_header=True)
         for text in self._cut(document):
             end = byte_after(document, byte, text)
-            yield _Part(document, text, byte, end, line)
+            yield _Window(document, text, byte, end, line)
             byte, line = end, line + line_ends(text)
 
     def _cut(self, document: Document) -> Iterator[str]:
@@ -167,7 +158,7 @@ class TokenStream:
         if text:
             yield text
 
-    def locate(self, position: int) -> Place | None:
+    def locate(self, position: int) -> Span | None:
         """Return where a token that was already read comes from; a header is at the start of its document.
 
         Raises InputError when the document has changed since it was read.
@@ -178,17 +169,18 @@ class TokenStream:
         anchor = self._anchors[index]
         document = anchor.document
         if not anchor.characters:
-            return Place(document, document.start, document.start, 1)
+            return Span(document, document.start, document.start, 1, 1)
         text, encoding = self._read_again(anchor)
-        span = encoding.token_to_chars(position - anchor.position)
-        assert span is not None
-        start, stop = span
+        characters = encoding.token_to_chars(position - anchor.position)
+        assert characters is not None
+        start, stop = characters
         byte_start = byte_after(document, anchor.byte, text[:start])
-        byte_stop = byte_after(document, byte_start, text[start:stop])
-        return Place(document, byte_start, byte_stop, anchor.line + line_ends(text, start))
+        byte_end = byte_after(document, byte_start, text[start:stop])
+        first, last = (anchor.line + line_ends(text, at) for at in (start, max(start, stop - 1)))
+        return Span(document, byte_start, byte_end, first, last)
 
     def _read_again(self, anchor: _Anchor) -> tuple[str, Encoding]:
-        """Return the text of a part and its tokens; the latest part is remembered."""
+        """Return the text of a window and its tokens; the latest window is remembered."""
         if self._recent is None or self._recent[0] != anchor:
             text = ""
             for block in anchor.document.blocks(start=anchor.byte):

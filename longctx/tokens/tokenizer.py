@@ -46,11 +46,11 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Encode text in which the strings of special tokens mean nothing."""
-        return self.encode_parts([text])[0]
+        return self.encode_batch([text])[0]
 
-    def encode_parts(self, parts: Sequence[str]) -> list[list[int]]:
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode several texts side by side."""
-        return [found.ids for found in self._plain.encode_batch_fast(list(parts), add_special_tokens=False)]
+        return [found.ids for found in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def encode_with_offsets(self, text: str) -> Encoding:
         """Encode as `encode` does, and remember which characters each token comes from."""

@@ -1,0 +1,70 @@
+"""Where words stand in a document, and the words themselves. Knows no tokens."""
+
+import re
+from dataclasses import dataclass, replace
+
+from longctx.text.offsets import byte_after
+from longctx.text.source import Document
+
+REACH = 500  # bytes on each side of an answer that its line is quoted to
+CUT = "[...]"
+LINE_END = re.compile(r"[\r\n]")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    r"""Bytes `[byte_start, byte_end)` of `document.path`, and the lines they stand in; written `name:3-5`.
+
+    Lines count from 1 within the document; \n, \r\n and \r each end one.
+    """
+
+    document: Document
+    byte_start: int
+    byte_end: int
+    first_line: int
+    last_line: int
+
+    def text(self) -> str:
+        """Read the bytes again and decode them as the document does, what cannot be decoded as U+FFFD."""
+        with self.document.path.open("rb") as file:
+            file.seek(self.byte_start)
+            return file.read(self.byte_end - self.byte_start).decode(self.document.encoding, "replace")
+
+    def __str__(self) -> str:
+        more = f"-{self.last_line}" if self.last_line > self.first_line else ""
+        return f"{self.document.name}:{self.first_line}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Words of a document, verbatim, and where they stand.
+
+    `score` ranks quotes by how well they fit a question or sum up a text; None where nothing was ranked.
+    """
+
+    span: Span
+    text: str
+    score: float | None = None
+
+
+def line_around(span: Span) -> Quote:
+    """Quote the line that a span stands in; a long one up to REACH bytes away, with CUT where it goes on.
+
+    The bytes of the quote are those between the marks.
+    """
+    document = span.document
+    first, last = max(document.start, span.byte_start - REACH), min(document.end, span.byte_end + REACH)
+    before = replace(span, byte_start=first, byte_end=span.byte_start).text()
+    after = replace(span, byte_start=span.byte_end, byte_end=last).text()
+    head, tail = LINE_END.split(before)[-1], LINE_END.split(after)[0]
+    starts, ends = first == document.start or head != before, last == document.end or tail != after
+    if not starts:  # with a whole word
+        head = re.sub(r"\A(?:\S*\s+|\ufffd*)", "", head)
+    if not ends:
+        tail = re.sub(r"(?:\s+\S*|\ufffd*)\Z", "", tail, count=1)
+    line = replace(
+        span,
+        byte_start=byte_after(document, first, before[: len(before) - len(head)]),
+        byte_end=byte_after(document, span.byte_end, tail),
+    )
+    return Quote(line, " ".join([CUT] * (not starts) + [line.text()] + [CUT] * (not ends)))
