@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from longctx.kernels import select
+from longctx.kernels import chips
 
 RESULTS = Path(__file__).parent / "results" / "kernels-compiled.json"
 # Compute capability -> shared memory that one block may have, bytes (CUDA programming guide, table of
@@ -117,12 +117,12 @@ def recording(case: Case, chip: int) -> Iterator[list[Launch]]:
     def capability(device: object) -> tuple[int, int]:
         return divmod(chip, 10)
 
-    run, real = JITFunction.run, select.capability
-    JITFunction.run, select.capability = record, capability  # type: ignore[assignment]  # stands in for a cached function
+    run, real = JITFunction.run, chips.capability
+    JITFunction.run, chips.capability = record, capability  # type: ignore[assignment]  # stands in for a cached function
     try:
         yield launches
     finally:
-        JITFunction.run, select.capability = run, real
+        JITFunction.run, chips.capability = run, real
 
 
 def record(case: Case, chip: int) -> list[Launch] | Row:

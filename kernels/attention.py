@@ -5,18 +5,23 @@ merged exactly (the online softmax of arXiv 2205.14135, section 3.1). So no mask
 pages are seen whole, only the chunk against itself is causal.
 """
 
-import warnings
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
 from longctx.kernels import differentiable, select
+from longctx.kernels.select import HEAD_WIDTHS, Site
 
 Page = tuple[Tensor, Tensor]
+# q, k, v and the earlier pages -> what `attention` returns.
+Attention = Callable[[Tensor, Tensor, Tensor, Sequence[Page]], Tensor]
 # Attention over some keys alone, (B, H, T, D), and the log-sum-exp of its scores, (B, H, T) float32.
 Partial = tuple[Tensor, Tensor]
+# q, k, v, causal -> attention over these keys alone.
+Part = Callable[[Tensor, Tensor, Tensor, bool], Partial]
+Merge = Callable[[Tensor, Tensor, Tensor, Tensor], Partial]
 
 # The plain formula never holds more scores than this at once (256 MB).
 MOST_SCORES = 1 << 26
@@ -24,10 +29,32 @@ MOST_SCORES = 1 << 26
 TOLERANCE = {torch.bfloat16: (2e-2, 2e-3), torch.float16: (4e-3, 2e-3), torch.float32: (2e-5, 2e-5)}
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page]) -> Tensor:
+def choose_attention(site: Site, head_dim: int) -> Attention:
+    """Return what computes `attention` for heads of `head_dim` channels at a site."""
+    if site.gradients:
+        return differentiable.attention
+    part: Part = cpu
+    if site.device.type != "cpu":
+        fused = [each for each in FUSED if computes(each, site.dtype, head_dim, site.device)]
+        part = partial(first_that_runs, fused)
+    merge: Merge = torch_merge
+    if head_dim in HEAD_WIDTHS and select.works("attention_merge", _merge_trial, site, head_dim):
+        from longctx.kernels.attention_triton import merge_partials as merge
+    return partial(paged_attention, part, merge)
+
+
+def can_decode(site: Site, head_dim: int) -> bool:
+    """Tell whether the kernels run that attend from single tokens to a log described by a page table."""
+    return head_dim in HEAD_WIDTHS and select.works("attention_decode", _decode_trial, site, head_dim)
+
+
+def paged_attention(
+    part: Part, merge: Merge, q: Tensor, k: Tensor, v: Tensor, earlier: Sequence[Page]
+) -> Tensor:
     """Attend from a chunk of T tokens to itself (causally) and to all earlier pages.
 
     Args:
+        part: attends to some keys. merge: see `torch_merge`.
         q: (B, H, T, D). Query head h reads KV head h // (H // Hkv). Scores are scaled by 1/sqrt(D).
         k, v: (B, Hkv, T, D), the chunk's own keys and values.
         earlier: pairs (k, v), each (B, Hkv, n, D), in any order; all of their keys are seen.
@@ -35,20 +62,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page]) -> Tenso
     Returns:
         (B, H, T, D) in q's dtype; softmax and merging are in float32.
     """
-    if q.requires_grad:
-        return differentiable.attention(q, k, v, list(earlier))
     batch, heads, tokens, width = q.shape
     groups = heads // k.shape[1]
     if tokens == 1:
-        out, weight = _partial(_fold(q, groups), k, v, causal=False)
+        out, weight = part(_fold(q, groups), k, v, False)
     else:
         own_k, own_v = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k, v))
-        out, weight = _partial(q, own_k, own_v, causal=True)
+        out, weight = part(q, own_k, own_v, True)
         out, weight = _fold(out, groups), _fold(weight[..., None], groups)[..., 0]
     folded = _fold(q, groups)
     for page_k, page_v in earlier:
-        more, more_weight = _partial(folded, page_k, page_v, causal=False)
-        out, weight = _merge(out.float(), weight, more, more_weight)
+        out, weight = merge(out.float(), weight, *part(folded, page_k, page_v, False))
     return out.reshape(batch, heads, tokens, width).to(q.dtype)
 
 
@@ -74,43 +98,30 @@ def _fold(x: Tensor, groups: int) -> Tensor:
     return x.reshape(batch, heads // groups, groups * tokens, width)
 
 
-def _merge(out: Tensor, weight: Tensor, more: Tensor, more_weight: Tensor) -> Partial:
+def torch_merge(out: Tensor, weight: Tensor, more: Tensor, more_weight: Tensor) -> Partial:
     """Merge two partial results, the first of them float32 and given up for the merged one."""
-    if select.serves("attention_merge", out, out.shape[-1], out.shape[-2]):
-        from longctx.kernels.attention_triton import merge_partials
-
-        def merge() -> None:
-            merge_partials(out, weight, more, more_weight)
-
-        if select.attempt("attention_merge", merge, out):
-            return out, weight
     total = torch.logaddexp(weight, more_weight)
     out = out * torch.exp(weight - total)[..., None]
     return out.addcmul_(more.float(), torch.exp(more_weight - total)[..., None]), total
 
 
-def _partial(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
-    """Return attention over these keys alone, in any dtype, and its log-sum-exp."""
-    if q.device.type == "cpu":
-        # What scaled_dot_product_attention runs; called itself because it also gives the log-sum-exp.
-        out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
-        return out.float(), weight
-    return _fused(q, k, v, causal)
+def cpu(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
+    """Run what scaled_dot_product_attention runs on a CPU; called itself, it also gives the log-sum-exp."""
+    out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
+    return out.float(), weight
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
-    """Run the first of torch's kernels that works here."""
-    for candidate in CANDIDATES:
-        name = f"attention_{candidate.__name__}"
-        if name in select.failures or not works(candidate, q.dtype, q.shape[-1], q.device):
-            continue
-        try:
-            return candidate(q, k, v, causal)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            select.failures[name] = str(error).strip().splitlines()[0]
-            warnings.warn(f"{name} cannot run here: {select.failures[name]}", stacklevel=2)
+def first_that_runs(parts: Sequence[Part], q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
+    """Run the first of torch's kernels that takes these shapes: a trial at load cannot try them all."""
+    for each in parts:
+        name = f"attention_{each.__name__}"
+        if name not in select.failures:
+            try:
+                return each(q, k, v, causal)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                select.note(name, error)
     return plain(q, k, v, causal)
 
 
@@ -134,7 +145,7 @@ def efficient(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
 
 # Kernels of torch for CUDA that give the log-sum-exp, the fastest on Hopper first. All of them want as many
 # heads in k and v as in q here, and a causal call as many keys as queries.
-CANDIDATES = (cudnn, flash, efficient)
+FUSED = (cudnn, flash, efficient)
 
 
 def plain(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
@@ -160,7 +171,7 @@ def _rows(weight: Tensor, q: Tensor) -> Tensor:
 
 
 @cache
-def works(candidate: Callable[..., Partial], dtype: torch.dtype, width: int, device: torch.device) -> bool:
+def computes(part: Part, dtype: torch.dtype, width: int, device: torch.device) -> bool:
     """Tell whether a kernel of torch, private to it, computes on this device what is expected of it.
 
     Tried once: causal on a projection's layout, not causal on a page that is not full, ragged lengths.
@@ -170,11 +181,50 @@ def works(candidate: Callable[..., Partial], dtype: torch.dtype, width: int, dev
     q, k, v = (x[:, :200].transpose(1, 2) for x in data[:3])
     page_k, page_v = (x.view(1, 2, 400, width)[:, :, :333] for x in data[3:])
     try:
-        return _agrees(candidate, q, k, v, True) and _agrees(candidate, q[:, :, :70], page_k, page_v, False)
+        return _agrees(part, q, k, v, True) and _agrees(part, q[:, :, :70], page_k, page_v, False)
     except (RuntimeError, AttributeError):
         return False
 
 
-def _agrees(candidate: Callable[..., Partial], q: Tensor, k: Tensor, v: Tensor, causal: bool) -> bool:
-    pairs = zip(candidate(q, k, v, causal), plain(q, k, v, causal), TOLERANCE[q.dtype], strict=True)
+def _agrees(part: Part, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> bool:
+    pairs = zip(part(q, k, v, causal), plain(q, k, v, causal), TOLERANCE[q.dtype], strict=True)
     return all(torch.allclose(actual.float(), right, rtol=0, atol=limit) for actual, right, limit in pairs)
+
+
+def _merge_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    from longctx.kernels.attention_triton import merge_partials
+
+    out, (lse, more_lse), more = draw(1, 2, 5, width).float(), draw(2, 1, 2, 5).float(), draw(1, 2, 5, width)
+    right = torch_merge(out.clone(), lse.clone(), more, more_lse)
+    yield from zip(merge_partials(out, lse, more, more_lse), right, strict=True)
+
+
+def _decode_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    from longctx.kernels import attention_triton as kernels
+
+    q, k, v = draw(1, 4, width), draw(1, 2, width), draw(1, 2, width)
+    page_k, page_v = draw(2, 1, 2, 40, width)
+    pages = [(page_k[:, :, :33], page_v[:, :, :33])]
+    # A turn by 90 degrees.
+    half = width // 2
+    cos, sin = (torch.full((1, half), value, device=q.device) for value in (0.0, 1.0))
+    turned_q, turned_k = (
+        torch.cat((-x[..., half : 2 * half], x[..., :half], x[..., 2 * half :]), -1)[:, :, None]
+        for x in (q, k)
+    )
+    right = paged_attention(plain, torch_merge, turned_q, turned_k, v[:, :, None], pages)
+    mean = attention_weights(turned_q, turned_k, pages)[:, :2].mean(1)
+    table = kernels.page_table([pages], 4).to(q.device)
+    counts = torch.ones(1, dtype=torch.int32, device=q.device)
+    kernels.append_token(q, k, v, cos, sin, table, counts)
+    out, lse = kernels.attention_decode(q, table, counts, n_kv_heads=2, splits=3)
+    place, mass = kernels.attention_pointer(q, table, counts, lse, (0, 1), n_kv_heads=2, splits=3)
+    yield out, right[:, :, 0]
+    yield mass, mean.amax(1)
+    yield mean[:, place[0]], mass
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page]) -> Tensor:
+    """Choose and compute at once: for models/, until its layers choose when they are made."""
+    site = Site(q.device, q.dtype, q.requires_grad)
+    return choose_attention(site, q.shape[-1])(q, k, v, list(earlier))

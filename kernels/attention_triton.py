@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longctx.kernels import select
+from longctx.kernels.chips import chip
 from longctx.kernels.triton_math import LOG2_E, dot
 
 # Fields of a row of the page table, int64: address of the branch's keys and of its values, tokens before the
@@ -29,8 +29,6 @@ FIELDS: tl.constexpr = tl.constexpr(PAGE_FIELDS)
 
 LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 
-# Programs of the split kernel that a device runs at once: two per multiprocessor (A100, H200, B200).
-RESIDENT = {8: 216, 9: 264, 10: 296}
 MAX_SPLITS = 256
 # Query heads of a KV head that one program serves: the rows of a tensor core's smallest product.
 GROUP = 16
@@ -85,12 +83,12 @@ def _rows(log: Log, branch: int) -> list[list[int]]:
 
 
 def default_splits(device: torch.device, branches: int, n_kv_heads: int) -> int:
-    """Return the number of splits that fills the device once."""
-    resident = RESIDENT.get(select.capability(device)[0], RESIDENT[9])
+    """Return the number of splits that fills the device once, with two programs per multiprocessor."""
+    resident = 2 * chip(device).multiprocessors
     return max(1, min(MAX_SPLITS, resident // (branches * n_kv_heads)))
 
 
-def _tile(width: int, size: int, major: int) -> tuple[int, int, int]:
+def _tile(width: int, size: int, device: torch.device) -> tuple[int, int, int]:
     """Return keys per block, warps and stages for a head of `width` channels of `size` bytes.
 
     Two programs shall fit a multiprocessor (164 KB on A100, 228 KB on later chips), each with 16 KiB of
@@ -98,7 +96,7 @@ def _tile(width: int, size: int, major: int) -> tuple[int, int, int]:
     """
     row = triton.next_power_of_2(width) * size
     block = max(16, min(256 // size, 16384 // row))
-    return block, 8 if row >= 1024 else 4, 3 if major == 8 or size == 4 else 4
+    return block, 8 if row >= 1024 else 4, 3 if size == 4 or chip(device).shared < 200 << 10 else 4
 
 
 def attention_decode(
@@ -126,7 +124,7 @@ def attention_decode(
     batch, heads, width = q.shape
     _check(q, table, counts, n_kv_heads, splits)
     groups = heads // n_kv_heads
-    block, warps, stages = _tile(width, q.element_size(), select.capability(q.device)[0])
+    block, warps, stages = _tile(width, q.element_size(), q.device)
     padded = triton.next_power_of_2(width)
     parts = torch.empty(batch, heads, splits, width, dtype=torch.float32, device=q.device)
     weights = torch.empty(batch, heads, splits, dtype=torch.float32, device=q.device)
@@ -313,7 +311,7 @@ def _head_list(heads: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(heads, dtype=torch.int32, device=device)
 
 
-def merge_partials(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> None:
+def merge_partials(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> tuple[Tensor, Tensor]:
     """Merge attention over further keys into attention over some keys, exactly and in one pass.
 
     Args:
@@ -322,12 +320,16 @@ def merge_partials(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> 
         more, more_lse: the same over the further keys; `more` may have a dtype of its own. Rows whose
             log-sum-exp is -inf count for nothing.
 
+    Returns:
+        out and lse.
+
     Raises:
         ValueError: when shapes do not fit together.
     """
     fits = out.shape == more.shape and lse.shape == more_lse.shape == out.shape[:-1]
     if not fits or not 2 <= out.ndim <= 4 or out.stride(-1) != 1 or more.stride(-1) != 1:
         raise ValueError(f"{tuple(out.shape)}, {tuple(lse.shape)}, {tuple(more.shape)} do not fit together")
+    merged = out, lse
     while out.ndim < 4:
         out, lse, more, more_lse = (x.unsqueeze(0) for x in (out, lse, more, more_lse))
     batch, heads, tokens, width = out.shape
@@ -349,6 +351,7 @@ def merge_partials(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> 
         num_warps=4,
         num_stages=1,
     )
+    return merged
 
 
 @triton.jit

@@ -4,6 +4,7 @@ Each is called by the public function of its operation when its input requires a
 is trained by the code that runs it. Tests hold values and gradients to the plain formulas.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -112,7 +113,7 @@ def _carry(slopes: Tensor, size: int, count: int) -> Tensor:
     return left.masked_fill(gap < 0, 0).float()
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, earlier: list[tuple[Tensor, Tensor]]) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Return what `attention.attention` returns, from all keys put together."""
     groups, tokens = q.shape[1] // k.shape[1], q.shape[2]
     keys = torch.cat([*(page for page, _ in earlier), k], dim=2).repeat_interleave(groups, dim=1)

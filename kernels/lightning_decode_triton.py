@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longctx.kernels import select
+from longctx.kernels.chips import chip
 from longctx.kernels.norm import HeadNorm
 from longctx.kernels.triton_math import LOG2_E, expm1, silu
 
@@ -23,8 +23,6 @@ from longctx.kernels.triton_math import LOG2_E, expm1, silu
 # less in a step is worth more than the parallel second kernel: its work is an eighth of a microsecond.
 ONE_KERNEL = True
 
-# Programs that are enough to draw on the whole memory of a chip: about one per multiprocessor.
-ENOUGH = {8: 96, 9: 128, 10: 128}
 # Channels that one program finishes at a time.
 ROW = 8192
 
@@ -83,7 +81,7 @@ def lightning_decode(
     # Arguments that a variant of the kernel does not read are given some tensor of the right kind.
     cos, sin = (x.contiguous() for x in rope) if rope else (slopes, slopes)
     norm_q, norm_k = (head_norm.q, head_norm.k) if head_norm else (weight, weight)
-    block_v, warps = _tile(batch * heads, width, select.capability(qkv.device)[0])
+    block_v, warps = _tile(batch * heads, width, qkv.device)
     blocks = triton.cdiv(width, block_v)
     parts = heads // groups * blocks
     gated = torch.empty(batch, heads * width, dtype=torch.float32, device=qkv.device)
@@ -166,15 +164,16 @@ def _check(
         raise ValueError(f"{batch} branches have no states of their own")
 
 
-def _tile(rows: int, width: int, major: int) -> tuple[int, int]:
+def _tile(rows: int, width: int, device: torch.device) -> tuple[int, int]:
     """Return value channels and warps of a program for `rows` heads of all branches.
 
     Wide blocks read the queries and keys fewer times and have fewer parts to count; narrow ones fill the chip
-    when heads are few. A thread holds 32 entries of the state, all of which are on their way at once.
+    when heads are few: about one program per multiprocessor keeps its memory busy. A thread holds 32
+    entries of the state, all of which are on their way at once.
     """
     padded = triton.next_power_of_2(width)
     block = min(64, padded)
-    while block > 16 and rows * triton.cdiv(width, block) < ENOUGH.get(major, 128):
+    while block > 16 and 6 * rows * triton.cdiv(width, block) < 5 * chip(device).multiprocessors:
         block //= 2
     return block, max(4, min(8, padded * block // 1024))
 

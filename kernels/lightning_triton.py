@@ -22,13 +22,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longctx.kernels import select
+from longctx.kernels.chips import chip
 from longctx.kernels.norm import HeadNorm
 from longctx.kernels.triton_math import LOG2_E, dot, expm1, silu
 
 WIDEST_HEAD = 256
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 SHORTEST_SEGMENT = 512  # tokens; below, the first pass costs more than the other segments save
-MULTIPROCESSORS = {(8, 0): 108, (9, 0): 132, (10, 0): 148}
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def check(
         raise ValueError(
             f"lightning attention: heads of {k.shape[3]} and {width} channels, over {WIDEST_HEAD}"
         )
-    if not q.dtype == k.dtype == v.dtype or v.dtype not in select.FLOATS:
+    if not q.dtype == k.dtype == v.dtype or v.dtype not in FLOATS:
         raise ValueError(f"lightning attention: dtypes {q.dtype}, {k.dtype}, {v.dtype}")
     if any(x.stride(3) != 1 for x in (q, k, v)):
         raise ValueError("lightning attention: channels must be contiguous")
@@ -327,9 +327,9 @@ def choose_tile(k: Tensor, width: int) -> Tile:
     decays about as many again; what is here keeps all of that out of local memory on every chip.
     """
     keys = triton.next_power_of_2(k.shape[3])
-    capability = select.capability(k.device)
+    hopper = chip(k.device).bulk
     widest = triton.next_power_of_2(width)
-    if k.dtype == torch.bfloat16 and capability >= (9, 0):
+    if k.dtype == torch.bfloat16 and hopper:
         tile = Tile(64, 64 if keys <= 128 else 32, 4, 2, bulk=True)
     elif k.dtype == torch.bfloat16:
         tile = Tile(32 if keys <= 128 else 16, 32 if keys <= 128 else 16, 4, 2)
@@ -337,7 +337,7 @@ def choose_tile(k: Tensor, width: int) -> Tile:
         tile = Tile(32 if keys <= 64 else 16, 32 if keys <= 128 else 16, 4, 2)
     else:
         # Each operand is held as two numbers of the tensor cores' format.
-        tile = Tile(16, 32 if capability >= (9, 0) else 16, 4, 2, keys=64)
+        tile = Tile(16, 32 if hopper else 16, 4, 2, keys=64)
     return replace(tile, values=max(min(tile.values, widest), 16))
 
 
@@ -351,7 +351,7 @@ def choose_segments(k: Tensor, bounds: Tensor | None, programs: int) -> int:
     if not sequences:
         return 1
     programs *= sequences
-    processors = MULTIPROCESSORS.get(select.capability(k.device), 132)
+    processors = chip(k.device).multiprocessors
     segments = 1
     if 4 * programs < 3 * processors:
         longest = k.shape[1] // (sequences if bounds is not None else 1)

@@ -26,15 +26,16 @@ def linear(x: Tensor, weight: Matrix, activation: Activation = "none") -> Tensor
 
     Args:
         x: (..., in). weight: (out, in), plain, from `pack` or from `quantize`.
-        activation: "swish" is x * sigmoid(x).
+        activation: "silu" is x * sigmoid(x).
     """
     if isinstance(weight, Int8Matrix):
         return int8_linear(x, weight, activation)
     if weight.is_mkldnn:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, None, activation, [], "")
+        name = "swish" if activation == "silu" else activation
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, None, name, [], "")
         return out
     out = F.linear(x, weight)
-    if activation == "swish":
+    if activation == "silu":
         return silu(out) if out.requires_grad else F.silu(out)
     return torch.sigmoid(out) if activation == "sigmoid" else out
 
@@ -57,7 +58,7 @@ def can_pack() -> bool:
         packed = pack(weight)
         for rows in (1, 3, 64):
             x = torch.randn(rows, 160, generator=random)
-            for activation in ("none", "swish", "sigmoid"):
+            for activation in ("none", "silu", "sigmoid"):
                 expected = linear(x.double(), weight.double(), activation)
                 if not torch.allclose(linear(x, packed, activation).double(), expected, rtol=1e-4, atol=1e-4):
                     return False

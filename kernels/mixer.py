@@ -1,114 +1,136 @@
-"""A lightning layer from its input to the gate, by the kernels that serve the device.
+"""A lightning layer between its projections: attention, the norm over all heads, the gate.
 
-A kernel reads the raw projections and applies the activations itself; torch wants them applied by the
-matrix product before it, where they cost nothing. So a projection comes as a function that takes the
-activation, and whoever runs here asks for the form it needs.
+The Triton kernels read raw projections and apply the activations themselves; torch wants them applied by the
+matrix product before, where they cost nothing. `LightningMix.raw` says which.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from longctx.kernels import differentiable
-from longctx.kernels.lightning import Decay, lightning_absorb, lightning_attention
+from longctx.kernels.lightning import Decay, decay_tables, lightning_absorb, lightning_attention
 from longctx.kernels.linear import Activation
-from longctx.kernels.norm import rms_norm
-from longctx.kernels.select import attempt, serves
+from longctx.kernels.norm import torch_rms_norm
+from longctx.kernels.select import HEAD_WIDTHS, Site, works
 
+
+@dataclass(frozen=True)
+class LightningMix:
+    """One implementation of a lightning layer between its projections.
+
+    Attributes:
+        raw: projections come without activation; otherwise q, k and v come through SiLU, the gate through
+            a sigmoid.
+        mix: (qkv, gate, weight, eps, decay, state) -> norm(lightning_attention(q, k, v)) * gate, (B, T, H D)
+            in qkv's dtype, and the state: the tensor given, changed in place, or a new one where gradients
+            go through it. qkv is (B, T, 3 H D), q of all heads, then k, then v; gate (B, T, H D), given up;
+            weight (H D) float32 and eps are the norm's, over all heads; decay and state as in
+            `lightning_attention`, with Dk = Dv = D.
+        absorb: (kv, decay, state) moves the state past k, then v, (B, T, 2 H D), and forms no output.
+    """
+
+    raw: bool
+    mix: Callable[[Tensor, Tensor, Tensor, float, Decay, Tensor], tuple[Tensor, Tensor]]
+    absorb: Callable[[Tensor, Decay, Tensor], None]
+
+    @property
+    def activations(self) -> tuple[Activation, Activation]:
+        """Return what the matrix products of q, k, v and of the gate are to apply."""
+        return ("none", "none") if self.raw else ("silu", "sigmoid")
+
+
+def choose_lightning(site: Site, heads: int, width: int) -> LightningMix:
+    """Return the implementation for `heads` heads of `width` channels at a site."""
+    if site.gradients:
+        return DIFFERENTIABLE
+    return TRITON if width in HEAD_WIDTHS and works("lightning", _trial, site, heads, width) else TORCH
+
+
+def _mix(
+    qkv: Tensor, gate: Tensor, weight: Tensor, eps: float, decay: Decay, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    q, k, v = _split(qkv, 3, state)
+    mixed = lightning_attention(q, k, v, decay, state)
+    return gate.mul_(torch_rms_norm(mixed.flatten(2), weight, eps)), state
+
+
+def _absorb(kv: Tensor, decay: Decay, state: Tensor) -> None:
+    k, v = _split(kv, 2, state)
+    lightning_absorb(k, v, decay, state)
+
+
+def _mix_differentiable(
+    qkv: Tensor, gate: Tensor, weight: Tensor, eps: float, decay: Decay, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    tables = decay.within, decay.query, decay.key
+    q, k, v = _split(qkv, 3, state)
+    mixed, state = differentiable.lightning_attention(q, k, v, decay.slopes, tables, state)
+    return gate * differentiable.rms_norm(mixed.flatten(2), weight, eps), state
+
+
+def _mix_triton(
+    qkv: Tensor, gate: Tensor, weight: Tensor, eps: float, decay: Decay, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    from longctx.kernels.lightning_decode_triton import lightning_decode
+    from longctx.kernels.lightning_triton import lightning_prefill, norm_gate
+
+    if qkv.shape[1] == 1:
+        return lightning_decode(qkv[:, 0], gate[:, 0], weight, decay.slopes, state, eps)[:, None], state
+    q, k, v = _split(qkv, 3, state)
+    mixed, squares = lightning_prefill(q, k, v, decay.slopes, state, swish=True)
+    return norm_gate(mixed, squares, weight, gate, eps), state
+
+
+def _absorb_triton(kv: Tensor, decay: Decay, state: Tensor) -> None:
+    from longctx.kernels.lightning_triton import lightning_absorb
+
+    k, v = _split(kv, 2, state)
+    lightning_absorb(k, v, decay.slopes, state, swish=True)
+
+
+def _split(projected: Tensor, parts: int, state: Tensor) -> tuple[Tensor, ...]:
+    """View (B, T, parts * H * D) as `parts` tensors (B, T, H, D)."""
+    return projected.view(*projected.shape[:2], parts, *state.shape[1:3]).unbind(2)
+
+
+TORCH = LightningMix(False, _mix, _absorb)
+TRITON = LightningMix(True, _mix_triton, _absorb_triton)
+DIFFERENTIABLE = LightningMix(False, _mix_differentiable, _absorb)
+
+
+def _trial(draw: Callable[..., Tensor], heads: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    row, single = heads * width, torch.float32
+    weight, ours = draw(row, dtype=single), draw(1, heads, width, width, dtype=single)
+    decay, theirs = decay_tables((0.1,) * heads, ours.device), ours.clone()
+    for tokens in (20, 1):
+        qkv, gate = draw(1, tokens, 3 * row), draw(1, tokens, row)
+        active, opened = F.silu(qkv.float()), gate.float().sigmoid()
+        found, _ = TRITON.mix(qkv, gate, weight, 1e-5, decay, ours)
+        right, _ = TORCH.mix(active, opened, weight, 1e-5, decay, theirs)
+        yield found, right
+        TRITON.absorb(qkv[..., row:], decay, ours)
+        TORCH.absorb(active[..., row:], decay, theirs)
+        yield ours, theirs
+
+
+# For models/, until its layers choose when they are made.
 Projection = Callable[[Tensor, Activation], Tensor]
 
 
 def lightning_mixer(
     x: Tensor, qkv: Projection, gate: Projection, weight: Tensor, eps: float, decay: Decay, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return norm(lightning_attention(SiLU(qkv(x)))) * sigmoid(gate(x)), and the state past x.
-
-    Args:
-        x: (B, T, hidden).
-        qkv: projects x to (B, T, 3 H D): q of all heads, then k, then v.
-        gate: projects x to (B, T, H D).
-        weight, eps: of the norm over all heads, (H D) float32.
-        decay, state: as in `lightning_attention`, with Dk = Dv = D.
-
-    Returns:
-        (B, T, H D) in x's dtype, and the state: the tensor given, changed in place, or a new one where
-        gradients go through it.
-    """
-    if x.requires_grad:
-        return _differentiable(x, qkv, gate, weight, eps, decay, state)
-    tokens, (heads, width) = x.shape[1], state.shape[1:3]
-    done = None
-    if tokens == 1 and serves("lightning_decode", x, width, 1):
-        done = _decode(qkv(x, "none"), gate(x, "none"), weight, eps, decay, state)
-    elif serves("lightning_prefill", x, width, tokens):
-        done = _prefill(qkv(x, "none"), lambda: gate(x, "none"), weight, eps, decay, state)
-    if done is not None:
-        return done, state
-    q, k, v = _split(qkv(x, "swish"), 3, heads)
-    mixed = lightning_attention(q, k, v, decay, state)
-    return gate(x, "sigmoid").mul_(rms_norm(mixed.flatten(2), weight, eps)), state
+    """Choose and compute at once."""
+    chosen = choose_lightning(Site(x.device, x.dtype, x.requires_grad), *state.shape[1:3])
+    first, second = chosen.activations
+    return chosen.mix(qkv(x, first), gate(x, second), weight, eps, decay, state)
 
 
 def absorb(x: Tensor, kv: Projection, decay: Decay, state: Tensor) -> None:
-    """Move the state past x (B, T, hidden) and form no output; kv projects to k, then v, (B, T, 2 H D)."""
-    heads, width = state.shape[1:3]
-    if serves("lightning_absorb", x, width, x.shape[1]):
-        from longctx.kernels import lightning_triton
-
-        k, v = _split(kv(x, "none"), 2, heads)
-        slopes = decay.slopes
-        if attempt(
-            "lightning_absorb", lambda: lightning_triton.lightning_absorb(k, v, slopes, state, swish=True), x
-        ):
-            return
-    k, v = _split(kv(x, "swish"), 2, heads)
-    lightning_absorb(k, v, decay, state)
-
-
-def _differentiable(
-    x: Tensor, qkv: Projection, gate: Projection, weight: Tensor, eps: float, decay: Decay, state: Tensor
-) -> tuple[Tensor, Tensor]:
-    q, k, v = _split(qkv(x, "swish"), 3, state.shape[1])
-    tables = decay.within, decay.query, decay.key
-    mixed, state = differentiable.lightning_attention(q, k, v, decay.slopes, tables, state)
-    return gate(x, "sigmoid") * rms_norm(mixed.flatten(2), weight, eps), state
-
-
-def _decode(
-    qkv: Tensor, gate: Tensor, weight: Tensor, eps: float, decay: Decay, state: Tensor
-) -> Tensor | None:
-    from longctx.kernels.lightning_decode_triton import lightning_decode
-
-    run = attempt(
-        "lightning_decode",
-        lambda: lightning_decode(qkv[:, 0], gate[:, 0], weight, decay.slopes, state, eps),
-        qkv,
-    )
-    return run.value[:, None] if run else None
-
-
-def _prefill(
-    qkv: Tensor, gate: Callable[[], Tensor], weight: Tensor, eps: float, decay: Decay, state: Tensor
-) -> Tensor | None:
-    from longctx.kernels.lightning_triton import lightning_prefill, norm_gate
-
-    q, k, v = _split(qkv, 3, state.shape[1])
-    run = attempt(
-        "lightning_prefill", lambda: lightning_prefill(q, k, v, decay.slopes, state, swish=True), qkv
-    )
-    if run is None:
-        return None
-    mixed, squares = run.value
-    raw = gate()
-    # The state has moved on: from here there is no way back to the torch version of all of it.
-    if serves("norm_gate", mixed, mixed.shape[-1], mixed.shape[1]):
-        normed = attempt("norm_gate", lambda: norm_gate(mixed, squares, weight, raw, eps), qkv)
-        if normed:
-            return normed.value
-    return torch.sigmoid(raw).mul_(rms_norm(mixed.flatten(2), weight, eps))
-
-
-def _split(projected: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """View (B, T, parts * H * D) as `parts` tensors (B, T, H, D)."""
-    return projected.view(*projected.shape[:2], parts, heads, -1).unbind(2)
+    """Choose and compute at once."""
+    chosen = choose_lightning(Site(x.device, x.dtype, x.requires_grad), *state.shape[1:3])
+    chosen.absorb(kv(x, chosen.activations[0]), decay, state)

@@ -1,17 +1,26 @@
 """A mixture of gated MLP experts: each token goes through its top-k experts, weighted by the router."""
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from longctx.kernels import select
+from longctx.kernels.chips import capability
 from longctx.kernels.linear import Matrix, linear
+from longctx.kernels.select import Site
 
 # One matrix per expert, or all of them stacked.
 Stack = Tensor | Sequence[Matrix]
+# x, router, w1, w3, w2, top_k -> what `mixture` returns.
+Mixture = Callable[[Tensor, Tensor, Stack, Stack, Stack, int], Tensor]
+# x, the experts chosen for each token and their weights, w1, w3, w2 -> the weighted sums.
+Experts = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+WeightedSum = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+FEW = 16  # tokens, up to which experts are matrix-vector products
 MOST_GROUPS = 1023  # torch's grouped product refuses more
 ALIGNED = 8  # bfloat16 numbers in the 16 bytes that its rows must be multiples of
 
@@ -22,30 +31,64 @@ def gated_mlp(x: Tensor, w1: Matrix, w3: Matrix, w2: Matrix) -> Tensor:
     Args:
         x: (T, D). w1, w3: (F, D). w2: (D, F).
     """
-    gate, up = linear(x, w1, "swish"), linear(x, w3)
+    gate, up = linear(x, w1, "silu"), linear(x, w3)
     return linear(gate * up if gate.requires_grad else gate.mul_(up), w2)
 
 
-def mixture_of_experts(x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int) -> Tensor:
-    """Send each token through its `top_k` experts; a single expert is a plain gated MLP.
+def choose_mixture(site: Site, hidden: int, intermediate: int, n_experts: int) -> Mixture:
+    """Return what computes `mixture` for experts of a shape at a site."""
+    if n_experts == 1:
+        return only_expert
+    few: Experts = one_by_one
+    many: Experts = one_by_one
+    if can_decode(site, hidden, intermediate):
+        from longctx.kernels.moe_triton import moe_decode as few
+    aligned = hidden % ALIGNED == 0 and intermediate % ALIGNED == 0
+    if site.dtype == torch.bfloat16 and aligned and n_experts <= MOST_GROUPS and can_group(site.device):
+        many = partial(grouped_experts, choose_sum(site))
+    return partial(mixture, few, many)
+
+
+def can_decode(site: Site, hidden: int, intermediate: int) -> bool:
+    """Tell whether the kernel for up to `FEW` tokens at once runs."""
+    # Its rows are read in pieces: longer ones only take memory in a trial.
+    sizes = min(hidden, 1040), min(intermediate, 520)
+    return hidden >= 16 and select.works("moe_decode", _decode_trial, site, *sizes)
+
+
+def choose_sum(site: Site) -> WeightedSum:
+    """Return what computes `weighted_sum` at a site."""
+    if select.works("moe_combine", _sum_trial, site):
+        from longctx.kernels.moe_triton import moe_combine
+
+        return moe_combine
+    return weighted_sum
+
+
+def only_expert(x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int) -> Tensor:
+    """Send all tokens through the one expert there is: a plain gated MLP. Arguments as of `mixture`."""
+    return gated_mlp(x, w1[0], w3[0], w2[0])
+
+
+def mixture(
+    few: Experts, many: Experts, x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int
+) -> Tensor:
+    """Send each token through its `top_k` experts.
 
     The router works in float32: softmax over all experts, the top k taken and divided by their sum. On
     NVIDIA devices the stacked forms wait for nothing: no counts are sent to the host.
 
     Args:
+        few, many: what runs the experts of up to `FEW` tokens and of more, where matrices are stacked.
         x: (T, D). router: (E, D) float32. w1, w3: (E, F, D). w2: (E, D, F); each one tensor, or E matrices.
 
     Returns:
         (T, D) in x's dtype.
     """
-    if len(w1) == 1:
-        return gated_mlp(x, w1[0], w3[0], w2[0])
     chosen, weights = route(x, router, top_k)
-    if isinstance(w1, Tensor) and isinstance(w3, Tensor) and isinstance(w2, Tensor):
-        done = _stacked(x, chosen, weights, w1, w3, w2)
-        if done is not None:
-            return done
-    return _one_by_one(x, chosen, weights, w1, w3, w2)
+    if not (isinstance(w1, Tensor) and isinstance(w3, Tensor) and isinstance(w2, Tensor)):
+        return one_by_one(x, chosen, weights, w1, w3, w2)
+    return (few if len(x) <= FEW else many)(x, chosen, weights, w1, w3, w2)
 
 
 def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
@@ -55,13 +98,16 @@ def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     return chosen, weights / weights.sum(dim=-1, keepdim=True)
 
 
-def grouped_experts(x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
+def grouped_experts(
+    add: WeightedSum, x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: Tensor, w2: Tensor
+) -> Tensor:
     """Return the weighted sum of each token's experts, by one grouped product per matrix of an expert.
 
     The pairs of token and expert are sorted by expert; where an expert's rows end is told to the product by
     a tensor on the device. Every sum has a fixed order, so equal inputs give equal bits.
 
     Args:
+        add: see `weighted_sum`.
         x: (T, D). chosen: (T, k) int64. weights: (T, k) float32. w1, w3: (E, F, D). w2: (E, D, F).
     """
     top_k = chosen.shape[1]
@@ -73,7 +119,7 @@ def grouped_experts(x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: 
     results = _grouped_product(hidden, w2, ends)
     position = torch.empty_like(order)
     position[order] = torch.arange(len(order), device=x.device)  # the row where each pair went
-    return _weighted_sum(results, position.view_as(chosen), weights)
+    return add(results, position.view_as(chosen), weights)
 
 
 @cache
@@ -82,7 +128,7 @@ def can_group(device: torch.device) -> bool:
 
     Elsewhere torch offers the same operator but asks the device for the counts, which is what it is to avoid.
     """
-    if device.type != "cuda" or select.capability(device)[0] not in (9, 10):
+    if device.type != "cuda" or capability(device)[0] not in (9, 10):
         return False
     return groups_rightly(device)
 
@@ -102,23 +148,7 @@ def groups_rightly(device: torch.device) -> bool:
         return False
 
 
-def _stacked(x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor | None:
-    """Return what the operations on whole stacks give; None where none of them serves."""
-    if not all(stack.is_contiguous() and stack.dtype == x.dtype for stack in (w1, w3, w2)):
-        return None
-    tokens, width = x.shape
-    if select.serves("moe_decode", x, width, tokens):
-        from longctx.kernels.moe_triton import moe_decode
-
-        run = select.attempt("moe_decode", lambda: moe_decode(x, chosen, weights, w1, w3, w2), x)
-        if run:
-            return run.value
-    aligned = width % ALIGNED == 0 and w1.shape[1] % ALIGNED == 0
-    fits = x.dtype == torch.bfloat16 and aligned and len(w1) <= MOST_GROUPS
-    return grouped_experts(x, chosen, weights, w1, w3, w2) if fits and can_group(x.device) else None
-
-
-def _one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack, w2: Stack) -> Tensor:
+def one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack, w2: Stack) -> Tensor:
     """Return the weighted sum of each token's experts, expert after expert."""
     order = chosen.flatten().argsort(stable=True)  # pairs (token, expert) sorted by expert
     token = order // chosen.shape[1]
@@ -141,15 +171,41 @@ def _grouped_product(rows: Tensor, stack: Tensor, ends: Tensor) -> Tensor:
     return out
 
 
-def _weighted_sum(results: Tensor, position: Tensor, weights: Tensor) -> Tensor:
-    """Return (T, D): the sum over each token's k rows of `results`, weighted, in float32."""
-    if select.serves("moe_combine", results, results.shape[1], len(position)):
-        from longctx.kernels.moe_triton import moe_combine
+def weighted_sum(results: Tensor, position: Tensor, weights: Tensor) -> Tensor:
+    """Return (T, D): the sum over each token's k rows of `results`, weighted, in float32.
 
-        run = select.attempt("moe_combine", lambda: moe_combine(results, position, weights), results)
-        if run:
-            return run.value
+    Args:
+        results: (N, D). position: (T, k) int64, the rows. weights: (T, k) float32.
+    """
     total = torch.zeros(len(position), results.shape[1], dtype=torch.float32, device=results.device)
     for slot in range(position.shape[1]):
         total.addcmul_(results[position[:, slot]].float(), weights[:, slot, None])
     return total.to(results.dtype)
+
+
+def _decode_trial(
+    draw: Callable[..., Tensor], hidden: int, intermediate: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    from longctx.kernels.moe_triton import moe_decode
+
+    w1, w3 = draw(2, 3, intermediate, hidden) * hidden**-0.5
+    w2 = draw(3, hidden, intermediate) * intermediate**-0.5
+    x = draw(2, hidden)
+    chosen = torch.tensor([[2, 0], [1, 2]], device=x.device)
+    args = x, chosen, draw(2, 2).float(), w1, w3, w2
+    yield moe_decode(*args), one_by_one(*args)
+
+
+def _sum_trial(draw: Callable[..., Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    from longctx.kernels.moe_triton import moe_combine
+
+    results, weights = draw(6, 1040), draw(3, 2).float()
+    position = torch.tensor([[5, 0], [2, 1], [4, 3]], device=results.device)
+    yield moe_combine(results, position, weights), weighted_sum(results, position, weights)
+
+
+def mixture_of_experts(x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int) -> Tensor:
+    """Choose and compute at once: for models/, until its layers choose when they are made."""
+    site = Site(x.device, x.dtype, x.requires_grad)
+    inner = w1.shape[1] if isinstance(w1, Tensor) else 16
+    return choose_mixture(site, x.shape[1], inner, len(w1))(x, router, w1, w3, w2, top_k)

@@ -1,12 +1,13 @@
 """RMSNorm (arXiv 1910.07467) with float32 statistics."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from longctx.kernels import differentiable
-from longctx.kernels.select import attempt, serves
+from longctx.kernels.select import Site, works
 
 
 @dataclass(frozen=True)
@@ -23,23 +24,41 @@ class HeadNorm:
     eps: float
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+Norm = Callable[[Tensor, Tensor, float], Tensor]  # x, weight, eps
+
+
+def choose_norm(site: Site, width: int) -> Norm:
+    """Return what computes `rms_norm` of rows of `width` numbers at a site."""
+    if site.gradients:
+        return differentiable.rms_norm
+    if width in range(16, (1 << 16) + 1) and works("rms_norm", _trial, site, width):
+        from longctx.kernels.norm_triton import rms_norm as kernel
+
+        return kernel
+    return torch_rms_norm
+
+
+def torch_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Return weight * x / sqrt(mean(x^2) + eps) over the last dimension, in x's dtype.
 
     Args:
         x: (..., N). weight: (N,) float32.
     """
-    if x.requires_grad:
-        return differentiable.rms_norm(x, weight, eps)
-    if serves("rms_norm", x, x.shape[-1], 1):
-        from longctx.kernels import norm_triton
-
-        run = attempt("rms_norm", lambda: norm_triton.rms_norm(x, weight, eps), x)
-        if run:
-            return run.value
     wide = x.float()
     # torch composes its own from twice as many passes, the first into a temporary of x's size.
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
     scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
     normed: Tensor = (wide * scale).mul_(weight)
     return normed.to(x.dtype)
+
+
+def _trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    from longctx.kernels.norm_triton import rms_norm as kernel
+
+    x, weight = draw(3, width), draw(width, dtype=torch.float32)
+    yield kernel(x, weight, 1e-5), torch_rms_norm(x, weight, 1e-5)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Choose and compute at once: for models/, until its layers choose when they are made."""
+    return choose_norm(Site(x.device, x.dtype, x.requires_grad), x.shape[-1])(x, weight, eps)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Activation = Literal["none", "swish", "sigmoid"]
+Activation = Literal["none", "silu", "sigmoid"]
 LEVELS = 127  # on each side of zero
 ROWS = 256  # tokens multiplied at once: their results are scaled while they are in cache
 # The product of one token reads so many columns at once, and reads on where a row ends before.
@@ -100,6 +100,6 @@ def _round(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _activate(out: Tensor, activation: Activation) -> Tensor:
-    if activation == "swish":
+    if activation == "silu":
         return F.silu(out, inplace=True)
     return out.sigmoid_() if activation == "sigmoid" else out

@@ -1,4 +1,4 @@
-"""Which implementation runs an operation: one table, one switch, one way back when a kernel fails.
+"""Which implementation runs an operation: chosen and tried once, when a model is loaded.
 
 The torch versions are the reference and the CPU path. Triton kernels replace them on NVIDIA devices, or
 everywhere when the user says so (on a CPU that means Triton's interpreter, for tests).
@@ -6,126 +6,119 @@ everywhere when the user says so (on a CPU that means Triton's interpreter, for 
 
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from longctx.errors import OptionError
+from longctx.kernels.chips import LEAST_CAPABILITY, capability
 
-T = TypeVar("T")
-SWITCH = "LONGCTX_KERNELS"  # "torch" or "triton" forces one of them; unset or empty: the table decides
+SWITCH = "LONGCTX_KERNELS"  # "torch" or "triton" forces one of them; unset or empty: the device decides
 HALVES = (torch.bfloat16, torch.float16)
-FLOATS = (*HALVES, torch.float32)
-LEAST_CAPABILITY = (8, 0)
+HEAD_WIDTHS = range(16, 257)  # channels of a head that the Triton kernels are made for
+# How far a kernel may be from torch in its trial, as a share of the largest value: more than rounding takes,
+# far less than a wrong result is off.
+TOLERANCE = {torch.bfloat16: 5e-2, torch.float16: 1e-2, torch.float32: 1e-3}
 
-
-@dataclass(frozen=True)
-class Rule:
-    """Where a Triton kernel serves: dtypes of its inputs, widths (channels of a head), tokens at once."""
-
-    dtypes: tuple[torch.dtype, ...]
-    widths: tuple[int, int]
-    tokens: tuple[int, int] = (1, 1 << 40)
-
-
-@dataclass(frozen=True)
-class Done(Generic[T]):
-    """What a kernel returned, to tell it from a kernel that could not run."""
-
-    value: T
-
-
-# Everything outside a rule, and every operation without one, is torch's.
-TABLE = {
-    "lightning_prefill": Rule(FLOATS, (16, 256), tokens=(2, 1 << 40)),
-    "lightning_absorb": Rule(FLOATS, (16, 256)),
-    "lightning_decode": Rule(FLOATS, (16, 256), tokens=(1, 1)),
-    "rms_norm": Rule(FLOATS, (16, 1 << 16)),
-    "norm_gate": Rule(FLOATS, (16, 256)),
-    "attention_decode": Rule(FLOATS, (16, 256), tokens=(1, 1)),
-    "attention_merge": Rule(FLOATS, (16, 256)),
-    "moe_decode": Rule(FLOATS, (16, 1 << 20), tokens=(1, 16)),
-    "moe_combine": Rule(FLOATS, (16, 1 << 20)),
-}
+# Yields pairs of what the kernel gave and what torch gives. It takes a function that draws random numbers of
+# a shape, in the dtype of the site or another one, and the sizes of the operation.
+Trial = Callable[..., Iterable[tuple[Tensor, Tensor]]]
 
 # Operation -> what went wrong; such an operation stays with torch for the rest of the process.
 failures: dict[str, str] = {}
 
 
-def serves(operation: str, x: Tensor, width: int, tokens: int) -> bool:
-    """Tell whether the Triton kernel of `operation` runs on inputs like `x`."""
+@dataclass(frozen=True)
+class Site:
+    """Where a model runs.
+
+    Attributes:
+        dtype: of its matrices.
+        gradients: it is trained.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    gradients: bool = False
+
+
+def note(operation: str, why: object) -> None:
+    """Remember the first line of why something cannot run here, and warn once."""
+    if operation not in failures:
+        failures[operation] = next(iter(str(why).strip().splitlines()), type(why).__name__)
+        warnings.warn(f"{operation} cannot run here: {failures[operation]}", stacklevel=3)
+
+
+def works(operation: str, trial: Trial, site: Site, *sizes: int) -> bool:
+    """Tell whether Triton kernels are to run here and do what torch does, by running them once.
+
+    Raises:
+        OptionError: when the environment asks for kernels that do not exist.
+    """
     forced = os.environ.get(SWITCH, "")
-    if not forced and x.device.type != "cuda":
-        return False  # first, for a token on a CPU asks this a hundred times
-    rule = TABLE[operation]
     if forced not in ("", "torch", "triton"):
         raise OptionError(f"{SWITCH}={forced}: use torch or triton, or leave it unset")
-    if operation in failures or forced == "torch" or not has_triton():
+    if site.gradients or site.dtype not in TOLERANCE or not _wanted(site.device, forced):
         return False
-    fits = (
-        x.dtype in rule.dtypes
-        and rule.widths[0] <= width <= rule.widths[1]
-        and rule.tokens[0] <= tokens <= rule.tokens[1]
-    )
-    here = x.device.type == "cuda" and capability(x.device) >= LEAST_CAPABILITY
-    return fits and (here or forced == "triton")
-
-
-def attempt(operation: str, kernel: Callable[[], T], x: Tensor) -> Done[T] | None:
-    """Run a kernel on x's device; when it cannot be compiled or launched, warn once and return None.
-
-    Triton compiles before it launches anything, so a caller whose kernel failed may run torch's version
-    on the same tensors.
-    """
-    # Triton launches on the current device, which need not be the one the tensors are on.
-    there: AbstractContextManager[None] = (
-        torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
-    )
-    try:
-        with there:
-            return Done(kernel())
-    except compile_errors() as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        failures[operation] = f"{type(error).__name__}: {line}"
-        warnings.warn(f"kernel {operation} cannot run here, using torch: {failures[operation]}", stacklevel=2)
-        return None
+    return _tried(operation, trial, site, sizes)
 
 
 @cache
-def has_triton() -> bool:
-    """Tell whether Triton is installed (it is made for Linux alone)."""
-    return find_spec("triton") is not None
+def _tried(operation: str, trial: Trial, site: Site, sizes: tuple[int, ...]) -> bool:
+    random = torch.Generator(site.device).manual_seed(0)
+
+    def draw(*shape: int, dtype: torch.dtype = site.dtype) -> Tensor:
+        return torch.randn(shape, generator=random, device=site.device).to(dtype)
+
+    try:
+        # Models are made on the meta device.
+        with torch.no_grad(), torch.device("cpu"):
+            for found, right in trial(draw, *sizes):
+                error = (found.float() - right.float()).abs().max() / right.float().abs().max()
+                if not error <= TOLERANCE[site.dtype]:
+                    note(operation, f"its results are off by {float(error):.1%}")
+                    return False
+    except Exception as error:  # whatever a kernel raises, torch's version runs instead
+        note(operation, f"{type(error).__name__}: {error}")
+        return False
+    return True
 
 
 def describe(device: torch.device) -> str:
     """Return in words what runs the operations on a device, and what could not."""
     forced = os.environ.get(SWITCH, "")
-    on_chip = device.type == "cuda" and capability(device) >= LEAST_CAPABILITY
-    if has_triton() and (forced == "triton" or (on_chip and not forced)):
-        said = f"triton {version('triton')}"
-    else:
-        said = "torch"
+    said = f"triton {version('triton')}" if _wanted(device, forced) else "torch"
     said += f" ({SWITCH}={forced})" if forced else ""
     return "; ".join([said, *(f"{name} fell back to torch: {why}" for name, why in failures.items())])
 
 
-@cache
-def capability(device: torch.device) -> tuple[int, int]:
-    """Return the compute capability that tile sizes are chosen for; (9, 0) where there is no CUDA device."""
-    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
+def _wanted(device: torch.device, forced: str) -> bool:
+    # Triton is made for Linux alone.
+    here = device.type == "cuda" and capability(device) >= LEAST_CAPABILITY
+    return (forced == "triton" or (here and not forced)) and find_spec("triton") is not None
 
 
-@cache
-def compile_errors() -> tuple[type[Exception], ...]:
-    """Return what Triton raises when a kernel cannot be built or does not fit the chip."""
-    from triton.compiler.errors import CompilationError
-    from triton.runtime.errors import OutOfResources, PTXASError
+# What models/ calls until its layers choose their kernels when they are made.
 
-    return (CompilationError, OutOfResources, PTXASError)
+
+@dataclass(frozen=True)
+class Done:
+    """What a kernel returned."""
+
+    value: Tensor
+
+
+def serves(operation: str, x: Tensor, width: int, tokens: int) -> bool:
+    """Tell whether Triton kernels are to run on inputs like `x`."""
+    forced = os.environ.get(SWITCH, "")
+    return _wanted(x.device, forced) and operation not in failures
+
+
+def attempt(operation: str, kernel: Callable[[], Tensor], x: Tensor) -> Done | None:
+    """Run a kernel."""
+    return Done(kernel())

@@ -6,8 +6,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longctx.kernels.attention import attention, attention_weights
-from longctx.kernels.moe import mixture_of_experts
+from longctx.kernels.attention import attention_weights, choose_attention
+from longctx.kernels.moe import choose_mixture
+from longctx.kernels.select import Site
+
+HERE = Site(torch.device("cpu"), torch.float32)
 
 
 def definition(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,7 +42,7 @@ def test_pages_merge_to_plain_attention(
         list(zip(*(x[:, :, : sum(pages)].split(pages, dim=2) for x in (k, v)), strict=True)) if pages else []
     )
     own_k, own_v = k[:, :, sum(pages) :], v[:, :, sum(pages) :]
-    out = attention(q, own_k, own_v, earlier)
+    out = choose_attention(HERE, 8)(q, own_k, own_v, earlier)
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5)
     if tokens == 1:
         weights = attention_weights(q, own_k, earlier)
@@ -60,5 +63,6 @@ def test_experts_are_chosen_and_weighted(n_experts: int, top_k: int, tokens: int
         for share, e in zip(chosen.values / chosen.values.sum(), chosen.indices.tolist(), strict=True):
             gate, up = w1[e].double() @ x[t].double(), w3[e].double() @ x[t].double()
             expected[t] += share * (w2[e].double() @ (F.silu(gate) * up))
-    out = mixture_of_experts(x, router, w1.unbind(), w3.unbind(), w2.unbind(), top_k)
+    mixture = choose_mixture(HERE, hidden, inner, n_experts)
+    out = mixture(x, router, w1.unbind(), w3.unbind(), w2.unbind(), top_k)
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)

@@ -14,7 +14,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from longctx.kernels import attention as module
 from longctx.kernels import select
-from longctx.kernels.attention import Page, Partial, attention, attention_weights
+from longctx.kernels.attention import Page, Partial, attention_weights, choose_attention
 from longctx.kernels.attention_triton import (
     append_token,
     attention_decode,
@@ -23,8 +23,10 @@ from longctx.kernels.attention_triton import (
     merge_partials,
     page_table,
 )
+from longctx.kernels.select import Site
 
 CPU = torch.device("cpu")
+SITE = Site(CPU, torch.float32)
 
 
 class Layout(NamedTuple):
@@ -171,7 +173,7 @@ def test_appending_and_attending_follow_the_torch_path(
         for b in range(2):
             turned_q, turned_k = (turn(x[b], angle[b])[None, :, None] for x in (q, k))
             value = v[b][None, :, None]
-            expected = attention(turned_q, turned_k, value, earlier[b])
+            expected = choose_attention(SITE, width)(turned_q, turned_k, value, earlier[b])
             close(out[b], expected[0, :, 0], 2e-5)
             close(own_q[b], turned_q[0, :, 0], 1e-6)
             earlier[b].append((turned_k, value))
@@ -259,15 +261,17 @@ def test_prefill_merges_pages_with_the_kernel(monkeypatch: pytest.MonkeyPatch) -
     pages = log(Layout([20, 9], [3, 0]), 2, 16, torch.float32, random)
     q = torch.randn(1, 4, 6, 16, generator=random)
     k, v = torch.randn(2, 1, 2, 6, 16, generator=random)
-    expected = attention(q, k, v, pages)
+    expected = choose_attention(SITE, 16)(q, k, v, pages)
     monkeypatch.setenv(select.SWITCH, "triton")
     merged: list[Tensor] = []
 
-    def merge(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> None:
+    def merge(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> Partial:
         merged.append(more)
-        merge_partials(out, lse, more, more_lse)
+        return merge_partials(out, lse, more, more_lse)
 
     monkeypatch.setattr("longctx.kernels.attention_triton.merge_partials", merge)
+    attention = choose_attention(SITE, 16)
+    merged.clear()  # of its trial
     close(attention(q, k, v, pages), expected, 1e-6)
     assert len(merged) == 2
 
@@ -308,7 +312,7 @@ def test_pages_that_kernels_cannot_address_are_refused() -> None:
 def test_the_plain_formula_is_the_same_in_parts(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails a GPU without fused kernels computes something else, or runs out of memory."""
     q, k, v = torch.randn(3, 1, 2, 50, 16, generator=torch.Generator().manual_seed(0))
-    expected, weight = module._partial(q, k, v, causal)
+    expected, weight = module.cpu(q, k, v, causal)
     monkeypatch.setattr(module, "MOST_SCORES", 2 * 50 * 7)
     out, lse = module.plain(q, k, v, causal)
     close(out, expected)
@@ -341,22 +345,20 @@ def refused(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
     raise RuntimeError("No available kernel")
 
 
-def test_only_kernels_that_compute_rightly_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_kernels_that_compute_rightly_are_used() -> None:
     """If this fails a change inside torch turns every long text into noise without a word."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        assert module.works(right, dtype, 16, CPU)
+        assert module.computes(right, dtype, 16, CPU)
         for wrong in (in_bits, never_causal, whole_pages, refused):
-            assert not module.works(wrong, dtype, 16, CPU), wrong.__name__
+            assert not module.computes(wrong, dtype, 16, CPU), wrong.__name__
     called = []
 
     def listed(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
         called.append(causal)
         return module.plain(q, k, v, causal)
 
-    monkeypatch.setattr(module, "CANDIDATES", (refused, in_bits, listed, right))
-    q, k, v = torch.randn(3, 1, 2, 5, 16)
-    close(module._fused(q, k, v, True)[0], module._partial(q, k, v, True)[0])
-    assert called == [True, False, True]  # tried on both kinds, then used
+    assert module.computes(listed, torch.float32, 16, CPU)
+    assert called == [True, False]  # of a projection's layout, and on a page that is not full
 
 
 def test_a_kernel_that_fails_at_work_is_left_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,11 +369,10 @@ def test_a_kernel_that_fails_at_work_is_left_for_the_next(monkeypatch: pytest.Mo
             raise RuntimeError("shape not supported\nmore")
         return module.plain(q, k, v, causal)
 
-    monkeypatch.setattr(module, "CANDIDATES", (brittle,))
     monkeypatch.setattr(select, "failures", {})
     q, k, v = torch.randn(3, 1, 2, 5, 16)
     with pytest.warns(UserWarning, match="attention_brittle cannot run here: shape not supported"):
-        out, _ = module._fused(q, k, v, True)
-    close(out, module._partial(q, k, v, True)[0])
+        out, _ = module.first_that_runs([brittle], q, k, v, True)
+    close(out, module.cpu(q, k, v, True)[0])
     assert select.failures == {"attention_brittle": "shape not supported"}
-    module._fused(q, k, v, True)  # not tried again: a second warning would be an error here
+    module.first_that_runs([brittle], q, k, v, True)  # a second warning would be an error

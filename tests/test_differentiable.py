@@ -7,18 +7,19 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning_reference import lightning_attention_reference
 from torch import Tensor
 
 from longctx.kernels import differentiable
-from longctx.kernels.attention import attention
+from longctx.kernels.attention import choose_attention
 from longctx.kernels.lightning import decay_tables
-from longctx.kernels.lightning_reference import lightning_attention_reference
 from longctx.kernels.linear import linear
-from longctx.kernels.mixer import lightning_mixer
+from longctx.kernels.mixer import LightningMix, choose_lightning
 from longctx.kernels.moe import gated_mlp
-from longctx.kernels.norm import rms_norm
+from longctx.kernels.select import Site
 
 CPU = torch.device("cpu")
+HERE = Site(CPU, torch.float32)
 SLOPES = (5e-5, 0.03, 0.9)
 
 
@@ -44,7 +45,7 @@ def agree(ours: Callable[..., Tensor], formula: Callable[..., Tensor], *inputs: 
 def test_norm() -> None:
     """Training would follow wrong gradients through every layer."""
     agree(
-        lambda x, w: rms_norm(x, w, 1e-5),
+        lambda x, w: differentiable.rms_norm(x, w, 1e-5),
         lambda x, w: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * w,
         draw(2, 7, 24),
         draw(24, seed=1),
@@ -89,9 +90,9 @@ def test_softmax_attention_over_pages(tokens: int, before: int) -> None:
     q, k, v = draw(2, 4, tokens, 8), draw(2, 2, tokens, 8, seed=1), draw(2, 2, tokens, 8, seed=2)
     page_k, page_v = draw(2, 2, before, 8, seed=3), draw(2, 2, before, 8, seed=4)
     pages = [(page_k, page_v)] if before else []
-    with torch.no_grad():
-        wanted = attention(q, k, v, pages)
-    torch.testing.assert_close(attention(q.requires_grad_(), k, v, pages), wanted, rtol=1e-4, atol=1e-4)
+    attention = differentiable.attention
+    wanted = choose_attention(HERE, 8)(q, k, v, pages)
+    torch.testing.assert_close(attention(q, k, v, pages), wanted, rtol=1e-4, atol=1e-4)
 
     def formula(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = (x.repeat_interleave(2, dim=1) for x in (k, v))
@@ -100,7 +101,7 @@ def test_softmax_attention_over_pages(tokens: int, before: int) -> None:
         return scores.masked_fill(hidden, -torch.inf).softmax(-1) @ values
 
     if not before:
-        agree(lambda q, k, v: attention(q, k, v, []), formula, q.detach(), k, v)
+        agree(lambda q, k, v: attention(q, k, v, []), formula, q, k, v)
 
 
 @pytest.mark.parametrize("tokens", [1, 5, 70])
@@ -109,15 +110,14 @@ def test_a_mixer_gives_the_same_with_gradients(tokens: int) -> None:
     x, qkv, gate = draw(2, tokens, 24), draw(72, 24, seed=1), draw(24, 24, seed=2)
     weight, decay = draw(24, seed=3), decay_tables(SLOPES, CPU)
 
-    def run(x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        return lightning_mixer(
-            x, lambda x, a: linear(x, qkv, a), lambda x, a: linear(x, gate, a), weight, 1e-6, decay, state
-        )
+    def run(by: LightningMix, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = by.activations
+        return by.mix(linear(x, qkv, first), linear(x, gate, second), weight, 1e-6, decay, state)
 
     first = draw(2, 3, 8, 8, seed=5)
-    with torch.no_grad():
-        wanted, moved = run(x, first.clone())
-    found, after = run(x.requires_grad_(), first)
+    wanted, moved = run(choose_lightning(HERE, 3, 8), x, first.clone())
+    trained = choose_lightning(Site(CPU, torch.float32, gradients=True), 3, 8)
+    found, after = run(trained, x.requires_grad_(), first)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(after, moved, rtol=1e-4, atol=1e-4)
     assert torch.equal(first, draw(2, 3, 8, 8, seed=5))  # other branches start from it too

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from gpu import DEVICE, on_gpu
+from lightning_reference import lightning_attention_reference
 from torch import Tensor
 
-from longctx.kernels.attention import attention, attention_weights
-from longctx.kernels.lightning_reference import lightning_attention_reference
+from longctx.kernels.attention import attention_weights, choose_attention
 from longctx.kernels.moe import gated_mlp
+from longctx.kernels.select import Site
 from longctx.models.families.minimax import original_slopes
 from longctx.models.state import KVState
 
@@ -171,7 +172,7 @@ def test_prefill_attention_over_pages(heads: tuple[int, int, int]) -> None:
     q = torch.randn(1, n, 777, dim, device=DEVICE, dtype=BF16)
     keys, values = torch.randn(2, 1, kv_heads, 5000 + 777, dim, device=DEVICE, dtype=BF16)
     earlier = [(keys[:, :, a:b], values[:, :, a:b]) for a, b in ((0, 256), (256, 4000), (4000, 5000))]
-    out = attention(q, keys[:, :, 5000:], values[:, :, 5000:], earlier)
+    out = choose_attention(Site(DEVICE, BF16), dim)(q, keys[:, :, 5000:], values[:, :, 5000:], earlier)
     wide = [x.double().repeat_interleave(n // kv_heads, 1) for x in (keys, values)]
     scores = q.double() @ wide[0].transpose(-1, -2) * dim**-0.5
     later = torch.arange(5777, device=DEVICE)[None] > torch.arange(5000, 5777, device=DEVICE)[:, None]

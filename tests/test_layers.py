@@ -14,11 +14,11 @@ errors  machine  sampling
 text  text.encoding  text.packed  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.passages  quotes.outline  quotes.extract
-kernels.triton_math  kernels.select
+kernels.chips  kernels.select  kernels.triton_math
 kernels.differentiable
 kernels.norm_triton  kernels.norm
 kernels.quantized  kernels.linear
-kernels.lightning  kernels.lightning_reference  kernels.lightning_triton  kernels.lightning_decode_triton
+kernels.lightning  kernels.lightning_triton  kernels.lightning_decode_triton
 kernels.mixer
 kernels.attention_triton  kernels.attention
 kernels.moe_triton  kernels.moe

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning_reference import lightning_attention_reference
 
 from longctx.kernels.lightning import (
     CHUNK,
@@ -12,7 +13,6 @@ from longctx.kernels.lightning import (
     lightning_absorb,
     lightning_attention,
 )
-from longctx.kernels.lightning_reference import lightning_attention_reference
 
 CPU = torch.device("cpu")
 SLOPES = (5e-5, 0.004, 0.3, 1.0)

@@ -18,6 +18,7 @@ from longctx.kernels import lightning_decode_triton
 from longctx.kernels.lightning_decode_triton import lightning_decode
 from longctx.kernels.norm import HeadNorm
 
+CPU = torch.device("cpu")
 EPS = 0.1  # large enough to matter: the norm would hide a wrong scale otherwise
 
 
@@ -222,12 +223,12 @@ def test_a_row_longer_than_a_tile_is_finished_whole(monkeypatch: pytest.MonkeyPa
 
 def test_blocks_of_values_are_chosen_by_the_number_of_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails large models run with blocks that no test has seen."""
-    monkeypatch.setattr(lightning_decode_triton, "_tile", lambda rows, width, major: (64, 8))
+    monkeypatch.setattr(lightning_decode_triton, "_tile", lambda rows, width, device: (64, 8))
     Case(width=128, heads=2).check()
     monkeypatch.undo()
-    assert lightning_decode_triton._tile(64, 128, 9) == (64, 8)
-    assert lightning_decode_triton._tile(16, 128, 9) == (16, 4)
-    assert lightning_decode_triton._tile(4, 32, 9) == (16, 4)
+    assert lightning_decode_triton._tile(64, 128, CPU) == (64, 8)
+    assert lightning_decode_triton._tile(16, 128, CPU) == (16, 4)
+    assert lightning_decode_triton._tile(4, 32, CPU) == (16, 4)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -13,8 +13,9 @@ from torch import Tensor
 pytest.importorskip("triton")
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from longctx.kernels import lightning_triton, select
-from longctx.kernels.lightning_reference import lightning_attention_reference
+from lightning_reference import lightning_attention_reference
+
+from longctx.kernels import chips, lightning_triton
 from longctx.kernels.lightning_triton import lightning_absorb, lightning_prefill, norm_gate
 from longctx.kernels.norm import HeadNorm
 
@@ -54,7 +55,7 @@ def close(actual: Tensor, expected: Tensor, tolerance: float = 2e-6) -> None:
 @pytest.fixture(params=[(9, 0), (8, 0)], ids=["hopper", "ampere"])
 def chip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the tiles of a chip: sm_90 loads by descriptors, sm_80 by pointers and masks."""
-    monkeypatch.setattr(select, "capability", lambda device: request.param)
+    monkeypatch.setattr(chips, "capability", lambda device: request.param)
 
 
 @pytest.mark.usefixtures("chip")

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from longctx.kernels import moe, select
 from longctx.kernels.linear import can_pack, pack
-from longctx.kernels.moe import Stack, grouped_experts, groups_rightly, mixture_of_experts, route
+from longctx.kernels.moe import (
+    Stack,
+    WeightedSum,
+    choose_mixture,
+    choose_sum,
+    grouped_experts,
+    groups_rightly,
+    route,
+)
+from longctx.kernels.select import Site
 
 CPU = torch.device("cpu")
 
@@ -52,7 +61,8 @@ def test_every_form_of_the_weights_gives_the_definition(
         "packed": [tuple(pack(m) if can_pack() else m for m in w) for w in weights],
     }
     w1, w3, w2 = given_forms[form]
-    found = mixture_of_experts(x, router, w1, w3, w2, top_k)
+    mixture = choose_mixture(Site(CPU, torch.float32), shape[2], shape[1], shape[0])
+    found = mixture(x, router, w1, w3, w2, top_k)
     expected = written_out(x, router, weights, top_k)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
 
@@ -72,9 +82,11 @@ def test_few_tokens_go_to_the_kernel_and_many_do_not(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(select.SWITCH, "triton")
     weights, router = layer(4, 2, 16), torch.randn(4, 16)
     w1, w3, w2 = weights
+    mixture = choose_mixture(Site(CPU, torch.float32), 16, 2, 4)
+    seen.clear()  # of its trial
     for tokens in (1, 16, 17):
         x = torch.randn(tokens, 16)
-        found = mixture_of_experts(x, router, w1, w3, w2, 1)
+        found = mixture(x, router, w1, w3, w2, 1)
         expected = written_out(x, router, weights, 1)
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
     assert seen == [1, 16]
@@ -100,7 +112,8 @@ def test_grouped_products_give_the_definition(tokens: int, n_experts: int, top_k
     x, router = torch.randn(tokens, 16).bfloat16(), torch.randn(n_experts, 16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(select.SWITCH, kernels)
-        found = grouped_experts(x, *route(x, router, top_k), *weights)
+        add = choose_sum(Site(CPU, torch.bfloat16))
+        found = grouped_experts(add, x, *route(x, router, top_k), *weights)
     expected = written_out(x, router, weights, top_k)
     assert found.shape == x.shape
     assert (found.double() - expected).norm() / expected.norm() < 0.02
@@ -111,9 +124,9 @@ def test_many_tokens_go_to_the_grouped_product_where_it_serves(monkeypatch: pyte
     """If this fails prefill on a GPU sends counts to the host in every layer, or misaligned rows crash it."""
     calls = []
 
-    def watched(x: Tensor, *rest: Tensor) -> Tensor:
+    def watched(add: WeightedSum, x: Tensor, *rest: Tensor) -> Tensor:
         calls.append(x.shape)
-        return grouped_experts(x, *rest)
+        return grouped_experts(add, x, *rest)
 
     monkeypatch.setattr(moe, "grouped_experts", watched)
     monkeypatch.setattr(moe, "can_group", lambda device: True)
@@ -121,7 +134,7 @@ def test_many_tokens_go_to_the_grouped_product_where_it_serves(monkeypatch: pyte
         weights, router = layer(4, inner, width, dtype), torch.randn(4, width)
         x = torch.randn(30, width).to(dtype)
         w1, w3, w2 = weights
-        found = mixture_of_experts(x, router, w1, w3, w2, 2)
+        found = choose_mixture(Site(CPU, dtype), width, inner, 4)(x, router, w1, w3, w2, 2)
         expected = written_out(x, router, weights, 2)
         assert (found.double() - expected).norm() / expected.norm() < 0.02
     assert calls == [(30, 16)]

@@ -15,7 +15,8 @@ from torch import Tensor
 from bench.gpu import peers, roofline
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, Timing, guarded, in_graph, interleave, measure, relative_error
-from longctx.kernels.attention import attention
+from longctx.kernels.attention import choose_attention
+from longctx.kernels.select import Site
 from longctx.models.state import KVState
 
 BF16 = torch.bfloat16
@@ -47,6 +48,7 @@ def prefill(table: Table, name: str, tokens: int, keys: int) -> None:
     pages = log(keys, kv_heads, dim).pages() if keys else []
     work = roofline.attention_prefill(tokens, heads, kv_heads, dim)
     work += roofline.Work(2 * keys * kv_heads * dim * 2, 4 * heads * dim * tokens * keys)
+    attention = choose_attention(Site(q.device, BF16), dim)
     timing = measure(lambda: attention(q, k, v, pages))
     others: dict[str, Timing | None] = {}
     if not keys:
@@ -99,7 +101,7 @@ def candidates(table: Table) -> None:
         q = torch.randn(1, kv_heads, rows, dim, device=HERE.device, dtype=BF16)
         k, v = torch.randn(2, 1, kv_heads, keys, dim, device=HERE.device, dtype=BF16)
         work = roofline.Work(0, 4 * heads * dim * 8192 * 16384)
-        for candidate in module.CANDIDATES:
+        for candidate in module.FUSED:
             title = f"page {name} 8192 x 16384, {candidate.__name__}"
             timing, why = guarded(partial(measure, partial(candidate, q, k, v, False)))
             if timing:

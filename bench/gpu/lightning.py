@@ -11,12 +11,12 @@ from functools import partial
 from itertools import pairwise
 
 import torch
+from lightning_reference import lightning_attention_reference
 from torch import Tensor
 
 from bench.gpu import peers, roofline
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, guarded, interleave, measure
-from longctx.kernels.lightning_reference import lightning_attention_reference
 from longctx.models.families.minimax import original_slopes
 
 LENGTHS = (512, 1024, 1536, 4096, 16384, 65536)

@@ -15,7 +15,8 @@ from torch import Tensor
 from bench.gpu import roofline
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, guarded, in_graph, measure, relative_error
-from longctx.kernels.moe import gated_mlp, mixture_of_experts
+from longctx.kernels.moe import choose_mixture, gated_mlp
+from longctx.kernels.select import Site
 
 BF16 = torch.bfloat16
 SHAPES = {
@@ -82,7 +83,8 @@ def many(
     x = torch.randn(HERE.size(tokens, 5), shape["hidden"], device=HERE.device, dtype=BF16)
     router = torch.randn(shape["n_experts"], shape["hidden"], device=HERE.device) * shape["hidden"] ** -0.5
     work = roofline.experts(tokens, shape["hidden"], shape["inner"], shape["top_k"], shape["n_experts"])
-    timing = measure(lambda: mixture_of_experts(x, router, *stack, shape["top_k"]))
+    mixture = choose_mixture(Site(x.device, BF16), shape["hidden"], shape["inner"], shape["n_experts"])
+    timing = measure(lambda: mixture(x, router, *stack, shape["top_k"]))
     table.line(f"experts {name}, {tokens} tokens, routed", timing, tokens=tokens, least=work)
 
 
