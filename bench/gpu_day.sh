@@ -48,13 +48,11 @@ parity() {
   "$python" -m bench.gpu.parity "$report" $code
 }
 
-training() {
-  local data=${TRAINING_DATA:?names the folder with the prose} here=$OUT/training
-  [[ -f $here/tokenizer/tokenizer.json ]] || "$python" -m training.tokenizer --data "$data" --entries 8192 --out "$here/tokenizer"
-  "$python" -m training.train --data "$data" --tokenizer "$here/tokenizer" --config training/h200.toml --out "$here/run" \
-    --device cuda --workers "${WORKERS:-$(($(nproc) - 2))}" --minutes "${MINUTES:-20}"
-  tail -n 3 "$here/run/log.jsonl"
-  "$python" -m training.export --run "$here/run" --tokenizer "$here/tokenizer" --out "$here/model"
+training() { # killed when its time is over, it goes on from its last checkpoint the next time
+  timeout "${MINUTES:-20}m" "$python" -m training.recipe --recipe training/h200.toml --device cuda \
+    --data "${TRAINING_DATA:?names the folder with the prose}" --out "$OUT/training" \
+    --workers "${WORKERS:-$(($(nproc) - 2))}" || [[ $? == 124 ]]
+  tail -n 3 "$OUT/training/h200/log.jsonl"
 }
 
 command_of() { # what a stage runs

@@ -14,6 +14,7 @@ from torch import Tensor
 from training import code, gaps, haystack
 from training.facts import LIST_QUESTION, Fact, FactMaker
 from training.haystack import Prose
+from training.settings import Stage
 from training.words import PHRASES, Words
 
 NOT_FOUND = " not found"
@@ -28,9 +29,7 @@ class Hidden:
     """A document's tokens with the facts that survive whole in it and their token of origin."""
 
     tokens: list[int]
-    facts: list[
-        tuple[Fact, int, list[int]]
-    ]  # fact, token where the value starts, the value's tokens; in order
+    facts: list[tuple[Fact, int, list[int]]]  # in order, with the value's first place and its tokens
     statements: list[tuple[int, int]]  # token spans that are facts, asked or not
     text: str  # of which the tokens are a part, from token `first` of its encoding on
     encoding: Encoding
@@ -84,56 +83,15 @@ class Maker:
     Args:
         prose: where haystacks and words come from.
         tokenizer: of the model.
-        seed: decides, with the step, everything in a batch.
-        tokens: of documents in a batch.
-        absent: the share of questions about keys that are not there.
-        junk: the share of values made of random pieces of the vocabulary.
-        pool: the share of documents whose questions also see the other documents of the batch.
-        openings: the share of documents that begin with a text's beginning and have a fact there.
-        rivals: the share of facts that differ from another fact of the document in one word.
-        listing: the share of batches with questions for all the values of a key, of which some were found.
-        gaps: the share of questions for a word left out of a sentence of the haystack.
-        programs: the share of documents that are program text, if the prose has any; every other question
-            there is about its names.
-        foreign: the share of documents in other languages, if the prose has any.
-        near: the share of absent keys that differ from a fact of the document in one word.
-        open: the share of attributes that are any noun.
+        stage: its seed decides, with the step, everything in a batch.
     """
 
-    def __init__(
-        self,
-        prose: Prose,
-        tokenizer: Tokenizer,
-        seed: int,
-        *,
-        tokens: int = 4096,
-        absent: float = 0.2,
-        junk: float = 0.3,
-        pool: float = 0.7,
-        openings: float = 0.15,
-        rivals: float = 0.25,
-        listing: float = 0.1,
-        gaps: float = 0.15,
-        programs: float = 0.0,
-        foreign: float = 0.06,
-        near: float = 0.5,
-        open: float = 0.35,
-    ) -> None:
+    def __init__(self, prose: Prose, tokenizer: Tokenizer, stage: Stage) -> None:
         self.prose = prose
         self.tokenizer = tokenizer
-        self.seed = seed
-        self.tokens = tokens
-        self.absent = absent
-        self.junk_share = junk
-        self.pool = pool
-        self.openings = openings
-        self.rivals = rivals
-        self.listing = listing
-        self.gaps = gaps
-        self.programs = programs
-        self.foreign = foreign
-        self.near = near
-        self.open = open
+        self.seed = stage.seed
+        self.tokens = stage.tokens
+        self.data = stage.data
         self.newline = tokenizer.encode("\n").ids[0]
         texts = [tokenizer.decode([i]) for i in range(tokenizer.get_vocab_size())]
         self.starts = [t for t in texts if len(t) > 1 and t[0] == " " and t[1:].isalpha()]
@@ -153,8 +111,8 @@ class Maker:
         count = max(1, self.tokens // length)
         questions = QUESTIONS.get(length, max(1, length // 170))
         words = Words(rng, "")
-        maker = FactMaker(rng, words, self.junk, self.junk_share, open_share=self.open)
-        listing = rng.random() < self.listing
+        maker = FactMaker(rng, words, self.junk, self.data.junk, open_share=self.data.open)
+        listing = rng.random() < self.data.listing
         documents, branches = [], []
         for _ in range(count):
             hidden = self.document(rng, maker, length, listing)
@@ -171,7 +129,7 @@ class Maker:
             facts += maker.several(rng.randint(2, 4), kind) if rng.random() < 0.6 else []
         while len(facts) < count:
             told = [fact for fact in facts if not fact.several]
-            like = told and rng.random() < self.rivals
+            like = told and rng.random() < self.data.rivals
             facts.append(maker.rival(rng.choice(told)) if like else maker.draw())
         rng.shuffle(facts)
         return facts
@@ -181,8 +139,8 @@ class Maker:
         characters = int(length * 4.3) + 300
         maker.words.text = self.prose.stretch(rng, 20_000)
         # A window cut at random almost never begins with a fact, but a user's text may.
-        opens = listing or rng.random() < self.openings
-        program = bool(self.programs and self.prose.code and rng.random() < self.programs)
+        opens = listing or rng.random() < self.data.openings
+        program = bool(self.data.programs and self.prose.code and rng.random() < self.data.programs)
         if rng.random() < 0.06:
             pieces = [""] * (length // 18 + 2)
             places = list(range(len(pieces)))
@@ -190,7 +148,7 @@ class Maker:
             if program and self.prose.code:
                 pieces = haystack.lines(rng, self.prose.code, characters)
             else:
-                pieces = haystack.pieces(rng, self.prose, maker.words, characters, self.foreign)
+                pieces = haystack.pieces(rng, self.prose, maker.words, characters, self.data.foreign)
             most = max(2, length // rng.choice([40, 80, 160]))
             places = rng.sample(range(len(pieces)), min(len(pieces), rng.randint(max(1, most // 3), most)))
             if listing:
@@ -228,12 +186,12 @@ class Maker:
             asked = self.code_branch(rng, maker, hidden)
             if asked:
                 return asked
-        if rng.random() < self.gaps:
+        if rng.random() < self.data.gaps:
             asked = self.gap_branch(rng, maker, hidden)
             if asked:
                 return asked
-        if not hidden.facts or rng.random() < self.absent:
-            near = hidden.facts and rng.random() < self.near
+        if not hidden.facts or rng.random() < self.data.absent:
+            near = hidden.facts and rng.random() < self.data.near
             fact = maker.rival(rng.choice(hidden.facts)[0]) if near else maker.draw()
             prompt = ask(rng, fact)
             if listing and fact.family == "magic" and rng.random() < 0.5:
@@ -252,7 +210,7 @@ class Maker:
 
     def gap_branch(self, rng: Random, maker: FactMaker, hidden: Hidden) -> Branch | None:
         """Ask for a word left out of a sentence of the document or, for a share, of another text."""
-        if rng.random() < self.absent:
+        if rng.random() < self.data.absent:
             other = maker.words.text
             gap = gaps.draw(rng, other, haystack.prose_ends(other))
             return self.refusal(frame(gaps.ask(rng, gap))) if gap and gap.word not in hidden.text else None
@@ -265,7 +223,7 @@ class Maker:
     def code_branch(self, rng: Random, maker: FactMaker, hidden: Hidden) -> Branch | None:
         """Ask about a name of program text or, for a share, about one that is not told of there."""
         assert self.prose.code is not None
-        if rng.random() < self.absent:
+        if rng.random() < self.data.absent:
             question = code.absent(rng, hidden.text, self.prose.code.stretch(rng, 4000), maker.any_word)
             return self.refusal(frame(question)) if question else None
         start, end = (hidden.encoding.offsets[hidden.first + i][0] for i in (0, len(hidden.tokens) - 1))
@@ -304,55 +262,62 @@ class Maker:
         self, rng: Random, documents: list[Hidden], branches: list[Branch], most_copies: float
     ) -> Batch:
         count, length = len(documents), len(documents[0].tokens)
-        each = len(branches) // count
-        longest = max(len(b.prompt) + len(b.answer) for b in branches)
-        width = -(-longest // TAIL_STEP) * TAIL_STEP
-        tails = torch.zeros(len(branches), width, dtype=torch.long)
         hay = torch.ones(count, length, dtype=torch.bool)
         for i, hidden in enumerate(documents):
             for begin, end in hidden.statements:
                 hay[i, begin:end] = False
-        row, position, target, absent, first, weight = [], [], [], [], [], []
-        source: list[list[int]] = []
-        for i, branch in enumerate(branches):
-            end = len(branch.prompt)
-            tails[i, : end + len(branch.answer)] = torch.tensor(branch.prompt + branch.answer)
-            for j, (token, origins) in enumerate(zip(branch.answer, branch.sources, strict=True)):
-                row.append(i)
-                position.append(end - 1 + j)
-                target.append(token)
-                document = (i // each) * length
-                source.append([count * length + ~p if p < 0 else document + p for p in origins])
-                absent.append(origins == [~(end - 1)])
-                first.append(j == 0)
-                weight.append(len(branch.answer) ** -0.5)
-        most_sources = max(map(len, source))
-        share = torch.tensor(weight)
-        most = torch.log(torch.tensor(max(1.0, most_copies)))
-        amplify = torch.tensor([rng.random() for _ in documents]) * most
-        pooled = torch.tensor([rng.random() < self.pool for _ in documents])
         gone = torch.zeros(len(branches), length, dtype=torch.bool)
         for i, branch in enumerate(branches):
             for span in branch.gone:
                 gone[i, span.start : span.stop] = True
+        asked = _answers(branches, count, length)
+        most = torch.log(torch.tensor(max(1.0, most_copies)))
+        amplify = torch.tensor([rng.random() for _ in documents]) * most
+        pooled = torch.tensor([rng.random() < self.data.pool for _ in documents])
         flat = [token for hidden in documents for token in hidden.tokens]
         kinds = {token: place for place, token in enumerate(flat)}
         return Batch(
             documents=torch.tensor([hidden.tokens for hidden in documents]),
             hay=hay,
-            tails=tails,
-            row=torch.tensor(row),
-            position=torch.tensor(position),
-            target=torch.tensor(target),
-            source=torch.tensor([places + [-1] * (most_sources - len(places)) for places in source]),
-            absent=torch.tensor(absent),
-            first=torch.tensor(first),
-            weight=share / share.sum(),
-            copied=torch.tensor(rng.choices(list(kinds.values()), k=len(target))),
+            **asked,
+            copied=torch.tensor(rng.choices(list(kinds.values()), k=len(asked["target"]))),
             amplify=amplify,
             pooled=pooled,
             gone=gone,
         )
+
+
+def _answers(branches: list[Branch], count: int, length: int) -> dict[str, Tensor]:
+    """Return what a batch of `count` documents of `length` tokens says of its answer tokens."""
+    each = len(branches) // count
+    longest = max(len(b.prompt) + len(b.answer) for b in branches)
+    tails = torch.zeros(len(branches), -(-longest // TAIL_STEP) * TAIL_STEP, dtype=torch.long)
+    row, position, target, absent, first, weight = [], [], [], [], [], []
+    source: list[list[int]] = []
+    for i, branch in enumerate(branches):
+        end = len(branch.prompt)
+        tails[i, : end + len(branch.answer)] = torch.tensor(branch.prompt + branch.answer)
+        for j, (token, origins) in enumerate(zip(branch.answer, branch.sources, strict=True)):
+            row.append(i)
+            position.append(end - 1 + j)
+            target.append(token)
+            document = (i // each) * length
+            source.append([count * length + ~p if p < 0 else document + p for p in origins])
+            absent.append(origins == [~(end - 1)])
+            first.append(j == 0)
+            weight.append(len(branch.answer) ** -0.5)
+    most = max(map(len, source))
+    share = torch.tensor(weight)
+    return {
+        "tails": tails,
+        "row": torch.tensor(row),
+        "position": torch.tensor(position),
+        "target": torch.tensor(target),
+        "source": torch.tensor([places + [-1] * (most - len(places)) for places in source]),
+        "absent": torch.tensor(absent),
+        "first": torch.tensor(first),
+        "weight": share / share.sum(),
+    }
 
 
 def _token_at(encoding: Encoding, character: int) -> int:

@@ -11,6 +11,7 @@ mixed   40 facts of six families in one document, all asked for; keys that are n
 lists   several keys in one question, several values of one key, and one key among many
 other   needles in other haystacks: code, logs, noise, other languages; facts about code
 names   what real program text tells of its names, and names that it does not define
+gaps    names and numbers left out of sentences, and asked for in wordings that training never saw
 many    ten needles, at ten depths of one document: for lengths that take long to read
 """
 
@@ -23,12 +24,12 @@ from pathlib import Path
 from random import Random
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from longctx.models.state import State
 from longctx.models.weights import load_model
 from longctx.tasks.questions import one_by_one
-from training import code
+from training import code, gaps
 from training import haystack as straw
 from training.data import BEFORE
 from training.data import frame as question
@@ -46,6 +47,7 @@ KEYS_QUESTION = "What are all the special magic {a}s for {keys} mentioned in the
 DEPTHS = 10
 NEAR = 50  # tokens on each side of an answer in which its key must stand
 ROOM = 96  # tokens kept free for question and answer
+GAPS = 10  # asked for in a document, in each form
 BLOCK = 200_000  # characters tokenized at once
 
 
@@ -213,24 +215,42 @@ class Evaluation:
         """Read program text; ask what it tells of `count` names, and for some that it does not define."""
         rng = Random(f"{self.seed} names {length} {index}")
         start = text.index("\n", rng.randrange(len(text) * 2 // 3)) + 1
-        encoding = self.haystack.tokenizer.encode(text[start : start + length * 5])
-        within = text[start : start + encoding.offsets[length - ROOM][0]]
-        before = self.haystack.before
-        state = self.reader.read(before + encoding.ids[: length - ROOM])
+        encoding, within, state = self.stretch(text, start, length)
         told = code.told(within)
         for named in rng.sample(told, min(count, len(told))):
             unseen = rng.random() < 0.5
             asked = (code.ask(rng, named, unseen=unseen),)
             fact = Fact(named.family, named.name, "", 0, named.answer.strip(), asked)
-            first, last = (encoding.char_to_token(named.start + i) for i in (0, len(named.answer) - 1))
-            assert first is not None and last is not None  # every character belongs to a token
             task = "names in a program" + ", unseen wordings" * unseen
-            self.ask(state, task, fact, length=length, span=(len(before) + first, len(before) + last + 1))
+            self.ask(state, task, fact, length=length, span=self.span(encoding, named.start, named.answer))
         for _ in range(count):
             asked_for = code.absent(rng, within, text[:start])
             if asked_for:
                 fact = Fact("absent", "", "", 0, "", (asked_for,))
                 self.ask(state, "absent in a program", fact, length=length)
+
+    def gaps(self, length: int, index: int, form: str) -> None:
+        """Read prose; ask for names and numbers left out of its sentences, in held-out wordings."""
+        rng, text = Random(f"{self.seed} gaps {length} {index}"), self.haystack.text
+        encoding, within, state = self.stretch(text, rng.randrange(max(1, len(text) - length * 5)), length)
+        ends = straw.prose_ends(within)
+        drawn = (gaps.draw(rng, within, ends) for _ in range(50 * GAPS))
+        telling = {gap.start: gap for gap in drawn if gap and (gap.word[0].isupper() or gap.word.isdigit())}
+        for gap in list(telling.values())[:GAPS]:
+            fact = Fact(form, "", "", 0, gap.word, (gaps.ask(rng, gap, form=form, unseen=True),))
+            self.ask(state, "gaps", fact, length=length, span=self.span(encoding, gap.start, gap.word))
+
+    def stretch(self, text: str, start: int, length: int) -> tuple[Encoding, str, State]:
+        """Read a text from a character on; also return its encoding and the part of it that was read."""
+        encoding = self.haystack.tokenizer.encode(text[start : start + length * 5])
+        state = self.reader.read(self.haystack.before + encoding.ids[: length - ROOM])
+        return encoding, text[start : start + encoding.offsets[length - ROOM][0]], state
+
+    def span(self, encoding: Encoding, start: int, value: str) -> tuple[int, int]:
+        """Return the tokens of a value that stands at a character of a stretch."""
+        first, last = (encoding.char_to_token(start + i) for i in (0, len(value) - 1))
+        assert first is not None and last is not None  # every character belongs to a token
+        return len(self.haystack.before) + first, len(self.haystack.before) + last + 1
 
     def listed(self, task: str, length: int, wanted: list[str], told: list[str]) -> None:
         """Keep the result of a question with several values."""
@@ -320,6 +340,11 @@ def tasks(evaluation: Evaluation, args: argparse.Namespace) -> dict[str, Callabl
         for index in range(args.documents):
             evaluation.names(text, length, index, 20)
 
+    def gaps(length: int) -> None:
+        for index in range(args.documents):
+            for form in ("whole", "echo"):
+                evaluation.gaps(length, index, form)
+
     def many(length: int) -> None:
         for index in range(args.documents):
             evaluation.many("ten needles", ["magic"], length=length, index=index, count=10, absent=0)
@@ -328,7 +353,7 @@ def tasks(evaluation: Evaluation, args: argparse.Namespace) -> dict[str, Callabl
         for index in range(args.singles):
             evaluation.single(length, index, args.trials, args.kinds)
 
-    return {task.__name__: task for task in (single, first, mixed, lists, other, names, many)}
+    return {task.__name__: task for task in (single, first, mixed, lists, other, names, gaps, many)}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -337,9 +362,7 @@ def arguments() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument(
-        "--books", type=Path, required=True, help="folder with *.txt that training did not read"
-    )
+    parser.add_argument("--books", type=Path, required=True, help="folder with *.txt not trained on")
     parser.add_argument("--other", type=Path, help="folder with files in other languages")
     parser.add_argument("--programs", type=Path, help="folder with *.py that training did not read")
     parser.add_argument("--out", type=Path, required=True, help="JSON file for every single answer")

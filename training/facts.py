@@ -21,7 +21,6 @@ FAMILIES = {
 }  # fmt: skip
 MAGIC_KINDS = ["number", "number", "word", "uuid", "uuid", "code", "phrase", "name", "sentence"]
 NEVER_JUNK = {"number", "uuid", "arguments", "signature", "braced"}
-HELD_OUT_WORDS = {"assigned", "tell", "give", "register", "declared", "given", "used", "called"}
 ANY_WORD = re.compile(r"(?<![\w'-])[a-z]{2,10}(?![\w'-])")
 LIST_QUESTION = "What are all the special magic {a}s for {k} mentioned in the provided text?"
 ASKED = {"person": "Who", "date": "When", "place": "Where", "address": "Where"}
@@ -229,7 +228,7 @@ class FactMaker:
         """Draw a word of the text that does not make a held-out wording out of a trained one."""
         while True:
             word = self.words.from_text(ANY_WORD, "found")
-            if word not in HELD_OUT_WORDS:
+            if word not in LISTS["of_held_out_wordings"]:
                 return word
 
     def _tell(
@@ -261,19 +260,9 @@ class FactMaker:
             "attribute": extra,
             "log": relation.statements[0],  # the time in `extra` is no part of the key
         }.get(family, f"{relation.statements[0]} {extra}")
-        return Fact(
-            family,
-            f"{topic} {key}".lower(),
-            statement,
-            start,
-            value,
-            asked,
-            line=line,
-            relation=relation,
-            key=key,
-            extra=extra,
-            kind=kind,
-        )
+        topic = f"{topic} {key}".lower()
+        told_from = (relation, key, extra, kind)
+        return Fact(family, topic, statement, start, value, asked, "", line, *told_from)
 
     def _dress(self, template: str, key: str) -> str:
         """Put something before a statement or in place of its full stop, now and then."""

@@ -16,15 +16,15 @@ Weights = dict[str, Tensor]
 class Shape:
     """Sizes of the model; heads are hidden / heads wide."""
 
-    hidden: int = 128
-    mixers: str = "LLLS"  # of every layer, L for lightning and S for softmax attention
-    heads: int = 4
-    kv_heads: int = 2
-    ffn: int = 256
-    vocab: int = 4096
-    alpha: float = 3.0
-    pointers: int = 2  # heads 0 .. pointers-1 of a softmax layer that comes last are supervised
-    theta: float = 0.0  # base of the rotary positions in softmax layers; 0 for none
+    hidden: int
+    mixers: str  # of every layer, L for lightning and S for softmax attention
+    heads: int
+    kv_heads: int
+    ffn: int
+    vocab: int
+    alpha: float  # factor on the residual stream
+    pointers: int  # heads 0 .. pointers-1 of a softmax layer that comes last are supervised
+    theta: float  # base of the rotary positions in softmax layers; 0 for none
 
     def __post_init__(self) -> None:
         if set(self.mixers) - {"L", "S"}:
@@ -136,9 +136,9 @@ def grown(weights: Weights, shape: Shape) -> Weights:
     """
     fresh = new_weights(shape, seed=0)
     for name, weight in fresh.items():
-        old, new = weights[name].detach(), weight.detach().clone()
+        old, new = weights[name], weight.detach()
         if old.shape == new.shape:
-            new = old.clone()
+            new = old
         elif name.endswith(("k_proj.weight", "v_proj.weight")) and new.shape[0] % old.shape[0] == 0:
             heads = old.view(-1, shape.width, shape.hidden)
             new = heads.repeat_interleave(new.shape[0] // old.shape[0], dim=0).reshape(new.shape)
@@ -148,5 +148,5 @@ def grown(weights: Weights, shape: Shape) -> Weights:
             new.zero_()[:, : old.shape[1]] = old
         else:
             raise ValueError(f"{name}: {list(old.shape)} cannot grow to {list(new.shape)}")
-        fresh[name] = new.requires_grad_()
+        fresh[name] = new
     return fresh

@@ -1,9 +1,5 @@
-"""Train the byte-level BPE tokenizer: digits stand alone, `<|end|>` is id 0.
+"""Train the byte-level BPE tokenizer: digits stand alone, `<|end|>` is id 0."""
 
-python -m training.tokenizer --data DIR --out models/bundled
-"""
-
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,20 +62,3 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
         "model_max_length": 10_485_760,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def main() -> None:
-    """Read the arguments, train and save."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with *.jsonl.xz or *.txt prose")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--entries", type=int, default=4096)
-    parser.add_argument("--megabytes", type=float, default=24, help="prose to learn from")
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    prose = Prose.load(args.data)
-    save(train(samples(prose, args.seed, args.megabytes), args.entries), args.out)
-
-
-if __name__ == "__main__":
-    main()

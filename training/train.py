@@ -1,65 +1,60 @@
-"""Train the small bundled model.
+"""One stage of training: two optimizers, one process or several, a checkpoint from which it goes on.
 
-    python -m training.train --data DIR --tokenizer models/bundled --out runs/tiny --minutes 75
-
-A run stopped at any checkpoint and started again with the same command goes on as if it had never stopped.
-Under `torchrun --nproc-per-node N` N processes make one batch each a step and share their gradients; two of
-them on two cores do 1.8 times the work of one, where one with two threads does 1.45 times as much.
+A stage stopped at any time and started again computes what an unbroken one would have computed. Processes
+that train together make one batch each a step and share their gradients; two of them on two cores do 1.8
+times the work of one, where one with two threads does 1.45 times as much.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ContextDecorator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
-from safetensors.torch import save_file
-from tokenizers import Tokenizer
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader, Dataset
 
-from longctx.machine import prepare_cpu
 from training.data import Batch, Maker
-from training.haystack import Prose
 from training.network import Network
-from training.settings import Settings
-from training.shape import Weights, averaged, grown, new_weights
+from training.settings import Stage
+from training.shape import Shape, Weights, averaged, grown, new_weights
 
 COPYING = 0.5  # weight of the copying loss
-CHECKPOINT, PROGRESS, LOG = "checkpoint.safetensors", "progress.json", "log.jsonl"
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 
 
 class Batches(Dataset[Batch]):
     """The batch of every step, made anew wherever it is asked for; each of several processes has its own."""
 
-    def __init__(self, settings: Settings, maker: Maker) -> None:
-        self.settings = settings
+    def __init__(self, stage: Stage, maker: Maker) -> None:
+        self.stage = stage
         self.maker = maker
         shared = dist.is_initialized()
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
 
     def __len__(self) -> int:
-        return self.settings.steps
+        return self.stage.steps
 
     def __getitem__(self, step: int) -> Batch:
         number = step * self.ranks + self.rank
-        return self.maker.batch(number, self.settings.length(step), self.settings.copies(step))
+        return self.maker.batch(number, self.stage.length(step), self.stage.copies(step))
 
 
 class Trainer:
     """Weights, two optimizers and the number of steps done."""
 
-    def __init__(self, settings: Settings, maker: Maker, device: str = "cpu") -> None:
-        self.settings = settings
-        self.batches = Batches(settings, maker)
+    def __init__(self, stage: Stage, maker: Maker, device: str = "cpu") -> None:
+        self.stage = stage
+        self.batches = Batches(stage, maker)
         self.device = torch.device(device)
-        self.network = Network(settings.shape)
-        fresh = new_weights(settings.shape, settings.seed)
+        self.network = Network(stage.shape)
+        fresh = new_weights(stage.shape, stage.seed)
         self.weights: Weights = {
             name: weight.detach().to(self.device).requires_grad_() for name, weight in fresh.items()
         }
@@ -74,10 +69,10 @@ class Trainer:
 
     def advance(self, batch: Batch | None = None) -> dict[str, float]:
         """Do one step and return its figures; its batch may have been made ahead."""
-        settings, step = self.settings, self.step
+        stage, step = self.stage, self.step
         batch = (batch or self.batches[step]).to(self.device)
-        for optimizer, name in zip(self.optimizers, ("muon", "adam"), strict=True):
-            optimizer.param_groups[0]["lr"] = settings.rates[name] * settings.rate(step)
+        for optimizer, rate in zip(self.optimizers, (stage.rates.muon, stage.rates.adam), strict=True):
+            optimizer.param_groups[0]["lr"] = rate * stage.rate(step)
             optimizer.zero_grad(set_to_none=True)
         answer, pointer, copying, figures = self.network.losses(self.weights, batch)
         torch.autograd.backward(answer + pointer + COPYING * copying)
@@ -93,7 +88,7 @@ class Trainer:
         loader = DataLoader(
             self.batches,
             batch_size=None,
-            sampler=range(self.step, self.settings.steps),
+            sampler=range(self.step, self.stage.steps),
             num_workers=workers,
             prefetch_factor=4 if workers else None,
         )
@@ -111,21 +106,14 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write the checkpoint; a crash while writing leaves the one before."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"step": self.step, "settings": self.settings.to_json()})
+        text = json.dumps({"step": self.step, "settings": asdict(self.stage)})
         save_file(self.tensors(), folder / (CHECKPOINT + ".new"), metadata={"progress": text})
         (folder / (CHECKPOINT + ".new")).replace(folder / CHECKPOINT)
-        (folder / PROGRESS).write_text(text + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Take up a saved run."""
-        with safe_open(folder / CHECKPOINT, framework="pt") as file:
-            self.step = json.loads(file.metadata()["progress"])["step"]
-            saved = {name: file.get_tensor(name) for name in list(file.keys())}
-        unknown = {name for name in saved if not name.startswith("optimizer.")} ^ self.weights.keys()
-        if unknown:
-            raise ValueError(
-                f"{folder}: its run trains another shape of model; differing: {sorted(unknown)[:3]}"
-            )
+        """Take up a saved run; a ValueError says that it was begun with other settings."""
+        self.step = steps_done(folder, self.stage)
+        saved = load_file(folder / CHECKPOINT)
         for names, optimizer in zip(self.names, self.optimizers, strict=True):
             for name in names:
                 parameter = self.weights[name]
@@ -137,18 +125,41 @@ class Trainer:
                 }
 
     def begin(self, folders: list[Path]) -> None:
-        """Take the mean of the weights of other runs, but neither their steps nor their optimizers.
+        """Take the mean of the weights of other runs, but neither their steps nor their optimizers."""
+        for name, weight in mean_of(folders, self.stage.shape).items():
+            self.weights[name].data.copy_(weight)
 
-        A smaller model's weights grow to this one's.
-        """
-        runs = []
-        for folder in folders:
-            with safe_open(folder / CHECKPOINT, framework="pt") as file:
-                saved = {name: file.get_tensor(name) for name in self.weights}
-            runs.append(grown(saved, self.settings.shape))
-        with torch.no_grad():
-            for name, weight in averaged(runs).items():
-                self.weights[name].copy_(weight)
+
+def steps_done(folder: Path, stage: Stage) -> int:
+    """Return how many steps of a stage are saved in a folder.
+
+    Raises:
+        ValueError: they were made with other settings.
+    """
+    if not (folder / CHECKPOINT).exists():
+        return 0
+    with safe_open(folder / CHECKPOINT, framework="pt") as file:
+        progress = json.loads(file.metadata()["progress"])
+    ours, theirs = asdict(stage), progress["settings"]
+    if differing := [key for key in ours if ours[key] != theirs.get(key)]:
+        raise ValueError(f"{folder} was begun with other settings: {', '.join(differing)}")
+    return int(progress["step"])
+
+
+def mean_of(folders: list[Path], shape: Shape) -> Weights:
+    """Return the mean of the weights of runs; those of a smaller model grow to `shape` first."""
+    return averaged([grown(load_file(folder / CHECKPOINT), shape) for folder in folders])
+
+
+class Precision(ContextDecorator):
+    """Let the CPU multiply in bfloat16, 1.5 to 2.5 times faster where it can; all else stays float32."""
+
+    def __enter__(self) -> None:
+        self.before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_float32_matmul_precision(self.before)
 
 
 def share_gradients(parameters: Iterable[Tensor]) -> None:
@@ -160,41 +171,27 @@ def share_gradients(parameters: Iterable[Tensor]) -> None:
         vector_to_parameters(together / dist.get_world_size(), gradients)
 
 
-def agreed(over: bool) -> bool:
-    """Say whether any of the processes that train together says so: they stop after the same step."""
-    said = torch.tensor(float(over))
-    if dist.is_initialized():
-        dist.all_reduce(said, dist.ReduceOp.MAX)
-    return bool(said)
-
-
-def run(
-    trainer: Trainer, folder: Path, minutes: float, every: int = 20, save_every: int = 250, workers: int = 0
-) -> None:
-    """Step until the schedule or the time is over, logging means and saving checkpoints.
+def run(trainer: Trainer, folder: Path, workers: int = 0, every: int = 20, save_every: int = 200) -> None:
+    """Step until the schedule is over, logging means and saving checkpoints.
 
     Of several processes the first writes, of its own batches.
     """
     writes = trainer.batches.rank == 0
-    begun = time.monotonic()
     recent: list[dict[str, float]] = []
-    marked, read = begun, 0.0
+    marked = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
+    log = folder / LOG
+    if writes and log.exists():  # what came after the checkpoint is computed again
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        log.write_text("".join(lines[: trainer.step // every]), encoding="utf-8")
     for batch in trainer.ahead(workers):
-        if agreed(time.monotonic() - begun >= minutes * 60):
-            break
         recent.append(trainer.advance(batch))
-        read += recent[-1]["tokens"]
         if writes and trainer.step % every == 0:
-            now = time.monotonic()
-            entry: dict[str, Any] = {
-                "step": trainer.step,
-                **mean(recent),
-                "tokens_per_second": round(read / (now - marked)),
-            }
-            with (folder / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(entry) + "\n")
-            recent, marked, read = [], now, 0.0
+            now, read = time.monotonic(), sum(figures["tokens"] for figures in recent)
+            speed = {"tokens_per_second": round(read / (now - marked))}
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": trainer.step} | mean(recent) | speed) + "\n")
+            recent, marked = [], now
         if writes and trainer.step % save_every == 0:
             trainer.save(folder)
     if writes:
@@ -206,58 +203,3 @@ def mean(figures: list[dict[str, float]]) -> dict[str, float]:
     keys = dict.fromkeys(key for row in figures for key in row if key != "tokens")
     rows = {key: [row[key] for row in figures if key in row] for key in keys}
     return {key: round(sum(values) / len(values), 4) for key, values in rows.items()}
-
-
-def arguments() -> argparse.ArgumentParser:
-    """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder with *.jsonl.xz or *.txt prose")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for checkpoint and log; resumed when it has one"
-    )
-    parser.add_argument(
-        "--begin", type=Path, nargs="+", help="finished runs; a new run begins with the mean of their weights"
-    )
-    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
-    parser.add_argument(
-        "--minutes", type=float, default=1e9, help="stop after so long; the schedule does not change"
-    )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes that make batches ahead; for a GPU, one a core"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=["highest", "medium"],
-        default="medium",
-        help="of matrix products: medium may use bfloat16, 1.5 to 2.5 times faster where the CPU can",
-    )
-    return parser
-
-
-def main() -> None:
-    """Read the arguments, resume or begin, and train."""
-    prepare_cpu()
-    args = arguments().parse_args()
-    if dist.is_torchelastic_launched():
-        dist.init_process_group("gloo" if args.device == "cpu" else "nccl")
-    torch.set_num_threads(args.threads)
-    torch.set_float32_matmul_precision(args.precision)
-    settings = Settings.load(args.config)
-    tokenizer = Tokenizer.from_file(str(args.tokenizer / "tokenizer.json"))
-    prose = Prose.load(args.data)
-    maker = Maker(prose, tokenizer, settings.seed, tokens=settings.tokens, **settings.shares())
-    trainer = Trainer(settings, maker, args.device)
-    if (args.out / CHECKPOINT).exists():
-        trainer.load(args.out)
-    elif args.begin:
-        trainer.begin(args.begin)
-    run(trainer, args.out, args.minutes, workers=args.workers)
-
-
-if __name__ == "__main__":
-    main()
