@@ -6,20 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 import longctx
-from longctx.options import (
-    EXIT_CODES,
-    Commands,
-    Length,
-    Options,
-    model_options,
-    report_sources,
-    sampling_options,
-    source_values,
-    texts,
-)
+from longctx.failures import EXIT_CODES, Commands
+from longctx.options import Length, Options, model_options, sampling_options
 
 if TYPE_CHECKING:
-    from longctx.render import Output
+    from longctx.output import Output
     from longctx.sampling import Sampling
     from longctx.tasks.haystack import Kind
     from longctx.tasks.results import Answer
@@ -46,26 +37,27 @@ def main() -> None:
 @sampling_options
 @model_options
 def summarize(
-    inputs: tuple[str, ...], words: int, options: Options, how: "Sampling", template: str | None
+    inputs: tuple[str, ...], words: int, options: Options, sampling: "Sampling", template: str | None
 ) -> None:
     """Summarize files, folders or standard input.
 
     The bundled model cannot write prose: with it, the sentences that carry the text are quoted, section by
     section, with their places. A model given with --model writes the summary from what it read.
     """
-    out = options.out()
-    with texts(inputs) as corpus:
+    from longctx.launch import Launch
+
+    launch, out = Launch(options), options.out()
+    with _read(out, inputs) as corpus:
         from longctx.tasks import summarize as task
 
-        report_sources(out, corpus)
-        if options.config().pointer_heads:
+        if launch.config.pointer_heads:
             answer = out.stream(task.extract(corpus, words=words))
         else:
-            engine = options.engine(out, corpus, how.max_tokens)
-            chunk = options.chunk_tokens()
-            answer = out.stream(
-                task.summarize(engine, corpus, words=words, how=how, chunk=chunk, template=template)
+            engine = launch.engine(out, corpus, sampling.max_tokens)
+            events = task.summarize(
+                engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, template=template
             )
+            answer = out.stream(events)
         _finish(out, "summarize", answer, corpus)
 
 
@@ -80,7 +72,7 @@ def ask(
     inputs: tuple[str, ...],
     passages: int,
     options: Options,
-    how: "Sampling",
+    sampling: "Sampling",
     template: str | None,
 ) -> None:
     """Answer QUESTION from files, folders or standard input, and quote passages to check it against.
@@ -89,19 +81,25 @@ def ask(
     shown only when it stands in the text where the model looked. Several keys in a question are looked up one
     by one, and "all the ..." as often as there is something left. A model given with --model answers freely.
     """
+    from longctx.launch import Launch
+
     if not question.strip():
         raise click.UsageError("the question is empty")
-    out = options.out()
-    with texts(inputs) as corpus:
-        from longctx.tasks.ask import ask as run
+    launch, out = Launch(options), options.out()
+    with _read(out, inputs) as corpus:
+        from longctx.tasks import ask as task
 
-        report_sources(out, corpus)
-        engine = options.engine(out, corpus, how.max_tokens)
-        chunk = options.chunk_tokens()
-        answer = out.stream(
-            run(engine, corpus, question, passages_wanted=passages, how=how, chunk=chunk, template=template)
+        engine = launch.engine(out, corpus, sampling.max_tokens)
+        events = task.ask(
+            engine,
+            corpus,
+            question,
+            passages_wanted=passages,
+            sampling=sampling,
+            chunk=launch.chunk,
+            template=template,
         )
-        _finish(out, "ask", answer, corpus, question=question)
+        _finish(out, "ask", out.stream(events), corpus, question=question)
 
 
 @main.command()
@@ -125,24 +123,20 @@ def niah(
 ) -> None:
     """Prove retrieval: hide a fact in long texts (a needle in a haystack) and ask for it."""
     from longctx import render
-    from longctx.tasks import niah as task
+    from longctx.launch import Launch
     from longctx.tasks import results
-    from longctx.tasks.haystack import load_haystack
     from longctx.text.source import Corpus, gather
 
-    out = options.out()
+    launch, out = Launch(options), options.out()
     with gather(haystack, sys.stdin.buffer) if haystack else Corpus() as corpus:
-        engine = options.engine(out, max(lengths))
+        from longctx.tasks import niah as task
+        from longctx.tasks.haystack import load_haystack
+
+        engine = launch.engine(out, max(lengths), 0)
         hay = load_haystack(engine.tokenizer, corpus if haystack else None)
+        at = task.depths_of(depths)
         events = task.niah(
-            engine,
-            hay,
-            lengths=lengths,
-            depths=task.depths_of(depths),
-            samples=samples,
-            kind=kind,
-            seed=seed,
-            chunk=options.chunk_tokens(),
+            engine, hay, lengths=lengths, depths=at, samples=samples, kind=kind, seed=seed, chunk=launch.chunk
         )
         for event in out.watch(events):
             if isinstance(event, results.Trial):
@@ -159,15 +153,16 @@ def niah(
 @model_options
 def plan(inputs: tuple[str, ...], length: int | None, max_tokens: int, options: Options) -> None:
     """Tell what a run would need (tokens, memory, time) before anything loads."""
+    from longctx.launch import Launch
+
+    launch, out = Launch(options, to_plan=True), options.out()
+    if length is None:
+        with _read(out, inputs) as corpus:
+            planned = launch.plan(corpus, max_tokens, calibrate=True)
+    else:
+        planned = launch.plan(length, max_tokens, calibrate=True)
     from longctx import render
 
-    out = options.out()
-    if length is None:
-        with texts(inputs) as corpus:
-            report_sources(out, corpus)
-            planned = options.plan(corpus, max_tokens, calibrate=True)
-    else:
-        planned = options.plan(length, max_tokens, calibrate=True)
     out.write(render.plan_text(planned), {"command": "plan", **render.plan_values(planned)})
     planned.check()
 
@@ -178,10 +173,9 @@ def models(options: Options) -> None:
     """List the models that can be used: bundled, in the hub cache, and known."""
     from longctx import doctor
 
-    out = options.out()
     rows = doctor.models()
     text = "\n".join(f"{m.name:<34} {m.where:<10} {m.size:>10}  {m.note}" for m in rows)
-    out.write(text, {"command": "models", "models": [vars(m) for m in rows]})
+    options.out().write(text, {"command": "models", "models": [vars(m) for m in rows]})
 
 
 @main.command()
@@ -189,19 +183,36 @@ def models(options: Options) -> None:
 def doctor(options: Options) -> None:
     """Check this machine and the model: versions, devices, memory, and a fact found in a short text."""
     from longctx import doctor as checks
+    from longctx.launch import Launch
 
     out = options.out()
-    rows = checks.check(options)
+    rows = checks.check(Launch(options), out)
     text = "\n".join(f"{'ok  ' if row.ok else 'FAIL'} {row.name:<14} {row.value}" for row in rows)
     out.write(text, {"command": "doctor", "checks": [vars(row) for row in rows]})
     sys.exit(0 if all(row.ok for row in rows) else 1)
+
+
+def _read(out: "Output", inputs: tuple[str, ...]) -> "Corpus":
+    """Gather what the command was given; with nothing named, standard input, unless a person sits there."""
+    from longctx.text.source import gather
+
+    if not inputs and sys.stdin.isatty():
+        raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
+    corpus = gather(inputs, sys.stdin.buffer)
+    out.report_sources(corpus)
+    return corpus
 
 
 def _finish(out: "Output", command: str, answer: "Answer", corpus: "Corpus", **more: str) -> None:
     """Write an answer, then what it cost."""
     from longctx import render
 
-    values = {"command": command, **more, **render.answer_values(answer), "sources": source_values(corpus)}
+    values = {
+        "command": command,
+        **more,
+        **render.answer_values(answer),
+        "sources": render.source_values(corpus),
+    }
     out.write(render.answer_text(answer, streamed=out.live and answer.how == "generated"), values)
     if answer.usage.tokens_read:
         out.note(render.usage_line(answer.usage))

@@ -3,15 +3,12 @@
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from longctx.errors import LongctxError
-from longctx.hub import BUNDLED, KNOWN, cached
-from longctx.machine import available_memory, usable_threads
-from longctx.plan import gib
-
-if TYPE_CHECKING:
-    from longctx.options import Options
+from longctx.hub import BUNDLED, KNOWN, cached, checkpoint_bytes
+from longctx.launch import Launch
+from longctx.machine import available_memory, gib, usable_threads
+from longctx.output import Output
 
 NEEDLE = "One of the special magic numbers for velvet-harbor is: 7391846.\n"
 FILLER = "The ferry left the quay at noon and came back before the lamps were lit.\n"
@@ -38,8 +35,6 @@ class Check:
 
 def models() -> list[Model]:
     """Return the bundled model, those in the hub cache, and the published ones that are known to run."""
-    from longctx.models.weights import checkpoint_bytes
-
     here = dict(cached())
     found = [Model("bundled", "bundled", gib(checkpoint_bytes(BUNDLED)), "finds facts; cannot write prose")]
     for known in KNOWN:
@@ -48,11 +43,10 @@ def models() -> list[Model]:
     return found + [Model(name, "cached", gib(size), "not known to run") for name, size in here.items()]
 
 
-def check(options: "Options") -> list[Check]:
+def check(launch: Launch, out: Output) -> list[Check]:
     """Return what matters on this machine, and whether the model finds a fact on it."""
     import torch
 
-    from longctx.engine import pick_device
     from longctx.kernels.select import describe, failures
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -60,28 +54,24 @@ def check(options: "Options") -> list[Check]:
         Check("python", True, platform.python_version()),
         Check("torch", True, f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"),
         Check("tokenizers", True, version("tokenizers")),
-        Check("threads", True, str(options.threads or usable_threads())),
+        Check("threads", True, str(launch.options.threads or usable_threads())),
         Check("memory", True, f"{gib(available_memory())} available"),
         Check("devices", True, ", ".join(["cpu", *devices])),
     ]
     try:
-        checks.append(_retrieval(options))
+        checks.append(_retrieval(launch, out))
     except LongctxError as error:
         checks.append(Check("model", False, str(error)))
     # Last, because a kernel that cannot be built is found out by running it.
-    return [*checks, Check("kernels", not failures, describe(pick_device(options.device)))]
+    return [*checks, Check("kernels", not failures, describe(launch.device))]
 
 
-def _retrieval(options: "Options") -> Check:
+def _retrieval(launch: Launch, out: Output) -> Check:
     """Hide a fact in a page of text and look whether the answer holds it."""
-    import torch
-
-    from longctx.engine import Engine
     from longctx.sampling import Sampling
     from longctx.tasks.prompt import build_prompt, read_template
 
-    torch.set_num_threads(options.threads or usable_threads())
-    engine = Engine.load(options.folder(), options.device, options.dtype)
+    engine = launch.engine(out, 1024, 0)
     retriever = bool(engine.model.config.pointer_heads)
     template = read_template(None, "lookup.md" if retriever else "ask.md")
     question = "What is the special magic number for velvet-harbor?"

@@ -167,7 +167,7 @@ class Session:
             ahead[1].synchronize()
             yield ahead[0]
 
-    def generate(self, prompt: Sequence[int], how: Sampling) -> Iterator[Piece]:
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[Piece]:
         """Read the prompt and write an answer, one piece per token; the last piece has `finish` set.
 
         The state moves along: fork first to keep it. The prompt must have at least one token.
@@ -176,16 +176,16 @@ class Session:
 
         config = self.engine.model.config
         forbidden = self._forbidden()
-        random = torch.Generator(self.engine.device).manual_seed(how.seed)
-        detokenizer, stops = Detokenizer(self.engine.tokenizer), StopStrings(how.stop)
+        random = torch.Generator(self.engine.device).manual_seed(sampling.seed)
+        detokenizer, stops = Detokenizer(self.engine.tokenizer), StopStrings(sampling.stop)
         written: list[int] = []
         self.read(prompt[:-1])
         token = prompt[-1]
-        while len(written) < how.max_tokens:
+        while len(written) < sampling.max_tokens:
             with torch.inference_mode():
                 logits, pointer = self._next(token)
                 logits[forbidden] = float("-inf")
-                token = pick(logits, written, how, random)
+                token = pick(logits, written, sampling, random)
             written.append(token)
             if token in config.stop_ids:
                 yield Piece(stops.push(detokenizer.flush())[0] + stops.flush(), None, None, "stop")

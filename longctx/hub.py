@@ -10,8 +10,9 @@ from longctx.errors import ModelError
 
 BUNDLED = Path(longctx.__file__).parent / "models" / "bundled"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-# Only data: no code, no pickles.
-FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt")
+SKETCH = BUNDLED.parent / "known" / "minimax"  # the configuration that the known models share, nothing more
+# Only data, here and for weights: no code, no pickles.
+SETTINGS = ("*.json", "*.jinja", "merges.txt")
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ KNOWN = (
 )
 
 
-def resolve(model: str | None) -> Path:
-    """Return the folder of a model: None is the bundled one, else a folder, else a hub repository.
+def settings(model: str | None, *, to_plan: bool = False) -> Path:
+    """Return the folder with a model's configuration and tokenizer.
 
-    A hub repository is downloaded (weights, configuration and tokenizer, never code) or taken from the cache.
+    None is the bundled model; else a folder, else a repository on the hub, of which the small files are taken
+    from the cache or downloaded (never code). `to_plan`: of a known model that is not in the cache, the
+    configuration that ships with longctx will do.
 
     Raises:
         ModelError: when there is no such folder or repository, or the download fails.
@@ -48,7 +51,21 @@ def resolve(model: str | None) -> Path:
         raise ModelError(f"{model}: is a file; --model takes the folder that holds config.json")
     if not HUB_NAME.fullmatch(model):
         raise ModelError(f"{model}: no such folder, and not a hub name like organisation/model")
-    return _download(model)
+    if to_plan and any(model == known.name for known in KNOWN) and not _has_settings(model):
+        return SKETCH
+    return _download(model, SETTINGS)
+
+
+def weights(model: str | None, folder: Path) -> Path:
+    """Return the folder with the weights that belong to `settings(model)`, downloading them if need be."""
+    if model is None or Path(model).expanduser().is_dir():
+        return folder
+    return _download(model, ("*.safetensors", *SETTINGS), revision=folder.name)
+
+
+def checkpoint_bytes(folder: Path) -> int:
+    """Return the size of all safetensors files in `folder`."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def cached() -> list[tuple[str, int]]:
@@ -62,13 +79,19 @@ def cached() -> list[tuple[str, int]]:
     return sorted((repo.repo_id, repo.size_on_disk) for repo in found.repos if repo.repo_type == "model")
 
 
-def _download(name: str) -> Path:
+def _has_settings(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, "config.json"), str)
+
+
+def _download(name: str, patterns: tuple[str, ...], revision: str | None = None) -> Path:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
-
 from longctx.errors import ModelError
 
 ONEDNN_LIMIT = "ONEDNN_MAX_CPU_ISA"
@@ -54,6 +52,8 @@ def usable_threads() -> int:
 
 def available_memory() -> int:
     """Return the bytes this process can still take: free memory, or less under a container's limit."""
+    import psutil
+
     free = int(psutil.virtual_memory().available)
     limit = Path("/sys/fs/cgroup/memory.max")
     used = Path("/sys/fs/cgroup/memory.current")
@@ -65,4 +65,15 @@ def available_memory() -> int:
 
 def resident_memory() -> int:
     """Return the bytes of memory this process holds now."""
+    import psutil
+
     return int(psutil.Process().memory_info().rss)
+
+
+def gib(size: float) -> str:
+    """Return a size in words, with binary units."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:,.0f} bytes" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1024
+    raise AssertionError

@@ -1,105 +1,21 @@
-"""What the commands share: options, exit codes, and how failures become one line."""
+"""What the commands have in common on the command line: options and how they are parsed."""
 
 import functools
-import os
-import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from longctx.errors import DoesNotFitError, LongctxError
-from longctx.machine import prepare_cpu, usable_threads
-
 if TYPE_CHECKING:
-    from pathlib import Path
+    from longctx.output import Output
 
-    from longctx.engine import Engine
-    from longctx.models.config import ModelConfig
-    from longctx.plan import Plan
-    from longctx.render import Output
-    from longctx.text.source import Corpus
-
-EXIT_CODES = """
-\b
-Exit codes:
-  0    done
-  1    unexpected failure
-  2    wrong options
-  3    an input is missing, empty, binary or unreadable
-  4    a model or tokenizer is missing, corrupt or of an unknown kind
-  5    the run does not fit into memory
-  6    the answer cannot be written where -o says
-  130  stopped with Ctrl-C
-  141  the reader of the output went away
-"""
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class ReaderGoneError(Exception):
-    """Whoever read our stdout has stopped reading."""
-
-
-class Commands(click.Group):
-    """The command group, which turns failures into one line and an exit code."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102  # click's own
-        prepare_cpu()
-        warnings.showwarning = _say
-        sys.exit(self._run(*args, **{**kwargs, "standalone_mode": False}))
-
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: D102  # click's own
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:  # click would exit with 1
-            raise ReaderGoneError from error
-
-    def _run(self, *args: Any, **kwargs: Any) -> int:
-        try:
-            code = super().main(*args, **kwargs)
-            return code if isinstance(code, int) else 0
-        except click.ClickException as error:
-            error.show()
-            return error.exit_code
-        except (KeyboardInterrupt, click.Abort):
-            return fail("stopped", 130)
-        except LongctxError as error:
-            return fail(str(error), error.exit_code)
-        except ReaderGoneError:
-            # Python would complain again when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, MemoryError) or "memory" in str(error).lower():
-                return fail("out of memory; longctx plan tells what a run needs", DoesNotFitError.exit_code)
-            raise
-
-
-def _say(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Print a warning on stderr as people read it: one line, no code."""
-    fail(str(message), 0)
-
-
-def fail(message: str, code: int) -> int:
-    """Print one line on stderr and return the exit code."""
-    from longctx.render import clean
-
-    click.echo(f"longctx: {clean(' '.join(message.split()))}", err=True)
-    return code
 
 
 @dataclass(frozen=True)
 class Options:
-    """What all commands that run a model have in common."""
+    """What all commands that run a model have in common, as it was given."""
 
     model: str | None
     device: str
@@ -113,90 +29,9 @@ class Options:
 
     def out(self) -> "Output":
         """Return where the answer goes; refuse an unwritable place now."""
-        from longctx.render import Output
+        from longctx.output import Output
 
         return Output(self.output, self.as_json, self.quiet, self.verbose)
-
-    def chunk_tokens(self) -> int:
-        """Return the tokens fed at once: enough for full matrix speed, few enough for the caches."""
-        from longctx.engine import pick_device
-
-        return self.chunk or (2048 if pick_device(self.device).type == "cpu" else 16384)
-
-    def folder(self) -> "Path":
-        """Return the model's folder, downloading it when it is on the hub."""
-        from longctx.hub import resolve
-
-        return resolve(self.model)
-
-    def config(self) -> "ModelConfig":
-        """Return the model's specification."""
-        from longctx.models.weights import read_config
-
-        return read_config(self.folder())
-
-    def plan(self, text: "Corpus | int", answer_tokens: int, *, calibrate: bool = False) -> "Plan":
-        """Plan a reading of a corpus, or of so many tokens, and an answer."""
-        import torch
-
-        from longctx.engine import pick_device, pick_dtype
-        from longctx.plan import count_tokens, make_plan
-        from longctx.tokens.tokenizer import Tokenizer
-
-        torch.set_num_threads(self.threads or usable_threads())
-        config, device = self.config(), pick_device(self.device)
-        tokenizer = Tokenizer.load(self.folder(), config.vocab_size)
-        tokens, exact = (text, True) if isinstance(text, int) else count_tokens(tokenizer, text)
-        return make_plan(
-            config,
-            tokens + answer_tokens,
-            exact=exact,
-            device=device,
-            dtype=pick_dtype(self.dtype, device, config.stored_dtype),
-            chunk=self.chunk_tokens(),
-            calibrate=calibrate,
-        )
-
-    def engine(self, out: "Output", text: "Corpus | int", answer_tokens: int = 0) -> "Engine":
-        """Load the model, once it is known that it and the text fit into memory."""
-        from longctx.engine import Engine
-
-        self.plan(text, answer_tokens).check()
-        engine = Engine.load(self.folder(), self.device, self.dtype)
-        kind = "int8" if self.dtype == "int8" else engine.model.dtype
-        out.note(f"model {engine.folder}, {engine.device}, {kind}", detail=True)
-        if engine.tokenizer.note:
-            out.note(engine.tokenizer.note)
-        return engine
-
-
-def texts(inputs: tuple[str, ...]) -> "Corpus":
-    """Gather what the command was given; with nothing named, standard input, unless a person sits there."""
-    from longctx.text.source import gather
-
-    if not inputs and sys.stdin.isatty():
-        raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
-    return gather(inputs, sys.stdin.buffer)
-
-
-def report_sources(out: "Output", corpus: "Corpus") -> None:
-    """Say on stderr what is read and what is not; nothing is left out silently."""
-    for note in corpus.notes:
-        out.note(note)
-    for skipped in corpus.skipped:
-        out.note(f"skipped {skipped.name}: {skipped.reason}", detail=True)
-    if corpus.skipped:
-        out.note(f"skipped {len(corpus.skipped)} files (-v or --json lists them)")
-
-
-def source_values(corpus: "Corpus") -> dict[str, Any]:
-    """Return what was read and what was not, for programs."""
-    return {
-        "documents": len(corpus.documents),
-        "bytes": corpus.bytes,
-        "skipped": [{"name": s.name, "reason": s.reason} for s in corpus.skipped],
-        "notes": corpus.notes,
-    }
 
 
 def model_options(command: Command) -> Command:
@@ -242,13 +77,13 @@ def model_options(command: Command) -> Command:
 
 
 def sampling_options(command: Command) -> Command:
-    """Add the options of `Sampling`; the command receives them as one argument, `how`."""
+    """Add the options of `Sampling`; the command receives them as one argument, `sampling`."""
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> Any:
         from longctx.sampling import Sampling
 
-        return command(how=Sampling(**{n: given.pop(n) for n in Sampling.__dataclass_fields__}), **given)
+        return command(sampling=Sampling(**{n: given.pop(n) for n in Sampling.__dataclass_fields__}), **given)
 
     share = click.FloatRange(0, 1)
     for option in reversed(

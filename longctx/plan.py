@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from longctx.errors import DoesNotFitError
-from longctx.machine import available_memory
+from longctx.machine import available_memory, gib
 from longctx.text.source import Corpus
 from longctx.tokens.tokenizer import Tokenizer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COUNTED_WHOLE = 1 << 20  # bytes of text up to which tokens are counted; beyond it, estimated from samples
 SAMPLE = 1 << 16
+BYTES_PER_TOKEN = 4  # of a text that no tokenizer has counted; large vocabularies need more, for prose
 PROGRAM = 350 << 20  # torch and Python themselves, resident
 CALIBRATION_LIMIT = 4 << 30  # bytes of one layer of each kind, beyond which no time is estimated
 
@@ -127,6 +128,11 @@ def count_tokens(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, bool]:
     return round(tokens * corpus.bytes / max(size, 1)), False
 
 
+def guess_tokens(corpus: Corpus) -> int:
+    """Return about how many tokens the corpus has, for a model whose tokenizer is not here."""
+    return -(-corpus.bytes // BYTES_PER_TOKEN)
+
+
 def read_seconds(
     config: "ModelConfig", tokens: int, device: "torch.device", dtype: "torch.dtype", chunk: int
 ) -> float | None:
@@ -219,12 +225,3 @@ def _available(device: "torch.device") -> int:
     import torch
 
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
-
-
-def gib(size: float) -> str:
-    """Return a size in words, with binary units."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{size:,.0f} bytes" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1024
-    raise AssertionError

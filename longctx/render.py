@@ -1,26 +1,18 @@
-"""Results as people and programs read them. Answers go to stdout, everything else to stderr."""
+"""Results as people and as programs read them."""
 
 import dataclasses
-import json
-import os
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from longctx.errors import OutputError
-from longctx.machine import resident_memory
-from longctx.plan import Plan, gib
+from longctx.machine import gib, resident_memory
+from longctx.output import clean
+from longctx.plan import Plan
 from longctx.tasks import results
+from longctx.text.source import Corpus
 from longctx.text.span import Quote
 
-SCHEMA = 1
 QUOTE = 1200  # characters of a quoted passage that are shown to people; JSON has all of it
 HOW = {
     "generated": "written by the model from what it read",
@@ -28,67 +20,6 @@ HOW = {
     "not found": "the model found no such fact; the passages below match the question best",
     "extracted": "sentences of the text itself, chosen by LexRank; no model wrote them",
 }
-# Control characters other than tab and line feed, and marks that reorder text, must not reach a terminal.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def clean(text: str) -> str:
-    """Return text that is safe on a terminal: line ends as line feeds, control characters as U+FFFD."""
-    return _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-class Output:
-    """Where one command's answer goes, and how much is said on stderr."""
-
-    def __init__(self, path: str | None, as_json: bool, quiet: bool, verbose: bool):
-        self.path, self.as_json, self.quiet, self.verbose = path, as_json, quiet, verbose
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        if path:
-            _check_writable(Path(path))
-
-    @property
-    def live(self) -> bool:
-        """Tell whether text is shown while it is written."""
-        return self.path is None and not self.as_json
-
-    def note(self, text: str, *, detail: bool = False) -> None:
-        """Say something on stderr; details only with -v."""
-        if not detail or self.verbose:
-            self.console.print(clean(text), markup=False)
-
-    def write(self, text: str, values: dict[str, Any]) -> None:
-        """Write the result: `text` for people, or `values` as one JSON object."""
-        if self.as_json:
-            text = json.dumps({"schema": SCHEMA, **values}, indent=2)
-        if self.path is None:
-            click.echo(text)
-            return
-        try:
-            _write_whole(Path(self.path), text + "\n")
-        except OSError as error:
-            click.echo(text)  # an hour of reading is not lost to a full disk
-            raise OutputError(f"{self.path}: {error.strerror}; the answer went to stdout instead") from error
-
-    def watch(self, events: Iterable[object]) -> Iterator[object]:
-        """Draw a progress bar for Progress events and pass all others on."""
-        with _bar(self.console) as (bar, task):
-            for event in events:
-                if isinstance(event, results.Progress):
-                    _advance(bar, task, event)
-                else:
-                    bar.stop()
-                    yield event
-                    if not isinstance(event, results.Text):
-                        bar.start()
-
-    def stream(self, events: Iterable[results.Text | results.Answer | results.Progress]) -> results.Answer:
-        """Show text as it is written, where people read it; return the Answer that comes last."""
-        for event in self.watch(events):
-            if isinstance(event, results.Answer):
-                return event
-            if self.live and isinstance(event, results.Text):
-                click.echo(clean(event.text), nl=False)
-        raise AssertionError("a task ends with its answer")
 
 
 def answer_text(answer: results.Answer, *, streamed: bool) -> str:
@@ -137,6 +68,16 @@ def _quote_values(quote: Quote | None) -> dict[str, Any] | None:
     lines_and_bytes = ("first_line", "last_line", "byte_start", "byte_end")
     values = {name: getattr(quote.span, name) for name in lines_and_bytes}
     return {"path": quote.span.document.name, **values, "quote": quote.text, "score": quote.score}
+
+
+def source_values(corpus: Corpus) -> dict[str, Any]:
+    """Return what was read and what was not, for programs."""
+    return {
+        "documents": len(corpus.documents),
+        "bytes": corpus.bytes,
+        "skipped": [{"name": s.name, "reason": s.reason} for s in corpus.skipped],
+        "notes": corpus.notes,
+    }
 
 
 def usage_values(usage: results.Usage) -> dict[str, Any]:
@@ -231,52 +172,3 @@ def _short(quote: str) -> str:
 
 def _indent(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.split("\n"))
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[tuple[Progress, TaskID]]:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[facts]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal or console.quiet
-    )
-    with bar:
-        yield bar, bar.add_task("", total=None, facts="")
-
-
-def _advance(bar: Progress, task: TaskID, event: results.Progress) -> None:
-    if bar.disable:
-        return
-    if bar.tasks[task].description != event.label:
-        bar.reset(task, description=clean(event.label))
-    elapsed = bar.tasks[task].elapsed or 0.0
-    rate = event.tokens / elapsed if elapsed else 0.0
-    facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}" if event.tokens else ""
-    bar.update(task, completed=event.bytes_done, total=event.bytes_total or None, facts=facts)
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse an unwritable output before an hour of reading, not after."""
-    if path.is_dir():
-        raise OutputError(f"{path}: is a directory; -o takes a file")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OutputError(f"{path}: cannot be written; choose another place for -o")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write all or nothing: an existing file is replaced only by a complete one."""
-    if path.exists() and not path.is_file():  # a device or a pipe
-        path.write_text(text, encoding="utf-8")
-        return
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

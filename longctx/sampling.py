@@ -32,7 +32,7 @@ class Sampling:
     seed: int = 0
 
 
-def pick(logits: "Tensor", written: Sequence[int], how: Sampling, random: "Generator") -> int:
+def pick(logits: "Tensor", written: Sequence[int], sampling: Sampling, random: "Generator") -> int:
     """Return the next token id.
 
     Args:
@@ -42,22 +42,22 @@ def pick(logits: "Tensor", written: Sequence[int], how: Sampling, random: "Gener
     """
     import torch
 
-    if how.repetition_penalty != 1.0 and written:
+    if sampling.repetition_penalty != 1.0 and written:
         seen = torch.tensor(sorted(set(written)), device=logits.device)
         values = logits[seen]
         logits[seen] = torch.where(
-            values > 0, values / how.repetition_penalty, values * how.repetition_penalty
+            values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty
         )
-    if how.temperature == 0:
+    if sampling.temperature == 0:
         return int(logits.argmax())
-    probabilities = torch.softmax(logits / how.temperature, dim=-1)
-    if how.min_p > 0:
-        probabilities = probabilities.where(probabilities >= how.min_p * probabilities.max(), 0.0)
-    if how.top_p < 1:
+    probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
+    if sampling.min_p > 0:
+        probabilities = probabilities.where(probabilities >= sampling.min_p * probabilities.max(), 0.0)
+    if sampling.top_p < 1:
         ordered, ids = probabilities.sort(descending=True)
         # Drop a token when those before it already have top_p of what is left; the first always stays.
         before = ordered.cumsum(0) - ordered
-        probabilities[ids[1:][before[1:] >= how.top_p * ordered.sum()]] = 0.0
+        probabilities[ids[1:][before[1:] >= sampling.top_p * ordered.sum()]] = 0.0
     return int(torch.multinomial(probabilities, 1, generator=random))
 
 

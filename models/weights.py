@@ -73,11 +73,6 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Hybrid
     return model.requires_grad_(False).eval()
 
 
-def checkpoint_bytes(folder: Path) -> int:
-    """Return the size of all safetensors files in `folder`."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of the checkpoint; ModelError when there is none."""
     try:

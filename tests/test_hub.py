@@ -15,7 +15,7 @@ import pytest
 from checkpoints import write_checkpoint
 
 from longctx.errors import ModelError
-from longctx.hub import BUNDLED, resolve
+from longctx.hub import BUNDLED, KNOWN, SKETCH, settings
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -75,12 +75,12 @@ def hub(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def ask(model: str, endpoint: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+def run(model: str, endpoint: str, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     """Run the real command in a process of its own: the hub's library reads its settings when imported."""
     text = folder / "text.txt"
     text.write_text("The ferry left the quay at noon.\n")
     return subprocess.run(
-        [sys.executable, "-m", "longctx", "ask", "Why?", str(text), "--model", model, "--max-tokens", "2"],
+        [sys.executable, "-m", "longctx", *command, str(text), "--model", model, "--max-tokens", "2"],
         env=os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -89,13 +89,40 @@ def ask(model: str, endpoint: str, folder: Path) -> "subprocess.CompletedProcess
     )
 
 
+def ask(model: str, endpoint: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    return run(model, endpoint, folder, "ask", "Why?")
+
+
+def files(cache: Path) -> set[str]:
+    return {p.name for p in cache.rglob("*") if p.is_file() or p.is_symlink()}
+
+
 def test_a_hub_model_is_downloaded_without_code_and_used(hub: str, tmp_path: Path) -> None:
     """If this fails --model organisation/name does not work, or fetches code and pickles."""
     result = ask("org/tiny", hub, tmp_path)
     assert result.returncode == 0, result.stderr
-    names = {p.name for p in (tmp_path / "cache").rglob("*") if p.is_file() or p.is_symlink()}
+    names = files(tmp_path / "cache")
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert not {"pytorch_model.bin", "modeling_evil.py"} & names
+
+
+def test_a_plan_fetches_no_weights(hub: str, tmp_path: Path) -> None:
+    """If this fails a user downloads hundreds of gigabytes to learn that they do not fit."""
+    result = run("org/tiny", hub, tmp_path, "plan")
+    assert result.returncode == 0, result.stderr
+    names = files(tmp_path / "cache")
+    assert {"config.json", "tokenizer.json"} <= names
+    assert "model.safetensors" not in names
+
+
+def test_known_models_are_planned_without_a_network(tmp_path: Path) -> None:
+    """If this fails nobody can look up what a published model needs before it is there."""
+    assert {settings(known.name, to_plan=True) for known in KNOWN} == {SKETCH}
+    result = run(KNOWN[0].name, "http://127.0.0.1:9", tmp_path, "plan", "--json", "--device", "cpu")
+    values = json.loads(result.stdout)
+    assert (values["tokens"], values["exact"]) == (9 + 2, False)
+    assert values["weights"] == pytest.approx(2 * KNOWN[0].weights_bytes, rel=0.001)  # float32 on a CPU
+    assert result.returncode == (0 if values["fits"] else 5)
 
 
 def test_a_name_that_is_not_on_the_hub_is_one_line(hub: str, tmp_path: Path) -> None:
@@ -116,7 +143,7 @@ def test_no_network_is_one_line(tmp_path: Path) -> None:
 
 def test_folders_and_the_bundled_model_are_found(tmp_path: Path) -> None:
     """If this fails --model FOLDER, or running without --model, does not work."""
-    assert resolve(None) == BUNDLED
-    assert resolve(str(tmp_path)) == tmp_path
+    assert settings(None) == BUNDLED
+    assert settings(str(tmp_path)) == tmp_path
     with pytest.raises(ModelError, match="no such folder"):
-        resolve(str(tmp_path / "a" / "b" / "missing"))
+        settings(str(tmp_path / "a" / "b" / "missing"))

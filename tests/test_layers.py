@@ -26,9 +26,11 @@ models.config
 models.device_log  models.state  models.decoder  models.step
 models.families.minimax  models.weights
 hub  engine  plan
-tasks  tasks.results  tasks.questions  tasks.prompt  tasks.haystack
+tasks  tasks.results
+output  failures  options  launch
+tasks.questions  tasks.prompt  tasks.haystack
 tasks.ask  tasks.niah  tasks.summarize
-render  options  doctor  cli  __main__
+render  doctor  cli  __main__
 """
 ORDER = TABLE.split()
 HEAVY = ("torch", "transformers", "triton")

@@ -11,9 +11,9 @@ import torch
 from checkpoints import hf_config, original_config, published_config, random_model
 
 from longctx.errors import DoesNotFitError
-from longctx.machine import available_memory, check_reduced_precision, usable_threads
+from longctx.machine import available_memory, check_reduced_precision, gib, usable_threads
 from longctx.models.families.minimax import translate
-from longctx.plan import gib, make_plan, weight_bytes
+from longctx.plan import make_plan, weight_bytes
 
 CPU = torch.device("cpu")
 

@@ -19,6 +19,7 @@ from longctx.hub import BUNDLED
 from longctx.kernels import quantized
 from longctx.kernels.linear import linear
 from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize
+from longctx.machine import gib
 from longctx.models.decoder import Weight
 from longctx.models.weights import read_config
 from longctx.tasks.haystack import load_haystack
@@ -163,5 +164,5 @@ def test_a_plan_with_int8_names_smaller_weights(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["plan", str(text), "--dtype", "int8", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     small, large = (plan.weight_bytes(read_config(BUNDLED), d) for d in (torch.int8, torch.float32))
-    assert plan.gib(small) in next(line for line in done.output.splitlines() if "weights" in line)
+    assert gib(small) in next(line for line in done.output.splitlines() if "weights" in line)
     assert small < 0.7 * large

@@ -21,7 +21,8 @@ from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, guarded
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
-from longctx.plan import gib, make_plan
+from longctx.machine import gib
+from longctx.plan import make_plan
 from longctx.tasks.haystack import load_haystack, make_sample
 
 BOOK = Path(__file__).parents[2] / "tests" / "data" / "alice.txt"

@@ -26,11 +26,12 @@ from bench.gpu.timing import HERE, Timing, guarded, interleave, relative_error
 from bench.random_model import Shape, random_weights, write_checkpoint
 from longctx.engine import Engine, Session
 from longctx.hub import BUNDLED
+from longctx.machine import gib
 from longctx.models.config import ModelConfig
 from longctx.models.decoder import HybridModel
 from longctx.models.families.minimax import translate
 from longctx.models.weights import load_model
-from longctx.plan import gib, make_plan
+from longctx.plan import make_plan
 from longctx.tokens.tokenizer import Tokenizer
 
 BF16 = torch.bfloat16

@@ -96,7 +96,7 @@ def ask(
     question: str,
     *,
     passages_wanted: int,
-    how: Sampling,
+    sampling: Sampling,
     chunk: int,
     template: str | None = None,
 ) -> Iterator[Progress | Text | Answer]:
@@ -126,15 +126,17 @@ def ask(
             }
             answer = look_up_several(session, stream, prompts, usage, index)
         else:
-            answer = yield from _write(session, prompt, how, usage)
+            answer = yield from _write(session, prompt, sampling, usage)
     usage.write_seconds = perf_counter() - started
     answer.evidence, answer.usage = evidence, usage
     yield answer
 
 
-def _write(session: Session, prompt: Prompt, how: Sampling, usage: Usage) -> Generator[Text, None, Answer]:
+def _write(
+    session: Session, prompt: Prompt, sampling: Sampling, usage: Usage
+) -> Generator[Text, None, Answer]:
     text, finish = "", None
-    for piece in session.generate(prompt.after, how):
+    for piece in session.generate(prompt.after, sampling):
         usage.tokens_written += piece.token is not None
         text, finish = text + piece.text, piece.finish
         yield Text(piece.text)

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from longctx.engine import Session
-from longctx.text.span import Quote
-from longctx.tokens.stream import TokenStream
+if TYPE_CHECKING:
+    from longctx.engine import Session
+    from longctx.text.span import Quote
+    from longctx.tokens.stream import TokenStream
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Part:
 
     key: str
     text: str
-    source: Quote | None
+    source: "Quote | None"
     confidence: float | None
 
 
@@ -77,10 +78,10 @@ class Answer:
 
     how: Literal["generated", "found", "not found", "extracted"]
     text: str
-    source: Quote | None = None
+    source: "Quote | None" = None
     confidence: float | None = None
     parts: list[Part] = field(default_factory=list)
-    evidence: list[Quote] = field(default_factory=list)
+    evidence: list["Quote"] = field(default_factory=list)
     finish: str | None = None
     notes: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -136,7 +137,7 @@ def wilson(right: int, of: int) -> tuple[float, float]:
 
 
 def read_text(
-    session: Session, before: list[int], stream: TokenStream, total: int, usage: Usage
+    session: "Session", before: list[int], stream: "TokenStream", total: int, usage: Usage
 ) -> Iterator[Progress]:
     """Read the prompt's beginning and all documents into the session, yielding progress."""
     started = perf_counter()

@@ -16,7 +16,7 @@ WORDS_PER_SENTENCE = 25
 
 
 def summarize(
-    engine: Engine, corpus: Corpus, *, words: int, how: Sampling, chunk: int, template: str | None = None
+    engine: Engine, corpus: Corpus, *, words: int, sampling: Sampling, chunk: int, template: str | None = None
 ) -> Iterator[Progress | Text | Answer]:
     """Read all documents and write a summary of about `words` words.
 
@@ -31,7 +31,7 @@ def summarize(
     session = engine.session()
     yield from read_text(session, prompt.before, stream, corpus.bytes, usage)
     started, text, finish = perf_counter(), "", None
-    for piece in session.generate(prompt.after, how):
+    for piece in session.generate(prompt.after, sampling):
         usage.tokens_written += piece.token is not None
         text, finish = text + piece.text, piece.finish
         yield Text(piece.text)

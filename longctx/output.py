@@ -1,0 +1,158 @@
+"""Where a command's answer goes: stdout or a file. Notes and progress go to stderr.
+
+Whatever comes from a text is cleaned of control characters before it reaches a terminal.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from longctx.errors import OutputError
+from longctx.machine import gib, resident_memory
+from longctx.tasks import results
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from longctx.text.source import Corpus
+
+SCHEMA = 1
+# Control characters other than tab and line feed, and marks that reorder text, must not reach a terminal.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Return text that is safe on a terminal: line ends as line feeds, control characters as U+FFFD."""
+    return _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+class Output:
+    """Where one command's answer goes, and how much is said on stderr.
+
+    Raises:
+        OutputError: at once, when the answer cannot be written to `path`.
+    """
+
+    def __init__(self, path: str | None, as_json: bool, quiet: bool, verbose: bool):
+        self.path, self.as_json, self.quiet, self.verbose = path, as_json, quiet, verbose
+        if path:
+            _check_writable(Path(path))
+
+    @cached_property
+    def console(self) -> "Console":
+        """Return the terminal on stderr, which prints notes above a progress bar."""
+        from rich.console import Console
+
+        return Console(stderr=True, quiet=self.quiet, highlight=False, soft_wrap=True)
+
+    @property
+    def live(self) -> bool:
+        """Tell whether text is shown while it is written."""
+        return self.path is None and not self.as_json
+
+    def note(self, text: str, *, detail: bool = False) -> None:
+        """Say something on stderr; details only with -v."""
+        if not detail or self.verbose:
+            self.console.print(clean(text), markup=False)
+
+    def report_sources(self, corpus: "Corpus") -> None:
+        """Say what is read and what is not; nothing is left out silently."""
+        for note in corpus.notes:
+            self.note(note)
+        for skipped in corpus.skipped:
+            self.note(f"skipped {skipped.name}: {skipped.reason}", detail=True)
+        if corpus.skipped:
+            self.note(f"skipped {len(corpus.skipped)} files (-v or --json lists them)")
+
+    def write(self, text: str, values: dict[str, Any]) -> None:
+        """Write the result: `text` for people, or `values` as one JSON object."""
+        if self.as_json:
+            text = json.dumps({"schema": SCHEMA, **values}, indent=2)
+        if self.path is None:
+            click.echo(text)
+            return
+        try:
+            _write_whole(Path(self.path), text + "\n")
+        except OSError as error:
+            click.echo(text)  # an hour of reading is not lost to a full disk
+            raise OutputError(f"{self.path}: {error.strerror}; the answer went to stdout instead") from error
+
+    def watch(self, events: Iterable[object]) -> Iterator[object]:
+        """Draw a progress bar for Progress events and pass all others on."""
+        with _bar(self.console) as (bar, task):
+            for event in events:
+                if isinstance(event, results.Progress):
+                    _advance(bar, task, event)
+                else:
+                    bar.stop()
+                    yield event
+                    if not isinstance(event, results.Text):
+                        bar.start()
+
+    def stream(self, events: Iterable[results.Text | results.Answer | results.Progress]) -> results.Answer:
+        """Show text as it is written, where people read it; return the Answer that comes last."""
+        for event in self.watch(events):
+            if isinstance(event, results.Answer):
+                return event
+            if self.live and isinstance(event, results.Text):
+                click.echo(clean(event.text), nl=False)
+        raise AssertionError("a task ends with its answer")
+
+
+@contextmanager
+def _bar(console: "Console") -> "Iterator[tuple[Progress, TaskID]]":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[facts]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal or console.quiet
+    )
+    with bar:
+        yield bar, bar.add_task("", total=None, facts="")
+
+
+def _advance(bar: "Progress", task: "TaskID", event: results.Progress) -> None:
+    if bar.disable:
+        return
+    if bar.tasks[task].description != event.label:
+        bar.reset(task, description=clean(event.label))
+    elapsed = bar.tasks[task].elapsed or 0.0
+    rate = event.tokens / elapsed if elapsed else 0.0
+    facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}" if event.tokens else ""
+    bar.update(task, completed=event.bytes_done, total=event.bytes_total or None, facts=facts)
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse an unwritable output before an hour of reading, not after."""
+    if path.is_dir():
+        raise OutputError(f"{path}: is a directory; -o takes a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OutputError(f"{path}: cannot be written; choose another place for -o")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write all or nothing: an existing file is replaced only by a complete one."""
+    if path.exists() and not path.is_file():  # a device or a pipe
+        path.write_text(text, encoding="utf-8")
+        return
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
