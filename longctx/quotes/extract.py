@@ -4,19 +4,17 @@ Only one window of sentences is held at a time. Which sections there are, `longc
 """
 
 import re
-import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import log
-from typing import TYPE_CHECKING
 
+from longctx.quotes.lexrank import centrality
 from longctx.quotes.outline import HEAD, Section, is_program, outline
 from longctx.quotes.passages import paragraphs, placed
 from longctx.quotes.prose import (
     COMMENT,
     LINE,
+    common_words,
     heading_level,
     is_prose,
     split_sentences,
@@ -27,19 +25,13 @@ from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
 from longctx.text.span import Quote, Span
 
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import NDArray
-
 FEWEST_WORDS, MOST_WORDS = 5, 80
 TELLING_WORDS = (
     8  # no stop words; a sentence with fewer scores less, for it is like everything: "Yes," said he
 )
 WINDOW = 300  # sentences compared with each other at a time
 KEPT = 30  # of a window, to be compared with the best of the others
-PRECISION = 1e-4  # of the scores
 SPEECH_WEIGHT = 0.5  # what somebody says in a story tells less than what is told
-SIMILAR = 0.1  # the threshold of the LexRank paper
 SAME = 0.6  # share of common words from which two sentences say the same
 FROM_COMMENT = 3
 LONGEST_LINE = 300
@@ -160,46 +152,16 @@ def _ranked(sentences: Iterator[Quote], quota: int) -> list[Quote]:
 
 
 def _central(sentences: Sequence[Quote]) -> list[Quote]:
-    """Score sentences by LexRank: central is what is similar to many that are central."""
-    with warnings.catch_warnings():
-        # What sumy imports may warn of its own syntax and of deprecations in what it imports.
-        warnings.simplefilter("ignore")
-        from sumy.summarizers.lex_rank import LexRankSummarizer
-        from sumy.utils import get_stop_words
-
-    common = get_stop_words("english")  # in other languages their frequency has to do
+    """Score sentences and return them, the most central ones first."""
+    common = common_words()  # in other languages their frequency has to do
     said = [[word for word in words(s.text.lower()) if word not in common] for s in sentences]
-    scores = LexRankSummarizer.power_method(similarities(said), PRECISION)
-    scores /= scores.mean()
-    for number, (sentence, telling) in enumerate(zip(sentences, said, strict=True)):
-        scores[number] *= min(1, len(set(telling)) / TELLING_WORDS)
-        if _SPEECH.match(sentence.text):
-            scores[number] *= SPEECH_WEIGHT
-    scored = (replace(s, score=score) for s, score in zip(sentences, scores.tolist(), strict=True))
+    scored = []
+    for sentence, telling, score in zip(sentences, said, centrality(said).tolist(), strict=True):
+        weight = min(1, len(set(telling)) / TELLING_WORDS) * (
+            SPEECH_WEIGHT if _SPEECH.match(sentence.text) else 1
+        )
+        scored.append(replace(sentence, score=score * weight))
     return sorted(scored, key=lambda sentence: -(sentence.score or 0.0))
-
-
-def similarities(texts: Sequence[Sequence[str]]) -> "NDArray[float64]":
-    """Return the matrix that sumy's LexRank walks on: who is similar to whom, each row adding up to 1.
-
-    sumy computes it pair by pair in Python, which takes 50 times as long for 300 sentences.
-    """
-    import numpy
-
-    counts = [Counter(text) for text in texts]
-    having = Counter(word for count in counts for word in count)
-    column = {word: number for number, word in enumerate(having)}
-    weights = numpy.zeros((len(texts), len(column)))  # (sentence, word): tf * idf as in sumy
-    for row, count in enumerate(counts):
-        most = max(count.values(), default=1)
-        for word, times in count.items():
-            weights[row, column[word]] = times / most * log(len(texts) / (1 + having[word]))
-    lengths = numpy.linalg.norm(weights, axis=1, keepdims=True)
-    weights /= numpy.where(lengths > 0, lengths, 1)
-    similar = (weights @ weights.T > SIMILAR).astype(numpy.float64)
-    numpy.fill_diagonal(similar, 1)  # also where no word tells anything, as in two equal sentences
-    matrix: NDArray[float64] = similar / similar.sum(axis=1, keepdims=True)
-    return matrix
 
 
 def _distinct(ranked: Iterable[Quote], quota: int, chosen: list[frozenset[str]]) -> list[Quote]:

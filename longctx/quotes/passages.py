@@ -15,7 +15,7 @@ from longctx.errors import LongctxError, OutputError
 from longctx.quotes.prose import (
     LINE,
     LONGEST_HEADING,
-    STOP_WORDS,
+    common_words,
     heading_level,
     humps,
     is_prose,
@@ -348,5 +348,5 @@ def _query(question: str) -> str:
         for word in (*inside, *humps(token).split()):
             # A single character without word spaces around it stands at the start of a pair.
             parts[f'"{word}"*' if len(word) == 1 and unspaced_characters(word) else f'"{word}"'] = None
-    telling = [part for part in parts if part.strip('"*').lower() not in STOP_WORDS]
+    telling = [part for part in parts if part.strip('"*').lower() not in common_words()]
     return " OR ".join(telling or parts)

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import sentencex
 
@@ -70,15 +72,10 @@ def words(text: str) -> list[str]:
     return "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text).split()
 
 
-# Words that say nothing about what a question is after.
-STOP_WORDS = frozenset(
-    words(
-        "a about an and any are as at be been but by can could did do does for from had has have he her"
-        " him his how i if in into is it its me my of on or our s she so t than that the their them then"
-        " there these they this those to us was we were what when where which who whom whose why will with"
-        " would you your"
-    )
-)
+@cache
+def common_words() -> frozenset[str]:
+    """Return the function words of English: they say nothing about what a text or a question is after."""
+    return frozenset(Path(__file__).with_name("common_words.txt").read_text(encoding="utf-8").split())
 
 
 def with_pairs(text: str) -> str:

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from longctx.engine import Engine, Pointer, Session, start_of
 from longctx.quotes.passages import MOST_CHARACTERS, PassageIndex, passages
-from longctx.quotes.prose import within_bracket
+from longctx.quotes.prose import common_words, within_bracket
 from longctx.sampling import Sampling
 from longctx.tasks.prompt import Prompt, build_prompt, header, read_template
 from longctx.tasks.questions import asks_for_all, names, one_by_one
@@ -34,60 +34,7 @@ SHARED = 0.5  # of the question's words must stand around an answer that is less
 SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT = 0.75, 0.3  # when the model said "not found" but looked at a place
 AROUND = 200  # bytes on each side of a found answer that are looked at for words of the question
 _WORD = re.compile(r"\w+")
-_COMMON = frozenset(
-    [
-        "a",
-        "about",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "in",
-        "is",
-        "it",
-        "its",
-        "mentioned",
-        "of",
-        "on",
-        "or",
-        "provided",
-        "special",
-        "text",
-        "that",
-        "the",
-        "their",
-        "there",
-        "they",
-        "this",
-        "to",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "you",
-        "your",
-    ]
-)
+_OF_NEEDLES = {"mentioned", "provided", "special", "text"}  # what questions about needles say besides
 
 
 def ask(
@@ -293,7 +240,7 @@ def _check(place: Span, text: str, question: str, share: float) -> tuple[str, Qu
     at = around.find(text, max(0, start - 2))
     if not 0 <= at <= start + 2:
         return None
-    asked = {w.lower() for w in _WORD.findall(question)} - _COMMON
+    asked = {w.lower() for w in _WORD.findall(question)} - common_words() - _OF_NEEDLES
     near = {w.lower() for w in _WORD.findall(around.replace("_", " ")) + _WORD.findall(around)}
     if not asked & near or len(asked & near) < share * len(asked):
         return None
