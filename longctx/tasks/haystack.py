@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from itertools import pairwise
 from random import Random
@@ -24,173 +25,6 @@ NEEDLE = "One of the special magic {kind}s for {key} is: {value}."
 QUESTION = "What is the special magic {kind} for {key} mentioned in the provided text?"
 LARGEST_HAYSTACK = 256 << 20
 _SENTENCE_END = re.compile(r"""(?<=[.!?])(["'”’)\]]*)\s+(?=["'“‘(\[]*[A-Z0-9])""")
-
-ADJECTIVES = [
-    "amber",
-    "bitter",
-    "bold",
-    "brisk",
-    "calm",
-    "clever",
-    "copper",
-    "crooked",
-    "dapper",
-    "dusty",
-    "eager",
-    "early",
-    "fabled",
-    "faint",
-    "fierce",
-    "frosty",
-    "gentle",
-    "gilded",
-    "glassy",
-    "grand",
-    "hasty",
-    "hidden",
-    "hollow",
-    "humble",
-    "icy",
-    "idle",
-    "ivory",
-    "jolly",
-    "keen",
-    "lofty",
-    "loyal",
-    "lucid",
-    "mellow",
-    "mild",
-    "misty",
-    "modest",
-    "nimble",
-    "noble",
-    "opal",
-    "pale",
-    "patient",
-    "placid",
-    "polite",
-    "proud",
-    "quaint",
-    "quick",
-    "quiet",
-    "rapid",
-    "rustic",
-    "sandy",
-    "scarlet",
-    "sharp",
-    "silent",
-    "silver",
-    "sleepy",
-    "slender",
-    "smooth",
-    "solemn",
-    "spotted",
-    "steady",
-    "stormy",
-    "subtle",
-    "sunny",
-    "swift",
-    "tender",
-    "tidy",
-    "tranquil",
-    "velvet",
-    "vivid",
-    "wandering",
-    "warm",
-    "wary",
-    "wild",
-    "windy",
-    "wise",
-    "witty",
-    "young",
-    "zesty",
-]
-NOUNS = [
-    "anchor",
-    "archer",
-    "badger",
-    "basket",
-    "beacon",
-    "bridge",
-    "bucket",
-    "candle",
-    "canyon",
-    "carpet",
-    "castle",
-    "cedar",
-    "cellar",
-    "chapel",
-    "comet",
-    "compass",
-    "cottage",
-    "cradle",
-    "dagger",
-    "desert",
-    "drummer",
-    "eagle",
-    "easel",
-    "ember",
-    "falcon",
-    "fiddle",
-    "forest",
-    "fountain",
-    "garden",
-    "glacier",
-    "goblet",
-    "hammer",
-    "harbor",
-    "harvest",
-    "helmet",
-    "hermit",
-    "island",
-    "jacket",
-    "jasmine",
-    "kettle",
-    "ladder",
-    "lantern",
-    "lemon",
-    "lizard",
-    "magnet",
-    "mantle",
-    "marble",
-    "meadow",
-    "mirror",
-    "monsoon",
-    "needle",
-    "oyster",
-    "paddle",
-    "parrot",
-    "pebble",
-    "pepper",
-    "pillow",
-    "piston",
-    "planet",
-    "quarry",
-    "rabbit",
-    "ribbon",
-    "river",
-    "saddle",
-    "sailor",
-    "shadow",
-    "shelter",
-    "shovel",
-    "spindle",
-    "stable",
-    "summit",
-    "sundial",
-    "temple",
-    "thicket",
-    "timber",
-    "trumpet",
-    "tunnel",
-    "turtle",
-    "valley",
-    "violin",
-    "walnut",
-    "whistle",
-    "willow",
-    "window",
-]
 
 
 @dataclass(frozen=True)
@@ -256,7 +90,7 @@ def make_sample(
     label = f"{seed}|{kind}|{length}|{float(depth)}|{sample}"
     random = Random(int(sha256(label.encode()).hexdigest(), 16))
     start = random.randrange(len(haystack.sentences))
-    key = f"{random.choice(ADJECTIVES)}-{random.choice(NOUNS)}"
+    key = _name(random)
     value = _value(kind, random)
     needle = NEEDLE.format(kind=kind, key=key, value=value) + " "
     budget = length - len(tokenizer.encode(needle))
@@ -300,6 +134,13 @@ def _nearest(costs: Sequence[int], depth: float) -> int:
 def _value(kind: Kind, random: Random) -> str:
     if kind == "number":
         return str(random.randrange(1_000_000, 10_000_000))
-    if kind == "word":
-        return f"{random.choice(ADJECTIVES)}-{random.choice(NOUNS)}"
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+    return _name(random) if kind == "word" else str(uuid.UUID(int=random.getrandbits(128), version=4))
+
+
+def _name(random: Random) -> str:
+    return "-".join(random.choice(_words(file)) for file in ("adjectives.txt", "nouns.txt"))
+
+
+@cache
+def _words(file: str) -> list[str]:
+    return (PROMPTS / file).read_text(encoding="utf-8").split()
