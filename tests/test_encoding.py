@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longctx.text.encoding import SAMPLE, Binary, Text, inspect
+from longctx.text.encoding import SAMPLE, Binary, Readable, inspect
 
 GERMAN = "Die Größe übertrifft alles, was wir für möglich hielten.\nSchöne Grüße aus Köln!\n" * 20
 POLISH = "Wszyscy ludzie rodzą się wolni i równi pod względem swej godności i swych praw.\n" * 20
@@ -18,15 +18,15 @@ CHINESE = "学而时习之，不亦说乎？有朋自远方来，不亦乐乎？
 ENGLISH = "It is a truth universally acknowledged.\n" * 20
 
 
-def _inspect(folder: Path, data: bytes) -> Text | Binary:
+def _inspect(folder: Path, data: bytes) -> Readable | Binary:
     path = folder / "file"
     path.write_bytes(data)
     return inspect(path)
 
 
-def _text(folder: Path, data: bytes) -> Text:
+def _text(folder: Path, data: bytes) -> Readable:
     found = _inspect(folder, data)
-    assert isinstance(found, Text), found
+    assert isinstance(found, Readable), found
     return found
 
 
@@ -82,7 +82,7 @@ def test_a_byte_order_mark_decides_and_is_left_out(tmp_path: Path, mark: bytes, 
 )
 def test_plain_utf8_needs_no_note(tmp_path: Path, text: str) -> None:
     """Without it, every ordinary file would come with a warning."""
-    assert _text(tmp_path, text.encode()) == Text(0, "utf-8")
+    assert _text(tmp_path, text.encode()) == Readable(0, "utf-8")
 
 
 def test_broken_utf8_stays_utf8_and_is_counted(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_any_bytes_get_a_verdict_that_can_decode_them(
 ) -> None:
     """Without it, a strange file would end the program with a traceback."""
     found = _inspect(tmp_path_factory.mktemp("bytes"), data)
-    if isinstance(found, Text):
+    if isinstance(found, Readable):
         data[found.start :].decode(found.encoding, "replace")
 
 

@@ -80,19 +80,19 @@ def _split(folder: Path, data: bytes, start: int = 0) -> Split | None:
 
 
 def _assert_tiled(found: Split, start: int, size: int) -> None:
-    ranges = sorted([(part.start, part.end) for part in found.parts] + found.delimiters)
+    ranges = sorted([(member.start, member.end) for member in found.members] + found.delimiters)
     position = start
     for begin, end in ranges:
         assert begin == position <= end
         position = end
     assert position == size
-    assert [part.start for part in found.parts] == sorted(part.start for part in found.parts)
+    assert [member.start for member in found.members] == sorted(member.start for member in found.members)
 
 
 def _contents(found: Split, data: bytes) -> list[tuple[str | None, str]]:
     return [
-        (part.path.decode() if part.path is not None else None, data[part.start : part.end].decode())
-        for part in found.parts
+        (member.path.decode() if member.path is not None else None, data[member.start : member.end].decode())
+        for member in found.members
     ]
 
 
@@ -179,7 +179,7 @@ def test_no_byte_is_lost_whatever_the_files_hold(
     found = _split(tmp_path_factory.mktemp("packed"), data, start)
     if found is not None:
         _assert_tiled(found, start, len(data))
-        assert any(part.path is not None for part in found.parts)
+        assert any(member.path is not None for member in found.members)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_text_around_the_files_is_kept(tmp_path: Path) -> None:
     commit = "commit " + "a1" * 20 + "\nAuthor: me\n\n    Why I did it\n\n"
     found = _split(tmp_path, (commit + _git_diff(FILES)).encode() * 2)
     assert found is not None
-    assert [part.path for part in found.parts].count(None) == 2
+    assert [member.path for member in found.members].count(None) == 2
 
 
 def test_lines_longer_than_any_mark_pass_through(tmp_path: Path) -> None:

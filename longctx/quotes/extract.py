@@ -29,7 +29,7 @@ FEWEST_WORDS, MOST_WORDS = 5, 80
 TELLING_WORDS = (
     8  # no stop words; a sentence with fewer scores less, for it is like everything: "Yes," said he
 )
-WINDOW = 300  # sentences compared with each other at a time
+COMPARED = 300  # sentences compared with each other at a time
 KEPT = 30  # of a window, to be compared with the best of the others
 SPEECH_WEIGHT = 0.5  # what somebody says in a story tells less than what is told
 SAME = 0.6  # share of common words from which two sentences say the same
@@ -143,10 +143,10 @@ def _ranked(sentences: Iterator[Quote], quota: int) -> list[Quote]:
     """Return the most central sentences, best first."""
     kept = max(KEPT, 2 * quota)
     windows, best = 0, list[Quote]()
-    while window := list(islice(sentences, WINDOW)):
+    while window := list(islice(sentences, COMPARED)):
         windows += 1
         best += _central(window)[:kept]
-        if len(best) > 2 * kept + WINDOW:
+        if len(best) > 2 * kept + COMPARED:
             best = _central(best)[:kept]
     return _central(best) if windows > 1 else best
 

@@ -83,10 +83,10 @@ def _marked(document: Document, step: int) -> list[Section]:
     starts = [(FILE, document.name, document.start, 1)]
     ends: list[tuple[int, int]] = []
     last_line = 1
-    code = is_program(document)
+    program = is_program(document)
     for paragraph in paragraphs(document):
         start, line = paragraph.span.byte_start, paragraph.span.first_line
-        level = None if code else heading_level(paragraph.text)
+        level = None if program else heading_level(paragraph.text)
         if level is not None or start >= starts[-1][2] + step:
             title = " ".join(paragraph.text.strip("#=-").split()) if level is not None else ""
             starts.append((SLICE if level is None else level, title, start, line))

@@ -70,7 +70,7 @@ def passages(document: Document) -> Iterator[Quote]:
     Pieces end at paragraph ends where these are near, else at sentence ends (prose) or line ends (code,
     logs, tables), else at white space. Only white space lies between one passage and the next.
     """
-    yield from placed(_packed(_paragraphs(document)), document)
+    yield from placed(_sized(_paragraphs(document)), document)
 
 
 def paragraphs(document: Document, within: Span | None = None) -> Iterator[Quote]:
@@ -107,14 +107,14 @@ def _shortened(paragraph: str) -> list[str]:
     return [*parts, paragraph] if paragraph else parts
 
 
-def _packed(texts: Iterable[str]) -> Iterator[str]:
+def _sized(texts: Iterable[str]) -> Iterator[str]:
     """Join short paragraphs and divide long ones until each piece has a good size."""
     held = ""
     for paragraph in texts:
         if held and heading_level(paragraph):
             yield held
             held = ""
-        for part in _parts(paragraph):
+        for part in _divided(paragraph):
             # A heading goes with what follows it, even when that makes the piece a little too long.
             if len(held) > LONGEST_HEADING and not _fits(held + part):
                 yield held
@@ -127,7 +127,7 @@ def _packed(texts: Iterable[str]) -> Iterator[str]:
         yield held
 
 
-def _parts(paragraph: str) -> Iterator[str]:
+def _divided(paragraph: str) -> Iterator[str]:
     """Divide a paragraph that is too long; equal parts read better than full ones and a scrap."""
     if _fits(paragraph):
         yield paragraph
@@ -337,16 +337,16 @@ class PassageIndex:
 def _query(question: str) -> str:
     """Write a question as an FTS5 query: any of its words, and its dotted, dashed or other names as a whole.
 
-    Every part is quoted, so that nothing in the question is taken for query syntax.
+    Every term is quoted, so that nothing in the question is taken for query syntax.
     """
     plain = question.encode("utf-8", "replace").decode("utf-8").replace('"', " ").replace("\0", " ")
-    parts: dict[str, None] = {}
+    terms: dict[str, None] = {}
     for token in plain.split():
         inside = words(token)
         if len(inside) > 1 and token.isascii():
-            parts[f'"{token}"'] = None
+            terms[f'"{token}"'] = None
         for word in (*inside, *humps(token).split()):
             # A single character without word spaces around it stands at the start of a pair.
-            parts[f'"{word}"*' if len(word) == 1 and unspaced_characters(word) else f'"{word}"'] = None
-    telling = [part for part in parts if part.strip('"*').lower() not in common_words()]
-    return " OR ".join(telling or parts)
+            terms[f'"{word}"*' if len(word) == 1 and unspaced_characters(word) else f'"{word}"'] = None
+    telling = [term for term in terms if term.strip('"*').lower() not in common_words()]
+    return " OR ".join(telling or terms)

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-PIECE = 1 << 16
+BLOCK = 1 << 16
 SAMPLE = 1 << 15
 PROBE = 1 << 23  # as far as a legacy encoding is tried before it is believed
 MOST_CONTROLS = 0.05  # random bytes have 0.10; logs with stray NULs and bells stay far below
@@ -56,8 +56,8 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 
 
 @dataclass(frozen=True)
-class Text:
-    """Readable: where the text starts (after a byte order mark), its codec, and what the user should know."""
+class Readable:
+    """Text: where the text starts (after a byte order mark), its codec, and what the user should know."""
 
     start: int
     encoding: str
@@ -72,7 +72,7 @@ class Binary:
     advice: str
 
 
-def inspect(path: Path) -> Text | Binary:
+def inspect(path: Path) -> Readable | Binary:
     """Decide how to read the file: by its byte order mark, as strict UTF-8, or as samples of it suggest."""
     with path.open("rb") as file:
         head = file.read(SAMPLE)
@@ -88,13 +88,13 @@ def inspect(path: Path) -> Text | Binary:
         if encoding in ("", "utf-8"):
             failure = _first_failure(file, start, "utf-8")
             if failure is None:
-                return Text(start, "utf-8")
+                return Readable(start, "utf-8")
             bad, good = _count_undecodable(file, start)
             if start or good >= 2 * bad or _only_stray_marks(file, failure, bad, good):
-                return Text(start, "utf-8", f"{bad} bytes are not UTF-8 and read as U+FFFD")
+                return Readable(start, "utf-8", f"{bad} bytes are not UTF-8 and read as U+FFFD")
             encoding = _guess(file, failure)
         name = codecs.lookup(encoding).name
-        return Text(start, name, f"read as {name}")
+        return Readable(start, name, f"read as {name}")
 
 
 def _unicode_by_shape(head: bytes) -> tuple[int, str]:
@@ -132,13 +132,13 @@ def _mostly_controls(text: str) -> bool:
     return len(_CONTROL.findall(text)) > MOST_CONTROLS * len(text)
 
 
-def _pieces(file: BinaryIO, start: int, limit: int | None = None) -> Iterator[bytes]:
+def _blocks(file: BinaryIO, start: int, limit: int | None = None) -> Iterator[bytes]:
     file.seek(start)
     left = limit
-    while piece := file.read(PIECE if left is None else min(PIECE, left)):
-        yield piece
+    while block := file.read(BLOCK if left is None else min(BLOCK, left)):
+        yield block
         if left is not None:
-            left -= len(piece)
+            left -= len(block)
 
 
 def _first_failure(file: BinaryIO, start: int, encoding: str, limit: int | None = None) -> int | None:
@@ -146,9 +146,9 @@ def _first_failure(file: BinaryIO, start: int, encoding: str, limit: int | None 
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     position = start
     try:
-        for piece in _pieces(file, start, limit):
-            decoder.decode(piece)
-            position += len(piece)
+        for block in _blocks(file, start, limit):
+            decoder.decode(block)
+            position += len(block)
         if limit is None:
             decoder.decode(b"", True)
     except UnicodeDecodeError as error:
@@ -160,8 +160,8 @@ def _count_undecodable(file: BinaryIO, start: int) -> tuple[int, int]:
     """(bytes that are not UTF-8, characters beyond ASCII that are)."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     bad = beyond = 0
-    for piece in chain(_pieces(file, start), [b""]):
-        text = decoder.decode(piece, final=not piece)
+    for block in chain(_blocks(file, start), [b""]):
+        text = decoder.decode(block, final=not block)
         bad += len(_UNDECODABLE.findall(text))
         beyond += len(_BEYOND_ASCII.findall(text))
     return bad, beyond - bad
@@ -171,7 +171,7 @@ def _only_stray_marks(file: BinaryIO, failure: int, bad: int, good: int) -> bool
     """Whether pure ASCII is broken only by 0xFE and 0xFF, which are no text alone in any encoding."""
     if good:
         return False
-    stray = sum(piece.count(b"\xfe") + piece.count(b"\xff") for piece in _pieces(file, max(failure - 4, 0)))
+    stray = sum(block.count(b"\xfe") + block.count(b"\xff") for block in _blocks(file, max(failure - 4, 0)))
     return stray == bad
 
 
@@ -182,7 +182,7 @@ def _guess(file: BinaryIO, failure: int) -> str:
     file.seek(0)
     samples = _samples(file, file.read(SAMPLE))
     file.seek(max(failure - SAMPLE // 2, 0))
-    sample = b"\n".join(_whole_lines(piece) for piece in (file.read(SAMPLE), *samples))
+    sample = b"\n".join(_whole_lines(part) for part in (file.read(SAMPLE), *samples))
     candidates = SINGLE_BYTE if _high_bytes_stand_alone(sample) else MULTI_BYTE + SINGLE_BYTE
     fitting = [name for name in candidates if _first_failure(file, 0, name, PROBE) is None]
     likeness = {name: _east_asian_likeness(sample, name) for name in fitting if name in MULTI_BYTE}
@@ -214,10 +214,10 @@ def _has_signs_in_words(text: str) -> bool:
     return 10 * len(_SIGN_IN_WORD.findall(text)) > len(_BEYOND_ASCII.findall(text))
 
 
-def _whole_lines(piece: bytes) -> bytes:
-    """`piece` without the lines that its ends cut, so that no multi-byte character is halved."""
-    first, last = piece.find(b"\n"), piece.rfind(b"\n")
-    return piece[first + 1 : last] if last > first >= 0 else piece
+def _whole_lines(sample: bytes) -> bytes:
+    """`sample` without the lines that its ends cut, so that no multi-byte character is halved."""
+    first, last = sample.find(b"\n"), sample.rfind(b"\n")
+    return sample[first + 1 : last] if last > first >= 0 else sample
 
 
 def _high_bytes_stand_alone(sample: bytes) -> bool:

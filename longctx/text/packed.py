@@ -1,7 +1,7 @@
 """Files packed into one text (repomix, files-to-prompt, gitingest, git diff): where each of them lies.
 
 Works on bytes of an encoding that extends ASCII, line by line in bounded memory; knows no documents.
-Nothing is lost: what belongs to no packed file comes back as a part without a path, or as a delimiter.
+Nothing is lost: what belongs to no packed file comes back as a member without a path, or as a delimiter.
 """
 
 import re
@@ -14,12 +14,12 @@ from typing import BinaryIO
 HEAD = 1 << 16
 LONGEST_MARK = 4096
 LONGEST_FILLER = 512
-WINDOW = 3  # lines that the longest mark spans
+MARK_LINES = 3  # lines that the longest mark spans
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a tool marks files. Patterns see WINDOW lines joined by newlines, without carriage returns."""
+    """How a tool marks files. Patterns see MARK_LINES lines joined by newlines, without carriage returns."""
 
     name: str
     evidence: re.Pattern[
@@ -35,7 +35,7 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Part:
+class Member:
     """One packed file: its path as written, and its bytes. `path` is None for text around the files."""
 
     path: bytes | None
@@ -45,10 +45,10 @@ class Part:
 
 @dataclass
 class Split:
-    """All bytes of a packed text: parts and delimiters, both in order."""
+    """All bytes of a packed text: members and delimiters, both in order."""
 
     format: str
-    parts: list[Part] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
     delimiters: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -142,8 +142,8 @@ def diff_path(header: bytes) -> bytes:
 
 
 def _unescape(escape: re.Match[bytes]) -> bytes:
-    code = escape[1]
-    return bytes([int(code, 8) & 255]) if len(code) == 3 else code
+    octal = escape[1]
+    return bytes([int(octal, 8) & 255]) if len(octal) == 3 else octal
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Scan:
         self.form = form
         self.file = file
         self.split = Split(form.name)
-        self.done = start  # all before is in a part or a delimiter
+        self.done = start  # all before is in a member or a delimiter
         self.inside: re.Match[bytes] | None = None  # the opening of the file that is being read
         self.closed: tuple[int, int] | None = (
             None  # a closing mark, until the next words confirm or refute it
@@ -183,7 +183,7 @@ class _Scan:
         window: deque[_Line] = deque()
         spanned = 0
         while True:
-            while len(window) <= WINDOW and (line := next(lines, None)):
+            while len(window) <= MARK_LINES and (line := next(lines, None)):
                 window.append(line)
             if len(window) == 1:
                 return self._finish(window[0].start)
@@ -227,13 +227,13 @@ class _Scan:
             return
         path: bytes = self.inside["path"]
         end, after = self.closed or (here, here)
-        self.split.parts.append(Part(diff_path(path) if self.form.is_diff else path, self.done, end))
+        self.split.members.append(Member(diff_path(path) if self.form.is_diff else path, self.done, end))
         if end < after:
             self.split.delimiters.append((end, after))
         self.done, self.inside, self.closed = after, None, None
 
     def _end_gap(self, here: int) -> None:
-        """What lies between files is a part of its own, unless it is blank or the wrapping of the format."""
+        """Make what lies between files a member, unless it is blank or the wrapping of the format."""
         if self.done == here:
             return
         position = self.file.tell()
@@ -243,23 +243,23 @@ class _Scan:
         if here - self.done <= LONGEST_FILLER and self.form.filler.fullmatch(words):
             self.split.delimiters.append((self.done, here))
         else:
-            self.split.parts.append(Part(None, self.done, here))
+            self.split.members.append(Member(None, self.done, here))
         self.done = here
 
     def _finish(self, size: int) -> Split | None:
         """A last file without its closing mark is a dump that was cut off, if others came before it."""
         complete = self.closed is not None or self.form.closing is None
-        earlier = any(part.path is not None for part in self.split.parts)
+        earlier = any(member.path is not None for member in self.split.members)
         if self.inside and not complete and (self.form.must_close or not earlier):
             return None
         self._end_file(size)
         self._end_gap(size)
-        return self.split if any(part.path is not None for part in self.split.parts) else None
+        return self.split if any(member.path is not None for member in self.split.members) else None
 
 
 def _joined(window: deque[_Line]) -> bytes:
     texts: list[bytes] = []
-    for line in list(window)[:WINDOW]:
+    for line in list(window)[:MARK_LINES]:
         if line.text is None:
             break
         texts.append(line.text)

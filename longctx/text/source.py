@@ -61,11 +61,11 @@ class Document:
         with self.path.open("rb") as file:
             file.seek(position)
             while position < self.end:
-                piece = file.read(min(size, self.end - position))
-                if not piece:
+                block = file.read(min(size, self.end - position))
+                if not block:
                     raise InputError(f"{self.name}: became shorter while it was read; run the command again")
-                position += len(piece)
-                if text := decoder.decode(piece):
+                position += len(block)
+                if text := decoder.decode(block):
                     yield text
         if text := decoder.decode(b"", True):
             yield text
@@ -220,21 +220,21 @@ class _Gathering:
         if split is None:
             self.corpus.documents.append(Document(name, path, found.start, size, found.encoding))
         else:
-            self._add_parts(split, path, name, found.encoding)
+            self._add_members(split, path, name, found.encoding)
 
-    def _add_parts(self, split: packed.Split, path: Path, outer: str, encoding: str) -> None:
+    def _add_members(self, split: packed.Split, path: Path, outer: str, encoding: str) -> None:
         files = 0
         before = ""
-        for part in split.parts:
-            if part.path is None:
+        for member in split.members:
+            if member.path is None:
                 name = f"{outer} (after {before})" if before else outer
             else:
-                before = name = printable(part.path.decode(encoding, "replace"))
+                before = name = printable(member.path.decode(encoding, "replace"))
                 files += 1
-            if part.start == part.end:
+            if member.start == member.end:
                 self._skip(name, "empty")
             else:
-                self.corpus.documents.append(Document(name, path, part.start, part.end, encoding))
+                self.corpus.documents.append(Document(name, path, member.start, member.end, encoding))
         self.corpus.notes.append(f"{outer}: {files} files packed as {split.format}")
 
     def _skip(self, name: str, reason: str) -> None:

@@ -40,15 +40,15 @@ class NotProvableError(Exception):
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A piece of a pattern: can it match nothing, and which character classes may it begin and end with."""
+class _Node:
+    """A stretch of a pattern: can it match nothing, and which character classes may it begin and end with."""
 
     nullable: bool
     first: frozenset[str]
     last: frozenset[str]
 
 
-_NOTHING = _Part(nullable=True, first=frozenset(), last=frozenset())
+_NOTHING = _Node(nullable=True, first=frozenset(), last=frozenset())
 
 
 class _Pattern:
@@ -79,55 +79,55 @@ class _Pattern:
     def _next_is(self, text: str) -> bool:
         return self.source.startswith(text, self.at)
 
-    def _alternatives(self, caseless: bool) -> _Part:
-        parts = [self._sequence(caseless)]
+    def _alternatives(self, caseless: bool) -> _Node:
+        nodes = [self._sequence(caseless)]
         while self._next_is("|"):
             self.at += 1
-            parts.append(self._sequence(caseless))
-        return _Part(
-            nullable=any(part.nullable for part in parts),
-            first=frozenset().union(*(part.first for part in parts)),
-            last=frozenset().union(*(part.last for part in parts)),
+            nodes.append(self._sequence(caseless))
+        return _Node(
+            nullable=any(node.nullable for node in nodes),
+            first=frozenset().union(*(node.first for node in nodes)),
+            last=frozenset().union(*(node.last for node in nodes)),
         )
 
-    def _sequence(self, caseless: bool) -> _Part:
+    def _sequence(self, caseless: bool) -> _Node:
         whole = _NOTHING
         while self.at < len(self.source) and not self._next_is("|") and not self._next_is(")"):
-            part = self._repeated(caseless)
-            self._join(whole, part)
-            whole = _Part(
-                nullable=whole.nullable and part.nullable,
-                first=whole.first | part.first if whole.nullable else whole.first,
-                last=whole.last | part.last if part.nullable else part.last,
+            node = self._repeated(caseless)
+            self._join(whole, node)
+            whole = _Node(
+                nullable=whole.nullable and node.nullable,
+                first=whole.first | node.first if whole.nullable else whole.first,
+                last=whole.last | node.last if node.nullable else node.last,
             )
         return whole
 
-    def _join(self, before: _Part, after: _Part) -> None:
+    def _join(self, before: _Node, after: _Node) -> None:
         self.follow |= {(one, two) for one in before.last for two in after.first}
 
-    def _repeated(self, caseless: bool) -> _Part:
-        part = self._group(caseless) if self._next_is("(") else self._one(caseless)
+    def _repeated(self, caseless: bool) -> _Node:
+        node = self._group(caseless) if self._next_is("(") else self._one(caseless)
         while found := _QUANTIFIER.match(self.source, self.at):
             self.at = found.end()
             if found.group() != "?":
-                self._join(part, part)  # more than a counted repetition allows, which only costs cuts
+                self._join(node, node)  # more than a counted repetition allows, which only costs cuts
             if found.group() in "*?" or found[1] in ("", "0"):
-                part = _Part(nullable=True, first=part.first, last=part.last)
-        return part
+                node = _Node(nullable=True, first=node.first, last=node.last)
+        return node
 
-    def _group(self, caseless: bool) -> _Part:
+    def _group(self, caseless: bool) -> _Node:
         opening = next((opening for opening in _GROUPS if self._next_is(opening)), "(")
         self.at += len(opening)
         if opening == "(" and self._next_is("?"):
             raise self._unknown()
-        part = self._alternatives(caseless or opening == "(?i:")
+        node = self._alternatives(caseless or opening == "(?i:")
         if not self._next_is(")"):
             raise self._unknown()
         self.at += 1
         # A look-ahead reads on from where it stands, then the attempt continues from the same place.
-        return _Part(nullable=True, first=part.first, last=frozenset()) if _GROUPS.get(opening) else part
+        return _Node(nullable=True, first=node.first, last=frozenset()) if _GROUPS.get(opening) else node
 
-    def _one(self, caseless: bool) -> _Part:
+    def _one(self, caseless: bool) -> _Node:
         start = self.at
         if self._next_is("["):
             self._skip_set()
@@ -137,7 +137,7 @@ class _Pattern:
             raise self._unknown()
         text = self.source[start : self.at]
         one = frozenset({self._fold(text) if caseless else text})
-        return _Part(nullable=False, first=one, last=one)
+        return _Node(nullable=False, first=one, last=one)
 
     def _skip_set(self) -> None:
         self.at += 2 if self.source.startswith("[^", self.at) else 1
@@ -209,7 +209,7 @@ class Boundaries:
 
     def _between(self, pair: str) -> bool:
         if pair == "\r\n":
-            return False  # one line end stays in one part, so that lines can be counted part by part
+            return False  # one line end stays in one window, so that lines can be counted window by window
         for stage in self._stages:
             if stage.spans(pair):
                 return False
