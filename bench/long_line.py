@@ -31,14 +31,15 @@ def measure(path: Path) -> dict[str, float | str]:
     digest, peak = hashlib.sha256(), resident_memory()
     before, started = peak, time.perf_counter()
     with gather([str(path)]) as corpus:
-        stream = TokenStream(tokenizer, corpus.documents, 1024)
-        for chunk in stream:
-            digest.update(array("q", chunk.tokens).tobytes())
-            peak = max(peak, resident_memory()) if chunk.start % (1024 * 256) == 0 else peak
+        tokens = 0
+        for chunk in TokenStream(tokenizer, corpus.documents, 1024):
+            digest.update(array("q", chunk).tobytes())
+            peak = max(peak, resident_memory()) if tokens % (1024 * 256) == 0 else peak
+            tokens += len(chunk)
     seconds = time.perf_counter() - started
     grown = (max(peak, resident_memory()) - before) / 1e6
     return {
-        "tokens": stream.tokens_read,
+        "tokens": tokens,
         "digest": digest.hexdigest(),
         "seconds": round(seconds, 2),
         "grown_mb": round(grown, 1),

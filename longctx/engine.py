@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 from longctx.errors import ModelError
 from longctx.sampling import Sampling, StopStrings, pick
-from longctx.tokens.stream import Chunk
 from longctx.tokens.tokenizer import Detokenizer, Tokenizer
 
 if TYPE_CHECKING:
@@ -148,18 +147,18 @@ class Session:
             with torch.inference_mode():
                 self.engine.model.read(self._tensor(tokens), self.state)
 
-    def read_chunks(self, chunks: Iterable[Chunk]) -> Iterator[int]:
+    def read_chunks(self, chunks: Iterable[list[int]]) -> Iterator[int]:
         """Read chunk by chunk, yielding the number of tokens of each chunk once it is read.
 
         A GPU works on one chunk while the text of the next is made into tokens.
         """
         ahead: tuple[int, torch.cuda.Event] | None = None
-        for chunk in chunks:
-            self.read(chunk.tokens)
+        for tokens in chunks:
+            self.read(tokens)
             if self.engine.device.type == "cpu":
-                yield len(chunk.tokens)
+                yield len(tokens)
                 continue
-            before, ahead = ahead, (len(chunk.tokens), _mark())
+            before, ahead = ahead, (len(tokens), _mark())
             if before:
                 before[1].synchronize()
                 yield before[0]

@@ -24,9 +24,8 @@ def check(tokenizer: Tokenizer, path: Path, text: str) -> None:
     with gather([str(path)]) as corpus:
         assert "".join(corpus.documents[0].blocks()) == text
         stream = TokenStream(tokenizer, corpus.documents, 1000)
-        tokens = [token for chunk in stream for token in chunk.tokens]
+        tokens = [token for chunk in stream for token in chunk]
         assert tokens == tokenizer.encode(text)
-        assert stream.tokens_read == len(tokens)
         assert stream.bytes_read == corpus.bytes
         assert tokenizer.decode(tokens) == text
 

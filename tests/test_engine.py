@@ -12,7 +12,6 @@ from longctx.engine import Engine, pick_device, pick_dtype
 from longctx.errors import ModelError
 from longctx.models.state import KVState
 from longctx.sampling import Sampling
-from longctx.tokens.stream import Chunk
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_a_question_does_not_disturb_the_reading(engine: Engine) -> None:
     text = engine.tokenizer.encode("Nobody in the village knew why the river had changed. " * 20)
     question = engine.tokenizer.encode("Why?")
     session = engine.session()
-    assert sum(session.read_chunks([Chunk(text[:100], 0), Chunk(text[100:], 100)])) == len(text)
+    assert sum(session.read_chunks([text[:100], text[100:]])) == len(text)
     first = [p.token for p in session.fork().generate(question, Sampling(max_tokens=8))]
     list(session.fork().generate(engine.tokenizer.encode("Something else entirely?"), Sampling(max_tokens=8)))
     assert [p.token for p in session.fork().generate(question, Sampling(max_tokens=8))] == first

@@ -83,7 +83,6 @@ class Answer:
     parts: list[Part] = field(default_factory=list)
     evidence: list["Quote"] = field(default_factory=list)
     finish: str | None = None
-    notes: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
 

@@ -20,43 +20,21 @@ WINDOW = 1 << 14  # characters encoded at once; larger windows leave the process
 BATCH = 8  # windows encoded side by side
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Tokens to feed at once; `start` is the position of the first in the stream."""
-
-    tokens: list[int]
-    start: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """A stretch of text between two cuts, or a header: what is encoded at once."""
-
-    document: Document
-    text: str
-    byte: int
-    byte_end: int
-    line: int
-    is_header: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class _Anchor:
-    """What is kept of a window: enough to read it again."""
+    """What is kept of a window, a stretch of text between two cuts: enough to read it again."""
 
     position: int
     tokens: int
-    document: Document
-    characters: int  # 0 for a header
-    byte: int
-    line: int
+    span: Span  # empty for a header
+    characters: int
 
 
 class TokenStream:
     """Documents in, chunks of exactly `chunk` tokens out (the last may be shorter), as if encoded whole.
 
-    `bytes_read` and `tokens_read` grow while iterating; iterating again starts again. A header is encoded by
-    itself, before its document. Memory: some windows of text, one chunk, 250 bytes per window already read.
+    `bytes_read` grows while iterating; iterating again starts again. A header is encoded by itself, before
+    its document. Memory: some windows of text, one chunk, 300 bytes per window already read.
     """
 
     def __init__(
@@ -78,61 +56,53 @@ class TokenStream:
 
     def _start_over(self) -> None:
         self.bytes_read = 0
-        self.tokens_read = 0
         self._anchors: list[_Anchor] = []
         self._recent: tuple[_Anchor, str, Encoding] | None = None
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Iterator[list[int]]:
         self._start_over()
         held: list[int] = []
         for tokens in self._encoded():
             held += tokens
             full = len(held) - len(held) % self.chunk
             for start in range(0, full, self.chunk):
-                yield self._chunk(held[start : start + self.chunk])
+                yield held[start : start + self.chunk]
             del held[:full]
         if held:
-            yield self._chunk(held)
-
-    def _chunk(self, tokens: list[int]) -> Chunk:
-        start = self.tokens_read
-        self.tokens_read += len(tokens)
-        return Chunk(tokens, start)
+            yield held
 
     def _encoded(self) -> Iterator[list[int]]:
         """Yield the tokens of a few windows at a time, and leave an anchor for each."""
         position = 0
         for batch in self._batches():
-            encoded = self.tokenizer.encode_batch([window.text for window in batch])
-            for window, tokens in zip(batch, encoded, strict=True):
-                characters = 0 if window.is_header else len(window.text)
-                anchor = _Anchor(position, len(tokens), window.document, characters, window.byte, window.line)
-                self._anchors.append(anchor)
-                self.bytes_read += window.byte_end - window.byte
+            encoded = self.tokenizer.encode_batch([text for _, text in batch])
+            for (span, text), tokens in zip(batch, encoded, strict=True):
+                self._anchors.append(_Anchor(position, len(tokens), span, len(text)))
+                self.bytes_read += span.byte_end - span.byte_start
                 position += len(tokens)
                 yield tokens
 
-    def _batches(self) -> Iterator[list[_Window]]:
-        batch: list[_Window] = []
+    def _batches(self) -> Iterator[list[tuple[Span, str]]]:
+        batch: list[tuple[Span, str]] = []
         characters = 0
         for document in self.documents:
-            for window in self._windows(document):
-                batch.append(window)
-                characters += len(window.text)
+            for span, text in self._windows(document):
+                batch.append((span, text))
+                characters += len(text)
                 if characters >= BATCH * self.window:
                     yield batch
                     batch, characters = [], 0
         if batch:
             yield batch
 
-    def _windows(self, document: Document) -> Iterator[_Window]:
+    def _windows(self, document: Document) -> Iterator[tuple[Span, str]]:
         byte, line = document.start, 1
         if self.header is not None:
-            yield _Window(document, self.header(document), byte, byte, line, is_header=True)
+            yield Span(document, byte, byte, line, line), self.header(document)
         for text in self._cut(document):
-            end = byte_after(document, byte, text)
-            yield _Window(document, text, byte, end, line)
-            byte, line = end, line + line_ends(text)
+            end, last = byte_after(document, byte, text), line + line_ends(text)
+            yield Span(document, byte, end, line, last), text
+            byte, line = end, last
 
     def _cut(self, document: Document) -> Iterator[str]:
         """Cut at the last place inside a window, or else (one very long word) at the first place after it."""
@@ -167,28 +137,28 @@ class TokenStream:
         if index < 0 or position >= self._anchors[index].position + self._anchors[index].tokens:
             return None
         anchor = self._anchors[index]
-        document = anchor.document
-        if not anchor.characters:
-            return Span(document, document.start, document.start, 1, 1)
+        window = anchor.span
+        if window.byte_start == window.byte_end:
+            return window
         text, encoding = self._read_again(anchor)
         characters = encoding.token_to_chars(position - anchor.position)
         assert characters is not None
         start, stop = characters
-        byte_start = byte_after(document, anchor.byte, text[:start])
-        byte_end = byte_after(document, byte_start, text[start:stop])
-        first, last = (anchor.line + line_ends(text, at) for at in (start, max(start, stop - 1)))
-        return Span(document, byte_start, byte_end, first, last)
+        byte_start = byte_after(window.document, window.byte_start, text[:start])
+        byte_end = byte_after(window.document, byte_start, text[start:stop])
+        first, last = (window.first_line + line_ends(text, at) for at in (start, max(start, stop - 1)))
+        return Span(window.document, byte_start, byte_end, first, last)
 
     def _read_again(self, anchor: _Anchor) -> tuple[str, Encoding]:
         """Return the text of a window and its tokens; the latest window is remembered."""
         if self._recent is None or self._recent[0] != anchor:
-            text = ""
-            for block in anchor.document.blocks(start=anchor.byte):
+            document, text = anchor.span.document, ""
+            for block in document.blocks(start=anchor.span.byte_start):
                 text += block[: anchor.characters - len(text)]
                 if len(text) == anchor.characters:
                     break
             encoding = self.tokenizer.encode_with_offsets(text)
             if len(encoding) != anchor.tokens:
-                raise InputError(f"{anchor.document.name}: changed while it was being read; run again")
+                raise InputError(f"{document.name}: changed while it was being read; run again")
             self._recent = (anchor, text, encoding)
         return self._recent[1:]

@@ -56,9 +56,9 @@ class Tokenizer:
         """Encode as `encode` does, and remember which characters each token comes from."""
         return self._plain.encode(text, add_special_tokens=False)
 
-    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """Return the text of tokens; incomplete characters become U+FFFD."""
-        return self._full.decode(list(ids), skip_special_tokens=skip_special)
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens without special ones; incomplete characters become U+FFFD."""
+        return self._full.decode(list(ids))
 
     @property
     def special_tokens(self) -> dict[str, int]:
@@ -69,13 +69,12 @@ class Tokenizer:
 class Detokenizer:
     """Turns tokens into text one by one; a character made of several tokens appears with the last of them."""
 
-    def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._skip_special = skip_special
         self._restart()
 
     def _restart(self) -> None:
-        self._stream = DecodeStream(skip_special_tokens=self._skip_special)
+        self._stream = DecodeStream(skip_special_tokens=True)
         self._held: list[int] = []
 
     def push(self, token: int) -> str:
@@ -86,6 +85,6 @@ class Detokenizer:
 
     def flush(self) -> str:
         """Return what is held back, incomplete characters as U+FFFD, and begin anew."""
-        text = self._tokenizer.decode(self._held, self._skip_special)
+        text = self._tokenizer.decode(self._held)
         self._restart()
         return text
