@@ -9,6 +9,7 @@ and started again with the same arguments, the command goes on, and the model is
 import argparse
 from collections.abc import Callable
 from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
@@ -74,6 +75,9 @@ def train(rank: int, stage: Stage, data: Path, out: Path, device: str, workers: 
     """Train a stage to its end, as one of its processes, from its checkpoint if there is one."""
     folder = out / stage.name
     if stage.processes > 1:
+        parent = parent_process()
+        if parent and not parent.is_alive():  # killed before this process could be told to end with it
+            return
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(1)
         meet = f"file://{folder.resolve()}/meet"
