@@ -25,10 +25,12 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model_of(kind: str) -> HybridModel:
-    plain = {"num_local_experts": 1, "num_experts_per_tok": 1}
+    """Return a narrow model: the interpreter's time goes by the number of programs that a kernel launches."""
+    narrow = {"hidden_size": 16, "intermediate_size": 8, "layers": "LS"}
+    plain = narrow | {"num_local_experts": 1, "num_experts_per_tok": 1}
     if kind == "original":
-        return random_model(original_config(layers="LS", head_dim=16, **plain))
-    return random_model(hf_config(layers="LS", **({} if kind == "experts" else plain)))
+        return random_model(original_config(head_dim=16, **plain))
+    return random_model(hf_config(**(narrow if kind == "experts" else plain)))
 
 
 def read(model: HybridModel, tokens: list[int]) -> State:

@@ -23,7 +23,7 @@ SHAPES = {
     "Ring-mini": {"hidden": 2048, "inner": 512, "top_k": 8, "n_experts": 256},
     "MiniMax-Text-01": {"hidden": 6144, "inner": 9216, "top_k": 2, "n_experts": 32},
 }
-SMALL = {"hidden": 64, "inner": 32, "top_k": 2, "n_experts": 4}  # of a rehearsal
+SMALL = {"hidden": 16, "inner": 8, "top_k": 2, "n_experts": 4}  # of a rehearsal
 
 
 def weights(hidden: int, inner: int, n_experts: int) -> tuple[Tensor, Tensor, Tensor]:
