@@ -5,27 +5,28 @@ The tensors are uninitialised and nothing is computed, so large ones cost no mem
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.compiled import Case
+from longctx.hub import BUNDLED as BUNDLED_FOLDER
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 SHORT = {BF16: "bf16", FP16: "fp16", FP32: "fp32"}
+ROWS = 1024  # of a page table, as in models/step.py
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a lightning layer of a family asks of its kernels.
+    """The sizes that a model's layers give to their kernels.
 
     Attributes:
-        rotary: channels of a head that lightning layers rotate; 0 for none.
-        groups: head groups of the norm on the layer's output.
+        rotary: channels of a head that softmax layers rotate.
+        pointers: heads of the last softmax layer that point.
     """
 
     name: str
@@ -33,33 +34,23 @@ class Family:
     kv_heads: int
     dim: int
     hidden: int
-    swish: bool = True
-    head_norm: bool = False
-    rotary: int = 0
-    groups: int = 1
-
-    def prologue(self, *rows: int) -> dict[str, Any]:
-        """Return the options of the lightning kernels' prologue; `rows` is the shape of cos and sin."""
-        norm = SimpleNamespace(q=torch.empty(self.dim), k=torch.empty(self.dim), eps=1e-6)
-        angles = (torch.empty(*rows, self.rotary // 2), torch.empty(*rows, self.rotary // 2))
-        return {
-            "swish": self.swish,
-            "head_norm": norm if self.head_norm else None,
-            "rope": angles if self.rotary else None,
-        }
-
-    @property
-    def scale(self) -> float:
-        """Return what queries are multiplied with: MiniMax alone has no scale."""
-        return self.dim**-0.5 if self.head_norm else 1.0
+    rotary: int
+    pointers: int = 0
 
 
-MINIMAX = Family("MiniMax-Text-01", heads=64, kv_heads=8, dim=128, hidden=6144)
-RING = Family(*("Ring-mini", 16, 4, 128, 2048), swish=False, head_norm=True, rotary=64, groups=4)
-SALA = Family("MiniCPM-SALA", 32, 2, 128, 4096, swish=False, head_norm=True, rotary=128)
-BUNDLED = Family("bundled", 4, 2, 32, 128)
-HEAD_64 = Family("head 64", 8, 2, 64, 512)
-HEAD_256 = Family("head 256", 8, 2, 256, 2048)
+def bundled() -> Family:
+    """Return the sizes in the bundled model's configuration."""
+    raw = json.loads((BUNDLED_FOLDER / "config.json").read_text(encoding="utf-8"))
+    heads, kv_heads = raw["num_attention_heads"], raw["num_key_value_heads"]
+    pointers = len(raw["pointer_heads"])
+    return Family("bundled", heads, kv_heads, raw["head_dim"], raw["hidden_size"], raw["head_dim"], pointers)
+
+
+MINIMAX = Family("MiniMax-Text-01", heads=64, kv_heads=8, dim=128, hidden=6144, rotary=64)
+RING = Family("Ring-mini", heads=16, kv_heads=4, dim=128, hidden=2048, rotary=64)
+BUNDLED = bundled()
+HEAD_64 = Family("head 64", 8, 2, 64, 512, rotary=64)
+HEAD_256 = Family("head 256", 8, 2, 256, 2048, rotary=256)
 
 
 def packed(family: Family, tokens: int, dtype: torch.dtype, parts: int = 3) -> tuple[Tensor, ...]:
@@ -75,16 +66,13 @@ def state_of(family: Family) -> Tensor:
 
 def prefill(family: Family, tokens: int, dtype: torch.dtype) -> None:
     """Call what a lightning layer runs over a chunk: attention, then norm and gate."""
-    from longctx.kernels.lightning_triton import lightning_prefill, norm_gate
+    from longctx.kernels.lightning_triton import lightning_prefill
+    from longctx.kernels.norm_triton import norm_gate
 
     q, k, v = packed(family, tokens, dtype)
-    options = family.prologue(tokens)
-    mixed, squares = lightning_prefill(
-        q, k, v, torch.empty(family.heads), state_of(family), scale=family.scale, **options
-    )
+    mixed, squares = lightning_prefill(q, k, v, torch.empty(family.heads), state_of(family))
     width = family.heads * family.dim
-    gate = torch.empty(1, tokens, width, dtype=dtype)
-    norm_gate(mixed, squares, torch.empty(width), gate, 1e-6, family.groups)
+    norm_gate(mixed, squares, torch.empty(width), torch.empty(1, tokens, width, dtype=dtype), 1e-6)
 
 
 def absorb(family: Family, tokens: int, dtype: torch.dtype) -> None:
@@ -92,18 +80,7 @@ def absorb(family: Family, tokens: int, dtype: torch.dtype) -> None:
     from longctx.kernels.lightning_triton import lightning_absorb
 
     k, v = packed(family, tokens, dtype, parts=2)
-    lightning_absorb(k, v, torch.empty(family.heads), state_of(family), **family.prologue(tokens))
-
-
-def varlen(family: Family, lengths: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Call prefill on several texts in one."""
-    from longctx.kernels.lightning_triton import lightning_prefill
-
-    q, k, v = packed(family, sum(lengths), dtype)
-    ends = torch.tensor((0, *lengths)).cumsum(0).int()
-    state = torch.empty(len(lengths), family.heads, family.dim, family.dim)
-    options = family.prologue(sum(lengths))
-    lightning_prefill(q, k, v, torch.empty(family.heads), state, cu_seqlens=ends, **options)
+    lightning_absorb(k, v, torch.empty(family.heads), state_of(family))
 
 
 def decode(family: Family, branches: int, dtype: torch.dtype) -> None:
@@ -111,41 +88,33 @@ def decode(family: Family, branches: int, dtype: torch.dtype) -> None:
     from longctx.kernels.lightning_decode_triton import lightning_decode
 
     width = family.heads * family.dim
-    lightning_decode(
-        torch.empty(branches, 3 * width, dtype=dtype),
-        torch.empty(branches, width, dtype=dtype),
-        torch.empty(width),
-        torch.empty(family.heads),
-        torch.empty(branches, family.heads, family.dim, family.dim),
-        1e-6,
-        slots=torch.arange(branches),
-        scale=family.scale,
-        groups=family.groups,
-        **family.prologue(branches),
-    )
+    qkv, gate = torch.empty(branches, 3 * width, dtype=dtype), torch.empty(branches, width, dtype=dtype)
+    state = torch.empty(branches, family.heads, family.dim, family.dim)
+    lightning_decode(qkv, gate, torch.empty(width), torch.empty(family.heads), state, 1e-6)
 
 
 def softmax_decode(family: Family, branches: int, dtype: torch.dtype) -> None:
-    """Call what models/device_log.py runs for one token of each branch: append, attend, point."""
-    from longctx.kernels.attention_triton import append_token, attention_decode, attention_pointer, page_table
+    """Call what a softmax layer runs for one token of each branch: append, attend, point."""
+    from longctx.kernels.attention_triton import attention_decode, attention_pointer, default_splits
+    from longctx.kernels.pages_triton import append_token, page_table
 
-    splits = max(1, min(128, 264 // (branches * family.kv_heads)))
     page = torch.empty(1, family.kv_heads, 1024, family.dim, dtype=dtype)
     q = torch.empty(branches, family.heads, family.dim, dtype=dtype)
-    table = page_table([[(page, page)]] * branches, 1024).to(q.device)
+    splits = default_splits(q.device, branches, family.kv_heads)
+    table = page_table([[(page, page)]] * branches, ROWS).to(q.device)
     counts = torch.ones(branches, dtype=torch.int32)
     k = torch.empty(branches, family.kv_heads, family.dim, dtype=dtype)
-    cos, sin = torch.empty(2, branches, family.dim // 4)
+    cos, sin = torch.empty(2, branches, family.rotary // 2)
     append_token(q, k, torch.empty_like(k), cos, sin, table, counts)
     _, lse = attention_decode(q, table, counts, n_kv_heads=family.kv_heads, splits=splits)
-    if family is BUNDLED:
-        heads = torch.zeros(2, dtype=torch.int32)
+    if family.pointers:
+        heads = torch.arange(family.pointers, dtype=torch.int32)
         attention_pointer(q, table, counts, lse, heads, n_kv_heads=family.kv_heads, splits=splits)
 
 
 def merge(family: Family, tokens: int, dtype: torch.dtype) -> None:
     """Call what a softmax layer runs in prefill to add a page's result."""
-    from longctx.kernels.attention_triton import merge_partials
+    from longctx.kernels.attention_merge_triton import merge_partials
 
     shape = (1, family.kv_heads, family.heads // family.kv_heads * tokens)
     out = torch.empty(*shape, family.dim)
@@ -171,17 +140,6 @@ def combine(tokens: int, hidden: int, top_k: int, dtype: torch.dtype) -> None:
     moe_combine(torch.empty(tokens * top_k, hidden, dtype=dtype), position, torch.empty(tokens, top_k))
 
 
-def decode_in_two(family: Family, branches: int, dtype: torch.dtype) -> None:
-    """Call the decode step in its other form, a second kernel for the norm."""
-    from longctx.kernels import lightning_decode_triton as kernels
-
-    usual, kernels.ONE_KERNEL = kernels.ONE_KERNEL, not kernels.ONE_KERNEL
-    try:
-        decode(family, branches, dtype)
-    finally:
-        kernels.ONE_KERNEL = usual
-
-
 def norm(width: int, tokens: int, dtype: torch.dtype) -> None:
     """Call the norm before each half of a layer."""
     from longctx.kernels.norm_triton import rms_norm
@@ -197,14 +155,13 @@ def _case(
 
 def _by_family() -> list[Case]:
     cases = []
-    for family in (MINIMAX, RING, SALA):
-        rare = family is SALA
+    for family in (MINIMAX, RING):
         cases += [
-            _case(True, f"{family.name} prefill 16k bf16", prefill, family, 16384, BF16, rare=rare),
-            _case(False, f"{family.name} decode bf16", decode, family, 1, BF16, rare=rare),
-            _case(False, f"{family.name} softmax decode bf16", softmax_decode, family, 1, BF16, rare=rare),
-            _case(False, f"{family.name} merge bf16", merge, family, 16384, BF16, rare=rare),
-            _case(False, f"{family.name} norm bf16", norm, family.hidden, 16384, BF16, rare=rare),
+            _case(True, f"{family.name} prefill 16k bf16", prefill, family, 16384, BF16),
+            _case(False, f"{family.name} decode bf16", decode, family, 1, BF16),
+            _case(False, f"{family.name} softmax decode bf16", softmax_decode, family, 1, BF16),
+            _case(False, f"{family.name} merge bf16", merge, family, 16384, BF16),
+            _case(False, f"{family.name} norm bf16", norm, family.hidden, 16384, BF16),
         ]
     for dtype in (BF16, FP32):
         name = f"bundled {SHORT[dtype]}"
@@ -220,12 +177,10 @@ def _by_family() -> list[Case]:
 
 CASES = [
     *_by_family(),
-    # A length that nothing divides, several texts in one call, several branches.
+    # A length that nothing divides, several branches, other widths of heads.
     _case(True, "MiniMax-Text-01 prefill 5001 bf16", prefill, MINIMAX, 5001, BF16),
     _case(True, "Ring-mini absorb 16k bf16", absorb, RING, 16384, BF16),
-    _case(True, "MiniMax-Text-01 varlen bf16", varlen, MINIMAX, (4096, 0, 777), BF16, rare=True),
     _case(False, "MiniMax-Text-01 decode of 4 branches bf16", decode, MINIMAX, 4, BF16, rare=True),
-    _case(False, "MiniMax-Text-01 decode in two kernels bf16", decode_in_two, MINIMAX, 1, BF16, rare=True),
     _case(True, "MiniMax-Text-01 prefill 4k fp16", prefill, MINIMAX, 4096, FP16, rare=True),
     _case(False, "MiniMax-Text-01 prefill 4k fp32", prefill, MINIMAX, 4096, FP32),
     _case(True, "head 64 prefill 4k bf16", prefill, HEAD_64, 4096, BF16),

@@ -39,7 +39,7 @@ def choose_attention(site: Site, head_dim: int) -> Attention:
         part = partial(first_that_runs, fused)
     merge: Merge = torch_merge
     if head_dim in HEAD_WIDTHS and select.works("attention_merge", _merge_trial, site, head_dim):
-        from longctx.kernels.attention_triton import merge_partials as merge
+        from longctx.kernels.attention_merge_triton import merge_partials as merge
     return partial(paged_attention, part, merge)
 
 
@@ -192,7 +192,7 @@ def _agrees(part: Part, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> bool:
 
 
 def _merge_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Tensor, Tensor]]:
-    from longctx.kernels.attention_triton import merge_partials
+    from longctx.kernels.attention_merge_triton import merge_partials
 
     out, (lse, more_lse), more = draw(1, 2, 5, width).float(), draw(2, 1, 2, 5).float(), draw(1, 2, 5, width)
     right = torch_merge(out.clone(), lse.clone(), more, more_lse)
@@ -200,7 +200,8 @@ def _merge_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Tens
 
 
 def _decode_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Tensor, Tensor]]:
-    from longctx.kernels import attention_triton as kernels
+    from longctx.kernels.attention_triton import attention_decode, attention_pointer
+    from longctx.kernels.pages_triton import append_token, page_table
 
     q, k, v = draw(1, 4, width), draw(1, 2, width), draw(1, 2, width)
     page_k, page_v = draw(2, 1, 2, 40, width)
@@ -214,11 +215,11 @@ def _decode_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Ten
     )
     right = paged_attention(plain, torch_merge, turned_q, turned_k, v[:, :, None], pages)
     mean = attention_weights(turned_q, turned_k, pages)[:, :2].mean(1)
-    table = kernels.page_table([pages], 4).to(q.device)
+    table = page_table([pages], 4).to(q.device)
     counts = torch.ones(1, dtype=torch.int32, device=q.device)
-    kernels.append_token(q, k, v, cos, sin, table, counts)
-    out, lse = kernels.attention_decode(q, table, counts, n_kv_heads=2, splits=3)
-    place, mass = kernels.attention_pointer(q, table, counts, lse, (0, 1), n_kv_heads=2, splits=3)
+    append_token(q, k, v, cos, sin, table, counts)
+    out, lse = attention_decode(q, table, counts, n_kv_heads=2, splits=3)
+    place, mass = attention_pointer(q, table, counts, lse, counts.new_tensor([0, 1]), n_kv_heads=2, splits=3)
     yield out, right[:, :, 0]
     yield mass, mean.amax(1)
     yield mean[:, place[0]], mass

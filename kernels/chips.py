@@ -1,10 +1,15 @@
 """Facts about NVIDIA chips that kernels are cut by (CUDA programming guide, technical specifications)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
+P = ParamSpec("P")
+R = TypeVar("R")
 LEAST_CAPABILITY = (8, 0)
 
 
@@ -36,3 +41,14 @@ def capability(device: torch.device) -> tuple[int, int]:
 def chip(device: torch.device) -> Chip:
     """Return the facts of a device's generation; a later one counts as Hopper."""
     return CHIPS.get(capability(device)[0], CHIPS[9])
+
+
+def on_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
+    """Make a wrapper run with the device of its first tensor as the current one: Triton launches there."""
+
+    @wraps(launch)
+    def run(first: Tensor, /, *rest: P.args, **named: P.kwargs) -> R:
+        with torch.cuda.device_of(first):
+            return launch(first, *rest, **named)
+
+    return run if torch.cuda.device_count() > 1 else launch

@@ -27,8 +27,8 @@ class LightningMix:
             a sigmoid.
         mix: (qkv, gate, weight, eps, decay, state) -> norm(lightning_attention(q, k, v)) * gate, (B, T, H D)
             in qkv's dtype, and the state: the tensor given, changed in place, or a new one where gradients
-            go through it. qkv is (B, T, 3 H D), q of all heads, then k, then v; gate (B, T, H D), given up;
-            weight (H D) float32 and eps are the norm's, over all heads; decay and state as in
+            go through it. qkv is (B, T, 3 H D), q of all heads, then k, then v; gate (B, T, H D); both are
+            given up; weight (H D) float32 and eps are the norm's, over all heads; decay and state as in
             `lightning_attention`, with Dk = Dv = D.
         absorb: (kv, decay, state) moves the state past k, then v, (B, T, 2 H D), and forms no output.
     """
@@ -76,20 +76,21 @@ def _mix_triton(
     qkv: Tensor, gate: Tensor, weight: Tensor, eps: float, decay: Decay, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     from longctx.kernels.lightning_decode_triton import lightning_decode
-    from longctx.kernels.lightning_triton import lightning_prefill, norm_gate
+    from longctx.kernels.lightning_triton import lightning_prefill
+    from longctx.kernels.norm_triton import norm_gate
 
     if qkv.shape[1] == 1:
         return lightning_decode(qkv[:, 0], gate[:, 0], weight, decay.slopes, state, eps)[:, None], state
-    q, k, v = _split(qkv, 3, state)
-    mixed, squares = lightning_prefill(q, k, v, decay.slopes, state, swish=True)
+    q, k, v = _split(F.silu(qkv, inplace=True), 3, state)
+    mixed, squares = lightning_prefill(q, k, v, decay.slopes, state)
     return norm_gate(mixed, squares, weight, gate, eps), state
 
 
 def _absorb_triton(kv: Tensor, decay: Decay, state: Tensor) -> None:
     from longctx.kernels.lightning_triton import lightning_absorb
 
-    k, v = _split(kv, 2, state)
-    lightning_absorb(k, v, decay.slopes, state, swish=True)
+    k, v = _split(F.silu(kv, inplace=True), 2, state)
+    lightning_absorb(k, v, decay.slopes, state)
 
 
 def _split(projected: Tensor, parts: int, state: Tensor) -> tuple[Tensor, ...]:
@@ -108,11 +109,11 @@ def _trial(draw: Callable[..., Tensor], heads: int, width: int) -> Iterator[tupl
     decay, theirs = decay_tables((0.1,) * heads, ours.device), ours.clone()
     for tokens in (20, 1):
         qkv, gate = draw(1, tokens, 3 * row), draw(1, tokens, row)
-        active, opened = F.silu(qkv.float()), gate.float().sigmoid()
+        active, opened, raw = F.silu(qkv.float()), gate.float().sigmoid(), qkv[..., row:].contiguous()
         found, _ = TRITON.mix(qkv, gate, weight, 1e-5, decay, ours)
         right, _ = TORCH.mix(active, opened, weight, 1e-5, decay, theirs)
         yield found, right
-        TRITON.absorb(qkv[..., row:], decay, ours)
+        TRITON.absorb(raw, decay, ours)
         TORCH.absorb(active[..., row:], decay, theirs)
         yield ours, theirs
 

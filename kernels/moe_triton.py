@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from longctx.kernels.chips import on_device
 from longctx.kernels.triton_math import silu
 
 # Rows of a weight that one program has under way. With 16-byte loads that is 16 bfloat16 numbers a thread and
@@ -20,6 +21,7 @@ ROWS = 2
 WARPS = 4
 
 
+@on_device
 def moe_decode(x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
     """Return the weighted sum of each token's experts, (SiLU(x w1^T) * (x w3^T)) w2^T.
 
@@ -43,21 +45,13 @@ def moe_decode(x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: Tenso
     )
     columns, warps = piece(inner, x.itemsize)
     _outer[(triton.cdiv(width, ROWS), tokens)](
-        hidden,
-        chosen,
-        weights,
-        w2,
-        out,
-        K=top_k,
-        D=width,
-        F=inner,
-        ROWS=ROWS,
-        COLUMNS=columns,
-        num_warps=warps,
-    )
+        hidden, chosen, weights, w2, out,
+        K=top_k, D=width, F=inner, ROWS=ROWS, COLUMNS=columns, num_warps=warps,
+    )  # fmt: skip
     return out
 
 
+@on_device
 def moe_combine(results: Tensor, position: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted sum over each token's k results, which stand anywhere among the rows.
 
@@ -73,15 +67,9 @@ def moe_combine(results: Tensor, position: Tensor, weights: Tensor) -> Tensor:
     columns = min(1024, triton.next_power_of_2(width))
     # Tokens come first: the second axis of a grid ends at 65,535.
     _combine[(tokens, triton.cdiv(width, columns))](
-        results.contiguous(),
-        position.contiguous(),
-        weights.contiguous(),
-        out,
-        K=top_k,
-        D=width,
-        COLUMNS=columns,
-        num_warps=WARPS,
-    )
+        results.contiguous(), position.contiguous(), weights.contiguous(), out,
+        K=top_k, D=width, COLUMNS=columns, num_warps=WARPS,
+    )  # fmt: skip
     return out
 
 
@@ -100,17 +88,9 @@ def piece(columns: int, itemsize: int) -> tuple[int, int]:
 
 @triton.jit
 def _inner(
-    x,
-    chosen,
-    w1,
-    w3,
-    hidden,
-    K: tl.constexpr,
-    D: tl.constexpr,
-    F: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    x, chosen, w1, w3, hidden,
+    K: tl.constexpr, D: tl.constexpr, F: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """Write SiLU(x w1^T) * (x w3^T) for ROWS inner channels of one pair of token and expert."""
     pair = tl.program_id(1)
     token = pair // K
@@ -138,17 +118,9 @@ def _inner(
 
 @triton.jit
 def _outer(
-    hidden,
-    chosen,
-    weights,
-    w2,
-    out,
-    K: tl.constexpr,
-    D: tl.constexpr,
-    F: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    hidden, chosen, weights, w2, out,
+    K: tl.constexpr, D: tl.constexpr, F: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """Write ROWS channels of one token: the weighted sum over its K experts of hidden w2^T."""
     token = tl.program_id(1)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -171,14 +143,9 @@ def _outer(
 
 @triton.jit
 def _combine(
-    results,
-    position,
-    weights,
-    out,
-    K: tl.constexpr,
-    D: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    results, position, weights, out,
+    K: tl.constexpr, D: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """Write COLUMNS channels of one token: the weighted sum of its K rows."""
     token = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)

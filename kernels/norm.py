@@ -1,28 +1,12 @@
 """RMSNorm (arXiv 1910.07467) with float32 statistics."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from longctx.kernels import differentiable
 from longctx.kernels.select import Site, works
-
-
-@dataclass(frozen=True)
-class HeadNorm:
-    """RMSNorm of every head's queries and keys (Bailing-like families).
-
-    Attributes:
-        q, k: (D,) weights.
-        eps: added to the mean square.
-    """
-
-    q: Tensor
-    k: Tensor
-    eps: float
-
 
 Norm = Callable[[Tensor, Tensor, float], Tensor]  # x, weight, eps
 

@@ -100,7 +100,7 @@ def test_offsets_beyond_32_bits() -> None:
         torch.randn(1, tokens, heads * dim, device=DEVICE, dtype=BF16),
         torch.ones(heads * dim, device=DEVICE),
     )
-    normed = kernel("lightning_triton", "norm_gate")(out, squares, weight, gate, 1e-6)
+    normed = kernel("norm_triton", "norm_gate")(out, squares, weight, gate, 1e-6)
     rows = out[:, -100:].flatten(2).double()
     expected = (
         rows
@@ -145,7 +145,7 @@ def test_attention_decode_over_pages(heads: int, kv_heads: int, dim: int, keys: 
         log.append(k[:, :, start : start + 16384], v[:, :, start : start + 16384])
     q = torch.randn(1, heads, dim, device=DEVICE, dtype=BF16)
     pages = log.pages()
-    table = module.page_table([pages], 64).to(DEVICE)
+    table = kernel("pages_triton", "page_table")([pages], 64).to(DEVICE)
     counts = torch.tensor([len(pages)], dtype=torch.int32, device=DEVICE)
     wide_q = q.double().view(1, kv_heads, heads // kv_heads, dim)
     scores = wide_q @ k.double().transpose(-1, -2) * dim**-0.5

@@ -20,7 +20,7 @@ kernels.norm_triton  kernels.norm
 kernels.quantized  kernels.linear
 kernels.lightning  kernels.lightning_triton  kernels.lightning_decode_triton
 kernels.mixer
-kernels.attention_triton  kernels.attention
+kernels.pages_triton  kernels.attention_triton  kernels.attention_merge_triton  kernels.attention
 kernels.moe_triton  kernels.moe
 models.config
 models.device_log  models.state  models.decoder  models.step

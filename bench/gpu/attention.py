@@ -64,10 +64,11 @@ def prefill(table: Table, name: str, tokens: int, keys: int) -> None:
 def decode(table: Table, name: str, keys: int) -> None:
     """Time one token against the paged log, alone and in a graph, against SDPA on one contiguous cache."""
     from longctx.kernels import attention_triton as kernels
+    from longctx.kernels.pages_triton import page_table
 
     heads, kv_heads, dim = sizes(name)
     pages = log(keys, kv_heads, dim).pages()
-    rows = kernels.page_table([pages], len(pages)).to(HERE.device)
+    rows = page_table([pages], len(pages)).to(HERE.device)
     counts = torch.tensor([len(pages)], dtype=torch.int32, device=HERE.device)
     q = torch.randn(1, heads, dim, device=HERE.device, dtype=BF16)
     splits = HERE.size(kernels.default_splits(q.device, 1, kv_heads), 2)

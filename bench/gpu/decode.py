@@ -60,21 +60,6 @@ def _time_recurrent(heads: int) -> Timing:
     return measure(recurrent(heads))
 
 
-def in_two(table: Table, title: str, jobs: list[Callable[[], Tensor]], work: roofline.Work) -> None:
-    """Time the form of the step that is not the usual one, so that the choice can be settled."""
-    from longctx.kernels import lightning_decode_triton
-
-    usual = lightning_decode_triton.ONE_KERNEL
-    lightning_decode_triton.ONE_KERNEL = not usual
-    graphed, why = guarded(partial(in_graph, jobs))
-    lightning_decode_triton.ONE_KERNEL = usual
-    if graphed:
-        name = "two kernels" if usual else "one kernel"
-        table.line(f"{title}, in a graph, {name}", graphed, tokens=1, least=work)
-    else:
-        table.note(f"{title}, the other form: {why}")
-
-
 def tables(table: Table, args: argparse.Namespace) -> None:
     """Measure everything."""
     with torch.inference_mode():
@@ -95,8 +80,6 @@ def tables(table: Table, args: argparse.Namespace) -> None:
                 table.line(f"{title}, in a graph", graphed, tokens=branches, least=work)
             else:
                 table.note(f"{title}: no graph: {why}")
-            if branches == 1:
-                in_two(table, title, jobs, work)
             if (heads, branches) == (64, 1):
                 table.value("lightning decode step 64x128 alone", alone.median * 1e6)
                 table.value(

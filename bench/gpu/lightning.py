@@ -17,6 +17,9 @@ from torch import Tensor
 from bench.gpu import peers, roofline
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, guarded, interleave, measure
+from longctx.kernels.lightning import decay_tables
+from longctx.kernels.mixer import choose_lightning
+from longctx.kernels.select import Site
 from longctx.models.families.minimax import original_slopes
 
 LENGTHS = (512, 1024, 1536, 4096, 16384, 65536)
@@ -120,23 +123,21 @@ def crossover(over: dict[int, float]) -> float:
 
 def layer(table: Table, heads: int, tokens: int) -> None:
     """Time the whole of what a layer adds to its matrix products: SiLU, attention, norm and gate."""
-    from longctx.kernels.lightning_triton import lightning_absorb, lightning_prefill, norm_gate
-
-    q, k, v, slopes = inputs(tokens, heads)
-    before, width = state(heads), q.shape[2] * q.shape[3]
-    gate = torch.randn(1, q.shape[1], width, device=HERE.device, dtype=q.dtype)
+    before, bf16 = state(heads), torch.bfloat16
+    decay = decay_tables(original_slopes(before.shape[1], 40, 80), HERE.device)
+    fed, width = HERE.size(tokens, 40), before.shape[1] * before.shape[2]
+    qkv = torch.randn(1, fed, 3 * width, device=HERE.device, dtype=bf16)
+    gate, kv = torch.randn_like(qkv[..., :width]), qkv[..., width:].contiguous()
     weight = torch.ones(width, device=HERE.device)
-
-    def whole() -> None:
-        mixed, squares = lightning_prefill(q, k, v, slopes, before, swish=True)
-        norm_gate(mixed, squares, weight, gate, 1e-6)
+    chosen = choose_lightning(Site(HERE.device, bf16), *before.shape[1:3])
+    whole = partial(chosen.mix, qkv, gate, weight, 1e-6, decay, before)
 
     core = roofline.lightning_prefill(tokens, heads, DIM)
     more = roofline.Work(3 * tokens * heads * DIM * 2, 0)
     table.line(
         f"SiLU, prefill, norm, gate {HEADS[heads]} {tokens}", measure(whole), tokens=tokens, least=core + more
     )
-    absorbing = partial(lightning_absorb, k, v, slopes, before, swish=True)
+    absorbing = partial(chosen.absorb, kv, decay, before)
     half = roofline.Work(2 * tokens * heads * DIM * 2, core.flops / 2)
     table.line(f"absorb {HEADS[heads]} {tokens}", measure(absorbing), tokens=tokens, least=half)
 

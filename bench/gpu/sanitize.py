@@ -30,7 +30,6 @@ def small_calls() -> dict[str, Callable[[], object]]:
     return {
         "prefill": lambda: cases.prefill(cases.RING, 200, bf16),
         "prefill fp32": lambda: cases.prefill(cases.BUNDLED, 200, fp32),
-        "varlen": lambda: cases.varlen(cases.BUNDLED, (100, 0, 77), bf16),
         "absorb": lambda: cases.absorb(cases.BUNDLED, 200, bf16),
         "decode": lambda: cases.decode(cases.RING, 2, bf16),
         "softmax decode": lambda: cases.softmax_decode(cases.BUNDLED, 2, bf16),
