@@ -175,34 +175,20 @@ def _chopped(text: str) -> Iterator[str]:
 
 def placed(texts: Iterable[str], document: Document, byte: int = -1, line: int = 1) -> Iterator[Quote]:
     """Give consecutive texts of a document their places; the first begins at `byte`, in `line`."""
-    cursor = _Cursor(document, document.start if byte < 0 else byte, line)
+    byte = document.start if byte < 0 else byte
+    after_return = False
     for text in texts:
         body = text.strip()
         start = len(text) - len(text.lstrip())
-        cursor.move(text[:start])
-        if body:
-            byte_start, first_line = cursor.byte, cursor.line
-            cursor.move(body)
-            yield Quote(Span(document, byte_start, cursor.byte, first_line, cursor.line), body)
-            cursor.move(text[start + len(body) :])
-
-
-class _Cursor:
-    """A place in a document that moves forward with the text read."""
-
-    def __init__(self, document: Document, byte: int, line: int) -> None:
-        self.document = document
-        self.byte = byte
-        self.line = line
-        self._after_return = False
-
-    def move(self, text: str) -> None:
-        """Go to the end of `text`, which begins here."""
-        if text:
-            self.byte = byte_after(self.document, self.byte, text)
-            # What was cut inside \r\n is one line end all the same.
-            self.line += line_ends(text) - (self._after_return and text[0] == "\n")
-            self._after_return = text[-1] == "\r"
+        for part in (text[:start], body, text[start + len(body) :]):
+            byte_start, first_line = byte, line
+            if part:
+                byte = byte_after(document, byte, part)
+                # What was cut inside \r\n is one line end all the same.
+                line += line_ends(part) - (after_return and part[0] == "\n")
+                after_return = part[-1] == "\r"
+            if part and part is body:
+                yield Quote(Span(document, byte_start, byte, first_line, line), body)
 
 
 @dataclass(slots=True)
