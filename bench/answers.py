@@ -14,19 +14,20 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from longctx.engine import Engine, Session
+from longctx.engine import Engine
 from longctx.hub import BUNDLED
 from longctx.quotes.passages import PassageIndex, passages
-from longctx.tasks.ask import look_up_several
+from longctx.reading import Reading
 from longctx.tasks.haystack import load_haystack, make_sample
+from longctx.tasks.lookup import look_up_each
 from longctx.tasks.prompt import Prompt, build_prompt, read_template
-from longctx.tasks.results import Answer, Usage, read_text
+from longctx.tasks.results import Answer
 from longctx.text.source import Document
-from longctx.tokens.stream import TokenStream
 from training.data import weave
 from training.evaluate import MIXED_FAMILIES as FAMILIES
 from training.facts import FactMaker
@@ -39,7 +40,7 @@ FACTS, LOOK_ALIKES = 40, {4_096: 8, 65_536: 4, 262_144: 3}  # facts in a documen
 
 
 @contextmanager
-def reading(engine: Engine, text: str) -> Iterator[tuple[Session, TokenStream, PassageIndex]]:
+def read(engine: Engine, text: str) -> Iterator[Reading]:
     """Read and index a text once; its file lives while places in it are looked up."""
     with tempfile.TemporaryDirectory() as folder, PassageIndex() as index:
         path = Path(folder, "text")
@@ -47,11 +48,10 @@ def reading(engine: Engine, text: str) -> Iterator[tuple[Session, TokenStream, P
         document = Document("text", path, 0, path.stat().st_size, "utf-8")
         for passage in passages(document):
             index.add(passage)
-        stream = TokenStream(engine.tokenizer, [document], 2048)
-        session = engine.session()
-        for _ in read_text(session, prompted(engine, "").before, stream, document.end, Usage()):
+        reading = Reading(engine, [document], prompted(engine, "").before, 2048, index=index)
+        for _ in reading.read():
             pass
-        yield session, stream, index
+        yield reading
 
 
 def prompted(engine: Engine, question: str) -> Prompt:
@@ -59,10 +59,11 @@ def prompted(engine: Engine, question: str) -> Prompt:
     return build_prompt(engine.tokenizer, engine.folder, read_template(None, "lookup.md"), question=question)
 
 
-def ask(session: Session, stream: TokenStream, index: PassageIndex, question: str) -> Answer:
+def ask(reading: Reading, question: str) -> Answer:
     """Ask as the command does."""
-    prompts = {"": (question, prompted(session.engine, question))}
-    return look_up_several(session, stream, prompts, Usage(), index)
+    answer = look_up_each(reading, question, partial(prompted, reading.engine))
+    assert answer is not None, "the model does not copy"
+    return answer
 
 
 def natural(engine: Engine, path: Path) -> dict[str, int]:
@@ -73,9 +74,9 @@ def natural(engine: Engine, path: Path) -> dict[str, int]:
     chosen = [row for row in rows if row["context"] in set(contexts)]
     Random(0).shuffle(chosen)
     shown = right = 0
-    with reading(engine, "\n\n".join(contexts)) as read:
+    with read(engine, "\n\n".join(contexts)) as reading:
         for row in chosen[:QUESTIONS]:
-            answer = ask(*read, row["question"])
+            answer = ask(reading, row["question"])
             shown += answer.how == "found"
             golds = [gold["text"].lower() for gold in row["answers"]]
             right += answer.how == "found" and any(gold in answer.text.lower() for gold in golds)
@@ -90,8 +91,8 @@ def needles(engine: Engine, length: int, count: int) -> dict[str, float]:
         depth = 100 * Random(number).random()
         kind = ("number", "word", "uuid")[number % 3]
         sample = make_sample(haystack, engine.tokenizer, length, depth, kind, number, seed=1)  # type: ignore[arg-type]  # one of the kinds
-        with reading(engine, sample.before + sample.needle + sample.after) as read:
-            answer = ask(*read, sample.question)
+        with read(engine, sample.before + sample.needle + sample.after) as reading:
+            answer = ask(reading, sample.question)
         if answer.text == sample.expected:
             right += 1
             masses.append(answer.confidence or 0.0)
@@ -111,10 +112,10 @@ def look_alikes(engine: Engine, length: int, documents: int) -> dict[str, int]:
         text, _ = weave(rng, pieces, dict(zip(places, rng.sample(facts, FACTS), strict=True)))
         absent = [maker.make(FAMILIES[i % len(FAMILIES)]) for i in range(FACTS // 2)]
         near = [maker.rival(facts[i]) for i in range(FACTS // 2)]
-        with reading(engine, text) as read:
+        with read(engine, text) as reading:
             for name, asked in (("present", facts), ("absent", absent), ("one word differs", near)):
                 for fact in asked:
-                    answer = ask(*read, rng.choice(fact.questions))
+                    answer = ask(reading, rng.choice(fact.questions))
                     right = name == "present" and answer.text == fact.value
                     told = "right" if right else "wrong" if answer.how == "found" else "not found"
                     found[f"{name}: {told}"] += 1

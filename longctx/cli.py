@@ -49,15 +49,16 @@ def summarize(
     launch, out = Launch(options), options.out()
     with _read(out, inputs) as corpus:
         from longctx.tasks import summarize as task
+        from longctx.tasks.lookup import cannot_write
 
-        if launch.config.pointer_heads:
-            answer = out.stream(task.extract(corpus, words=words))
+        if cannot_write(launch.config):
+            events = task.extract(corpus, words=words)
         else:
             engine = launch.engine(out, corpus, sampling.max_tokens)
             events = task.summarize(
                 engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, template=template
             )
-            answer = out.stream(events)
+        (answer,) = out.watch(events)
         _finish(out, "summarize", answer, corpus)
 
 
@@ -99,7 +100,8 @@ def ask(
             chunk=launch.chunk,
             template=template,
         )
-        _finish(out, "ask", out.stream(events), corpus, question=question)
+        (answer,) = out.watch(events)
+        _finish(out, "ask", answer, corpus, question=question)
 
 
 @main.command()

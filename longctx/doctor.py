@@ -10,7 +10,6 @@ from longctx.launch import Launch
 from longctx.machine import available_memory, gib, usable_threads
 from longctx.output import Output
 
-NEEDLE = "One of the special magic numbers for velvet-harbor is: 7391846.\n"
 FILLER = "The ferry left the quay at noon and came back before the lamps were lit.\n"
 
 
@@ -68,17 +67,14 @@ def check(launch: Launch, out: Output) -> list[Check]:
 
 def _retrieval(launch: Launch, out: Output) -> Check:
     """Hide a fact in a page of text and look whether the answer holds it."""
-    from longctx.sampling import Sampling
-    from longctx.tasks.prompt import build_prompt, read_template
+    from longctx.progress import Usage
+    from longctx.tasks.haystack import Sample, hidden
+    from longctx.tasks.niah import probe
 
+    needle, question = hidden("number", "velvet-harbor", "7391846")
+    page = FILLER * 20
+    sample = Sample(page, f"{needle}\n", page, question, "7391846", repeated=1)
     engine = launch.engine(out, 1024, 0)
-    retriever = bool(engine.model.config.pointer_heads)
-    template = read_template(None, "lookup.md" if retriever else "ask.md")
-    question = "What is the special magic number for velvet-harbor?"
-    prompt = build_prompt(engine.tokenizer, engine.folder, template, question=question)
-    session = engine.session()
-    session.read(prompt.before + engine.tokenizer.encode(FILLER * 20 + NEEDLE + FILLER * 20))
-    answer = "".join(p.text for p in session.generate(prompt.after, Sampling(max_tokens=32, stop=("\n",))))
-    return Check(
-        "model", "7391846" in answer, f"{engine.folder} answers {answer.strip()!r}, 7391846 is right"
-    )
+    (trial,) = out.watch(probe(engine, sample, 1024, 50.0, launch.chunk, "reading", Usage()))
+    said = f"{engine.folder} answers {trial.answer.strip()!r}, {sample.expected} is right"
+    return Check("model", trial.correct, said)

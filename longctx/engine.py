@@ -47,20 +47,6 @@ class Piece:
     finish: Literal["stop", "length"] | None
 
 
-def start_of(pointers: Sequence[Pointer]) -> Pointer:
-    """Return where an answer was copied from: its first token, and the mean attention to its place there.
-
-    Each token's pointer votes for where the answer would begin if it were right, by its share of attention:
-    of two values that begin alike, the first pointer may be on the other one.
-    """
-    votes: dict[int, float] = {}
-    for number, pointer in enumerate(pointers):
-        start = pointer.position - number
-        votes[start] = votes.get(start, 0.0) + pointer.mass
-    best = max(votes, key=lambda start: votes[start])
-    return Pointer(best, votes[best] / len(pointers))
-
-
 @dataclass
 class Engine:
     """Weights and tokenizer of one checkpoint on one device."""
@@ -107,6 +93,11 @@ class Engine:
             return None
 
     @property
+    def copies_facts(self) -> bool:
+        """Tell whether the model copies facts out of a text, and shows where it looks; it cannot write."""
+        return self.model.config.copies_facts
+
+    @property
     def device(self) -> "torch.device":
         """Return the device the weights are on."""
         return self.model.embed.weight.device
@@ -147,14 +138,17 @@ class Session:
             with torch.inference_mode():
                 self.engine.model.read(self._tensor(tokens), self.state)
 
-    def read_chunks(self, chunks: Iterable[list[int]]) -> Iterator[int]:
-        """Read chunk by chunk, yielding the number of tokens of each chunk once it is read.
+    def read_chunks(self, chunks: Iterable[Sequence[int]]) -> Iterator[int]:
+        """Read chunk by chunk, yielding the number of tokens of each once it is read; none is empty.
 
         A GPU works on one chunk while the text of the next is made into tokens.
         """
+        import torch
+
         ahead: tuple[int, torch.cuda.Event] | None = None
         for tokens in chunks:
-            self.read(tokens)
+            with torch.inference_mode():
+                self.engine.model.read(self._tensor(tokens), self.state)
             if self.engine.device.type == "cpu":
                 yield len(tokens)
                 continue

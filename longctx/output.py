@@ -10,20 +10,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from longctx.errors import OutputError
 from longctx.machine import gib, resident_memory
-from longctx.tasks import results
+from longctx.progress import Progress
+from longctx.tasks.results import Text
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
     from longctx.text.source import Corpus
 
+Result = TypeVar("Result")
 SCHEMA = 1
 # Control characters other than tab and line feed, and marks that reorder text, must not reach a terminal.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -85,31 +88,25 @@ class Output:
             click.echo(text)  # an hour of reading is not lost to a full disk
             raise OutputError(f"{self.path}: {error.strerror}; the answer went to stdout instead") from error
 
-    def watch(self, events: Iterable[object]) -> Iterator[object]:
-        """Draw a progress bar for Progress events and pass all others on."""
+    def watch(self, events: Iterable[Progress | Text | Result]) -> Iterator[Result]:
+        """Draw a progress bar, show text as it is written where people read it, and yield the results."""
         with _bar(self.console) as (bar, task):
             for event in events:
-                if isinstance(event, results.Progress):
+                if isinstance(event, Progress):
                     _advance(bar, task, event)
-                else:
-                    bar.stop()
+                    continue
+                bar.stop()
+                if not isinstance(event, Text):
                     yield event
-                    if not isinstance(event, results.Text):
-                        bar.start()
-
-    def stream(self, events: Iterable[results.Text | results.Answer | results.Progress]) -> results.Answer:
-        """Show text as it is written, where people read it; return the Answer that comes last."""
-        for event in self.watch(events):
-            if isinstance(event, results.Answer):
-                return event
-            if self.live and isinstance(event, results.Text):
-                click.echo(clean(event.text), nl=False)
-        raise AssertionError("a task ends with its answer")
+                    bar.start()
+                elif self.live:
+                    click.echo(clean(event.text), nl=False)
 
 
 @contextmanager
-def _bar(console: "Console") -> "Iterator[tuple[Progress, TaskID]]":
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _bar(console: "Console") -> "Iterator[tuple[Bar, TaskID]]":
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -117,14 +114,12 @@ def _bar(console: "Console") -> "Iterator[tuple[Progress, TaskID]]":
         TextColumn("{task.fields[facts]}", markup=False),
         TimeRemainingColumn(),
     )
-    bar = Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal or console.quiet
-    )
+    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal or console.quiet)
     with bar:
         yield bar, bar.add_task("", total=None, facts="")
 
 
-def _advance(bar: "Progress", task: "TaskID", event: results.Progress) -> None:
+def _advance(bar: "Bar", task: "TaskID", event: Progress) -> None:
     if bar.disable:
         return
     if bar.tasks[task].description != event.label:

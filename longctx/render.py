@@ -9,6 +9,7 @@ from rich.table import Table
 from longctx.machine import gib, resident_memory
 from longctx.output import clean
 from longctx.plan import Plan
+from longctx.progress import Usage
 from longctx.tasks import results
 from longctx.text.source import Corpus
 from longctx.text.span import Quote
@@ -80,7 +81,7 @@ def source_values(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def usage_values(usage: results.Usage) -> dict[str, Any]:
+def usage_values(usage: Usage) -> dict[str, Any]:
     """Return what a run cost, for programs."""
     return {
         **dataclasses.asdict(usage),
@@ -89,7 +90,7 @@ def usage_values(usage: results.Usage) -> dict[str, Any]:
     }
 
 
-def usage_line(usage: results.Usage) -> str:
+def usage_line(usage: Usage) -> str:
     """Return what a run cost, in one line."""
     return (
         f"read {usage.tokens_read:,} tokens in {usage.read_seconds:.1f} s ({usage.read_rate:,.0f} tokens/s), "

@@ -70,6 +70,11 @@ class ModelConfig:
     stored_dtype: str
 
     @property
+    def copies_facts(self) -> bool:
+        """Tell whether the model was trained to copy facts out of a text; such a model cannot write."""
+        return bool(self.pointer_heads)
+
+    @property
     def n_softmax_layers(self) -> int:
         """Return the number of layers that keep a KV cache."""
         return sum(layer.mixer == "softmax" for layer in self.layers)

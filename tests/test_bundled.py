@@ -10,12 +10,13 @@ import torch
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
 from longctx.quotes.passages import passages
+from longctx.reading import Reading
 from longctx.sampling import Sampling
-from longctx.tasks.ask import look_closer
 from longctx.tasks.haystack import Kind, load_haystack, make_sample
+from longctx.tasks.lookup import look_closer
 from longctx.tasks.niah import niah
 from longctx.tasks.prompt import build_prompt, read_template
-from longctx.tasks.results import Report, Usage
+from longctx.tasks.results import Report
 from longctx.text.source import Document
 from training.data import BEFORE, frame
 
@@ -85,11 +86,12 @@ def test_a_closer_look_says_where_in_the_whole_text_the_answer_stands(engine: En
     found = list(passages(document))
     question = "What is the special magic number for amber-lamp mentioned in the provided text?"
     prompt = build_prompt(engine.tokenizer, BUNDLED, read_template(None, "lookup.md"), question=question)
-    answer = look_closer(engine.session(), found, prompt, question, Usage())
+    reading = Reading(engine, [document], prompt.before, 2048)
+    answer = look_closer(reading, found, question, prompt.after)
     assert answer is not None
     assert answer.source is not None
     assert answer.text == "5391284"
     assert str(answer.source.span) == "river.txt:41"
     assert answer.source.text == answer.source.span.text() == fact
     without = [passage for passage in found if fact not in passage.text]
-    assert look_closer(engine.session(), without, prompt, question, Usage()) is None
+    assert look_closer(reading, without, question, prompt.after) is None

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Every module, from the lowest to the highest: each imports only modules that stand before it.
 TABLE = """
-errors  machine  sampling
+errors  machine  sampling  progress
 text  text.encoding  text.packed  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.passages  quotes.outline  quotes.lexrank  quotes.extract
@@ -25,11 +25,11 @@ kernels.moe_triton  kernels.moe
 models.config
 models.device_log  models.state  models.decoder  models.step
 models.families.minimax  models.weights
-hub  engine  plan
+hub  engine  plan  reading
 tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.prompt  tasks.haystack
-tasks.ask  tasks.niah  tasks.summarize
+tasks.lookup  tasks.ask  tasks.niah  tasks.summarize
 render  doctor  cli  __main__
 """
 ORDER = TABLE.split()

@@ -10,9 +10,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from longctx.engine import Pointer, start_of
+from longctx.engine import Pointer
 from longctx.models.decoder import HybridModel
 from longctx.models.state import KVState, LightningState, State
+from longctx.tasks.lookup import start_of
 
 CHUNK = 2048
 LONGEST_ANSWER = 64

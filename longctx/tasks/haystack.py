@@ -77,6 +77,11 @@ def load_haystack(tokenizer: Tokenizer, corpus: Corpus | None) -> Haystack:
     return Haystack(name, sha256(text.encode()).hexdigest(), sentences, costs)
 
 
+def hidden(kind: Kind, key: str, value: str) -> tuple[str, str]:
+    """Return the sentence that says a fact, and the question for it."""
+    return NEEDLE.format(kind=kind, key=key, value=value), QUESTION.format(kind=kind, key=key)
+
+
 def make_sample(
     haystack: Haystack, tokenizer: Tokenizer, length: int, depth: float, kind: Kind, sample: int, seed: int
 ) -> Sample:
@@ -92,7 +97,8 @@ def make_sample(
     start = random.randrange(len(haystack.sentences))
     key = _name(random)
     value = _value(kind, random)
-    needle = NEEDLE.format(kind=kind, key=key, value=value) + " "
+    needle, question = hidden(kind, key, value)
+    needle += " "
     budget = length - len(tokenizer.encode(needle))
     chosen: list[int] = []
     while (cost := haystack.costs[(at := (start + len(chosen)) % len(haystack.sentences))]) <= budget:
@@ -106,7 +112,7 @@ def make_sample(
         before="".join(sentences[:split]),
         needle=needle,
         after="".join(sentences[split:]),
-        question=QUESTION.format(kind=kind, key=key),
+        question=question,
         expected=value,
         repeated=-(-len(chosen) // len(haystack.sentences)),
     )

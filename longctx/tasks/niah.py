@@ -1,18 +1,18 @@
 """`niah`: proof of retrieval. A fact is hidden in a long text at each depth, the model is asked for it."""
 
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 
 from longctx.engine import Engine
-from longctx.sampling import Sampling
-from longctx.tasks.ask import LONGEST_FACT, copy_fact
+from longctx.progress import Progress, Usage
+from longctx.reading import Reading
+from longctx.tasks import lookup
 from longctx.tasks.haystack import Haystack, Kind, Sample, make_sample
 from longctx.tasks.prompt import build_prompt, read_template
-from longctx.tasks.results import Progress, Report, Trial, Usage, read_text
+from longctx.tasks.results import Report, Trial
 from longctx.text.source import Document
-from longctx.tokens.stream import TokenStream
 
 
 def niah(
@@ -36,44 +36,45 @@ def niah(
         for depth in depths:
             for number in range(samples):
                 sample = make_sample(
-                    haystack, engine.tokenizer, length - LONGEST_FACT, depth, kind, number, seed
+                    haystack, engine.tokenizer, length - lookup.LONGEST_FACT, depth, kind, number, seed
                 )
                 label = f"{length:,} tokens, depth {depth:g} %"
-                trial = yield from _run(engine, sample, length, depth, label, chunk, report.usage)
                 report.repeated = max(report.repeated, sample.repeated)
-                report.trials.append(trial)
-                yield trial
+                for event in probe(engine, sample, length, depth, chunk, label, report.usage):
+                    if isinstance(event, Trial):
+                        report.trials.append(event)
+                    yield event
     yield report
 
 
-def _run(
-    engine: Engine, sample: Sample, length: int, depth: float, label: str, chunk: int, usage: Usage
-) -> Generator[Progress, None, Trial]:
+def probe(
+    engine: Engine, sample: Sample, length: int, depth: float, chunk: int, label: str, usage: Usage
+) -> Iterator[Progress | Trial]:
+    """Read one text and ask for the fact in it; the Trial comes last, and its cost is added to `usage`."""
     started = perf_counter()
-    retriever = bool(engine.model.config.pointer_heads)
-    template = read_template(None, "lookup.md" if retriever else "ask.md")
+    template = read_template(None, lookup.template(engine))
     prompt = build_prompt(engine.tokenizer, engine.folder, template, question=sample.question)
     with tempfile.TemporaryDirectory(prefix="longctx-") as folder:
         text = Path(folder, "text")
         text.write_text((sample.before + sample.needle + sample.after).rstrip(), encoding="utf-8")
         document = Document("text", text, 0, text.stat().st_size, "utf-8")
-        stream = TokenStream(engine.tokenizer, [document], chunk)
-        session = engine.session()
-        for progress in read_text(session, prompt.before, stream, document.end, usage):
-            yield Progress(label, progress.bytes_done, progress.bytes_total, progress.tokens)
-        asked = perf_counter()
-        pointed = None
-        if retriever:
-            answer, pointers = copy_fact(session, prompt.after, usage)
-            place = stream.locate(pointers[0].position - len(prompt.before)) if pointers else None
-            at = len(sample.before.encode())
-            pointed = bool(place and at <= place.byte_start < at + len(sample.needle.encode()))
-        else:
-            answer = "".join(p.text for p in session.generate(prompt.after, Sampling(max_tokens=128)))
-        usage.write_seconds += perf_counter() - asked
-    correct = sample.expected.lower() in answer.lower()
-    seconds = perf_counter() - started
-    return Trial(length, depth, session.position, sample.expected, answer, correct, pointed, seconds)
+        reading = Reading(engine, [document], prompt.before, chunk)
+        yield from reading.read(label)
+        answer, pointers = lookup.short_answer(reading, prompt.after)
+        place = reading.locate(pointers[0].position) if pointers else None
+    at = len(sample.before.encode())
+    pointed = bool(place and at <= place.byte_start < at + len(sample.needle.encode()))
+    usage.add(reading.usage)
+    yield Trial(
+        length,
+        depth,
+        tokens=reading.session.position,
+        expected=sample.expected,
+        answer=answer,
+        correct=sample.expected.lower() in answer.lower(),
+        pointed=None if pointers is None else pointed,
+        seconds=perf_counter() - started,
+    )
 
 
 def depths_of(count: int) -> list[float]:

@@ -1,25 +1,13 @@
-"""What tasks yield: progress while they work, text as it is written, and one result at the end."""
+"""What tasks yield: text as it is written, and one result at the end."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
+from longctx.progress import Usage
+
 if TYPE_CHECKING:
-    from longctx.engine import Session
     from longctx.text.span import Quote
-    from longctx.tokens.stream import TokenStream
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a reading is: bytes of text and tokens so far, and the bytes in all."""
-
-    label: str
-    bytes_done: int
-    bytes_total: int
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -27,22 +15,6 @@ class Text:
     """A piece of the answer, as soon as it is written."""
 
     text: str
-
-
-@dataclass
-class Usage:
-    """What a task cost: tokens, seconds, and bytes of state and KV cache on the device."""
-
-    tokens_read: int = 0
-    tokens_written: int = 0
-    read_seconds: float = 0.0
-    write_seconds: float = 0.0
-    state_bytes: int = 0
-
-    @property
-    def read_rate(self) -> float:
-        """Return tokens read per second."""
-        return self.tokens_read / self.read_seconds if self.read_seconds else 0.0
 
 
 @dataclass(frozen=True)
@@ -133,16 +105,3 @@ def wilson(right: int, of: int) -> tuple[float, float]:
     centre = (share + z * z / (2 * of)) / spread
     half = z / spread * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def read_text(
-    session: "Session", before: list[int], stream: "TokenStream", total: int, usage: Usage
-) -> Iterator[Progress]:
-    """Read the prompt's beginning and all documents into the session, yielding progress."""
-    started = perf_counter()
-    session.read(before)
-    for count in session.read_chunks(stream):
-        usage.tokens_read += count
-        yield Progress("reading", stream.bytes_read, total, usage.tokens_read)
-    usage.read_seconds += perf_counter() - started
-    usage.state_bytes = session.state.nbytes

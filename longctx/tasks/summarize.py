@@ -1,16 +1,17 @@
-"""`summarize`: a capable model writes from its state; a retriever model cannot, so sentences are chosen."""
+"""`summarize`: a model that writes does so from what it read; for one that cannot, sentences are chosen."""
 
 from collections.abc import Iterator
-from time import perf_counter
 
 from longctx.engine import Engine
 from longctx.errors import InputError
+from longctx.progress import Progress
 from longctx.quotes.extract import summarize_extractive
+from longctx.reading import Reading
 from longctx.sampling import Sampling
+from longctx.tasks.ask import write
 from longctx.tasks.prompt import build_prompt, header, read_template
-from longctx.tasks.results import Answer, Progress, Text, Usage, read_text
+from longctx.tasks.results import Answer, Text
 from longctx.text.source import Corpus
-from longctx.tokens.stream import TokenStream
 
 WORDS_PER_SENTENCE = 25
 
@@ -23,23 +24,14 @@ def summarize(
     Yields:
         Progress while reading, Text while writing, and the Answer last.
     """
-    usage = Usage()
-    prompt = build_prompt(
-        engine.tokenizer, engine.folder, read_template(template, "summarize.md"), words=words
-    )
-    stream = TokenStream(engine.tokenizer, corpus.documents, chunk, header(corpus))
-    session = engine.session()
-    yield from read_text(session, prompt.before, stream, corpus.bytes, usage)
-    started, text, finish = perf_counter(), "", None
-    for piece in session.generate(prompt.after, sampling):
-        usage.tokens_written += piece.token is not None
-        text, finish = text + piece.text, piece.finish
-        yield Text(piece.text)
-    usage.write_seconds = perf_counter() - started
-    yield Answer("generated", text.strip(), finish=finish, usage=usage)
+    filled = read_template(template, "summarize.md")
+    prompt = build_prompt(engine.tokenizer, engine.folder, filled, words=words)
+    reading = Reading(engine, corpus.documents, prompt.before, chunk, header(corpus))
+    yield from reading.read()
+    yield (yield from write(reading, prompt.after, sampling))
 
 
-def extract(corpus: Corpus, *, words: int) -> Iterator[Progress | Answer]:
+def extract(corpus: Corpus, *, words: int) -> Iterator[Progress | Text | Answer]:
     """Choose about `words` words of sentences that carry the text, section by section, in order.
 
     Raises:

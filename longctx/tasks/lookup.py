@@ -1,0 +1,227 @@
+"""Models that copy: all that exists for them, from the prompt to the check of what they say.
+
+Such a model has pointer heads: it answers with words of the text and shows where they stand. What it says
+is taken for an answer only when it really stands there, and the words around it speak of the question.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from longctx.engine import Engine, Pointer
+from longctx.models.config import ModelConfig
+from longctx.quotes.passages import MOST_CHARACTERS
+from longctx.quotes.prose import common_words, within_bracket
+from longctx.reading import Reading
+from longctx.sampling import Sampling
+from longctx.tasks.prompt import Prompt
+from longctx.tasks.questions import asks_for_all, names, one_by_one
+from longctx.tasks.results import Answer, Part
+from longctx.text.offsets import byte_after, line_ends
+from longctx.text.span import LINE_END, Quote, Span, line_around
+
+NOT_FOUND = "not found"
+LONGEST_FACT = 64  # tokens of an answer that is copied
+CLOSER = 3  # passages that are read again, each alone, where no answer was found
+MOST_ANSWERS = 20  # to a question that asks for all of them
+# Of the pointer's attention. The bundled model gave 60 needles of 16k tokens 0.79 or more. Of 250 questions
+# about an encyclopedia, which it cannot answer, 24 are shown an answer within these limits, 12 of them a
+# wrong one (python -m bench.answers).
+LEAST_MASS = 0.5
+CERTAIN_MASS = 0.9
+SHARED = 0.5  # of the question's words must stand around an answer that is less than certain
+SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT = 0.75, 0.3  # when the model said "not found" but looked at a place
+AROUND = 200  # bytes on each side of a found answer that are looked at for words of the question
+_WORD = re.compile(r"\w+")
+_OF_NEEDLES = {"mentioned", "provided", "special", "text"}  # what questions about needles say besides
+
+
+def template(engine: Engine) -> str:
+    """Return the name of the prompt template for questions that suits the model."""
+    return "lookup.md" if engine.copies_facts else "ask.md"
+
+
+def cannot_write(config: ModelConfig) -> bool:
+    """Tell whether a model can only copy, so that a summary has to be chosen from the text itself."""
+    return config.copies_facts
+
+
+def look_up_each(reading: Reading, question: str, prompt: Callable[[str], Prompt]) -> Answer | None:
+    """Let a model that copies look up an answer for each key of a question, or all where it asks for all.
+
+    None for a model that writes.
+
+    Args:
+        prompt: makes the prompt of a question.
+    """
+    if not reading.engine.copies_facts:
+        return None
+    parts: list[Part] = []
+    for key, one in one_by_one(question).items():
+        if asks_for_all(one):
+            found = list(look_up_all(reading, one, prompt(one).after))
+        else:
+            looked_up = look_up(reading, one, prompt(one).after)
+            if not looked_up.source and reading.index:
+                likely = reading.index.search(one, CLOSER)
+                looked_up = look_closer(reading, likely, one, prompt(one).after) or looked_up
+            found = []
+            if looked_up.source:
+                found = [Part("", looked_up.text, looked_up.source, looked_up.confidence)]
+        parts += [replace(part, key=key) for part in found] or [Part(key, "", None, None)]
+    right = [part for part in parts if part.source]
+    if not right:
+        return Answer("not found", "", parts=parts if len(parts) > 1 else [])
+    lines = [f"{part.key}: {part.text or NOT_FOUND}" if part.key else part.text for part in parts]
+    text, first = "\n".join(lines), right[0]
+    return Answer("found", text, source=first.source, confidence=first.confidence, parts=parts)
+
+
+def short_answer(reading: Reading, prompt: Sequence[int]) -> tuple[str, list[Pointer] | None]:
+    """Ask for one fact; return the answer and the pointers of its tokens, None for a model that writes."""
+    if reading.engine.copies_facts:
+        return _copy(reading, prompt)
+    return "".join(piece.text for piece in reading.generate(prompt, Sampling(max_tokens=128))), None
+
+
+def look_up(reading: Reading, question: str, prompt: Sequence[int]) -> Answer:
+    """Let the model copy one answer, and check it against the source.
+
+    The answer counts as found only when the text stands, word for word, at the place the pointer heads
+    attended to, their attention there is not scattered, and the words around speak of the question: with
+    every name in it, and one word more where the attention leaves no doubt, half of its words otherwise.
+    """
+    text, pointers, torn = _copied(reading, prompt)
+    if not text:
+        return Answer("not found", "")
+    pointer = pointers[0]
+    share, least = (0.0 if pointer.mass >= CERTAIN_MASS else SHARED), LEAST_MASS
+    if torn:
+        share, least = SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT
+    checked = _check(reading.locate(pointer.position), text, question, share)
+    if checked is None or pointer.mass < least:
+        return Answer("not found", "", confidence=pointer.mass)
+    text, source = checked
+    return Answer("found", text, source=source, confidence=pointer.mass)
+
+
+def look_closer(
+    reading: Reading, found: Iterable[Quote], question: str, prompt: Sequence[int]
+) -> Answer | None:
+    """Read one passage at a time, alone, and ask again: where little stands, a small model errs less."""
+    for passage in found:
+        span = passage.span
+        part = replace(span.document, start=span.byte_start, end=span.byte_end)
+        alone = Reading(reading.engine, [part], reading.before, MOST_CHARACTERS)
+        for _ in alone.read():
+            pass
+        answer = look_up(alone, question, prompt)
+        reading.usage.tokens_written += alone.usage.tokens_written
+        reading.usage.write_seconds += alone.usage.read_seconds + alone.usage.write_seconds
+        if answer.source:
+            line = answer.source.span.first_line + span.first_line - 1
+            whole = replace(answer.source.span, document=span.document, first_line=line, last_line=line)
+            answer.source = line_around(whole)
+            return answer
+    return None
+
+
+def look_up_all(reading: Reading, question: str, prompt: Sequence[int]) -> Iterator[Part]:
+    """Yield answer after answer, asking again without the text of those found, until none is left.
+
+    Which of several comes first cannot be known: the first token's attention is divided among them, which
+    may be half of a short answer's. So it is judged over the whole answer, and as that of one in doubt.
+    """
+    known: set[str] = set()
+    while len(known) < MOST_ANSWERS:
+        text, pointers, torn = _copied(reading, prompt)
+        if not text or text in known:
+            return
+        pointer = start_of(pointers)
+        place = reading.locate(pointer.position)
+        checked = _check(place, text, question, SHARED_IN_DOUBT if torn else SHARED)
+        if checked is None or pointer.mass < LEAST_MASS_IN_DOUBT:
+            return
+        known.add(text)
+        yield Part("", *checked, pointer.mass)
+        reading = reading.without(pointer.position, pointer.position + len(pointers))
+
+
+def start_of(pointers: Sequence[Pointer]) -> Pointer:
+    """Return where an answer was copied from: its first token, and the mean attention to its place there.
+
+    Each token's pointer votes for where the answer would begin if it were right, by its share of attention:
+    of two values that begin alike, the first pointer may be on the other one.
+    """
+    votes: dict[int, float] = {}
+    for number, pointer in enumerate(pointers):
+        start = pointer.position - number
+        votes[start] = votes.get(start, 0.0) + pointer.mass
+    best = max(votes, key=lambda start: votes[start])
+    return Pointer(best, votes[best] / len(pointers))
+
+
+def _copied(reading: Reading, prompt: Sequence[int]) -> tuple[str, list[Pointer], bool]:
+    """Return what the model copies, where it pointed, and whether it was torn between that and refusing.
+
+    A model that says "not found" and yet looks at a place in the text may be right about the place: the
+    answer is begun with the token that stands there. The text is empty when there is nothing.
+    """
+    text, pointers = _copy(reading.fork(), prompt)
+    if text != NOT_FOUND or not pointers:
+        return text if pointers else "", pointers, False
+    place = reading.locate(pointers[0].position)
+    if place is None:
+        return "", pointers, False
+    first = reading.engine.tokenizer.encode(place.text())
+    text, more = _copy(reading.fork(), [*prompt, *first], first)
+    return text, [pointers[0], *more], True
+
+
+def _copy(reading: Reading, prompt: Sequence[int], begun: Sequence[int] = ()) -> tuple[str, list[Pointer]]:
+    """Return the model's answer line and where it pointed when it wrote each token of it.
+
+    Args:
+        begun: tokens of the prompt's end that are the answer's beginning.
+    """
+    pieces = list(reading.generate(prompt, Sampling(max_tokens=LONGEST_FACT, stop=("\n",))))
+    written = [piece for piece in pieces if piece.token is not None]
+    # The last token is the line end, or the last of an answer that was cut.
+    least = 0 if begun else 1  # what was begun may be the whole answer
+    pointers = [piece.pointer for piece in written[: max(least, len(written) - 1)] if piece.pointer]
+    text = reading.engine.tokenizer.decode(begun) + "".join(piece.text for piece in pieces)
+    return text.strip(), pointers
+
+
+def _check(place: Span | None, text: str, question: str, share: float) -> tuple[str, Quote] | None:
+    """Return the answer and its line when `text` stands there and its surroundings speak of the question.
+
+    They do when they hold a word of it, at least this share of its words, and all its names. An answer that
+    is the rest of a definition, as `(path):` behind `def read`, means nothing alone: its line is the answer.
+    One that stands in a bracket ends where that closes.
+    """
+    if place is None:
+        return None
+    document = place.document
+    first = max(document.start, place.byte_start - AROUND)
+    last = min(document.end, place.byte_end + len(text.encode()) + AROUND)
+    around = replace(place, byte_start=first, byte_end=last).text()
+    start = len(replace(place, byte_start=first, byte_end=place.byte_start).text())
+    # The token may begin with the space before the answer, or the answer inside it.
+    at = around.find(text, max(0, start - 2))
+    if not 0 <= at <= start + 2:
+        return None
+    asked = {w.lower() for w in _WORD.findall(question)} - common_words() - _OF_NEEDLES
+    near = {w.lower() for w in _WORD.findall(around.replace("_", " ")) + _WORD.findall(around)}
+    if not asked & near or len(asked & near) < share * len(asked):
+        return None
+    if any(name.lower() not in around.lower() for name in names(question)):
+        return None
+    before = LINE_END.split(around[:at])[-1]
+    text = within_bracket(before, text)
+    byte = byte_after(document, first, around[:at])
+    line = place.first_line + line_ends(around, at) - line_ends(around, start)
+    quote = line_around(Span(document, byte, byte_after(document, byte, text), line, line))
+    if text[0] in "(:" and _WORD.match(around, at - 1):
+        text = quote.text.strip()
+    return text, quote
