@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from longctx.models.decoder import HybridModel
+from longctx.models.decoder import Decoder
 
 
 class Contender(Protocol):
@@ -43,7 +43,7 @@ class Longctx:
             do as the product does: read all tokens but the last for their state alone.
     """
 
-    def __init__(self, model: HybridModel, chunk: int, everything: bool):
+    def __init__(self, model: Decoder, chunk: int, everything: bool):
         self.model, self.chunk, self.everything = model, chunk, everything
         self.state = model.new_state()
         self.last = torch.empty(0)
@@ -58,7 +58,7 @@ class Longctx:
                 if self.everything:
                     hidden = self.model(piece, self.state)
                 else:
-                    self.model.read(piece, self.state)
+                    self.model.absorb(piece, self.state)
             if not self.everything:
                 hidden = self.model(tokens[None, -1:], self.state)
             self.last = self.model.logits(hidden[0, -1])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from longctx.models.config_file import read_config
 from longctx.models.weights import load_model
 
 REST = 0.05  # seconds between two runs, so that the worker threads of the last engine stop spinning
@@ -86,15 +87,14 @@ def _peak_bytes() -> int:
 
 def _child(folder: Path, tokens: int, threads: int) -> None:
     torch.set_num_threads(threads)
-    model = load_model(folder, torch.float32, torch.device("cpu"))
-    model.pack()
+    model = load_model(folder, read_config(folder), form="packed")
     with torch.inference_mode():
         ids = torch.randint(model.config.vocab_size, (1, CHUNK))
-        model.read(ids, model.new_state())  # what the first chunk allocates is not growth
+        model.absorb(ids, model.new_state())  # what the first chunk allocates is not growth
         before = _peak_bytes()
         state = model.new_state()
         for _ in range(0, tokens, CHUNK):
-            model.read(ids, state)
+            model.absorb(ids, state)
         model(ids[:, :1], state)
     print(json.dumps({"before": before, "peak": _peak_bytes(), "state": state.nbytes}))
 

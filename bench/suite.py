@@ -15,7 +15,8 @@ from bench.measure import CHUNK, ceilings, interleave, memory_of_read
 from bench.random_model import Shape, random_weights, write_checkpoint
 from bench.report import Report
 from longctx.models import weights as weights_module
-from longctx.models.decoder import HybridModel
+from longctx.models.config_file import read_config
+from longctx.models.decoder import Decoder
 from longctx.models.weights import load_model
 
 REPEATS = {1024: 7, 4096: 7, 16384: 3, 65536: 2}
@@ -57,13 +58,11 @@ class Suite:
             self._streaming(model)
         self.trained()
 
-    def _load(self, folder: Path) -> tuple[dict[str, Contender], HybridModel]:
+    def _load(self, folder: Path) -> tuple[dict[str, Contender], Decoder]:
         weights = random_weights(self.shape)
         write_checkpoint(folder, self.shape, weights)
-        model = load_model(folder, torch.float32, torch.device("cpu"))
-        model.pack()
-        small = load_model(folder, torch.float32, torch.device("cpu"))
-        small.pack(int8=True)
+        model = load_model(folder, read_config(folder), form="packed")
+        small = load_model(folder, read_config(folder), form="int8")
         engines: dict[str, Contender] = {
             "longctx": Longctx(model, CHUNK, everything=False),
             "longctx, int8": Longctx(small, CHUNK, everything=False),
@@ -143,7 +142,7 @@ class Suite:
                 self.report.row("decode", length, name, tokens=DECODE_STEPS, timing=timing, roofline=roofline)
             self.report.end("decode", length)
 
-    def _streaming(self, model: HybridModel) -> None:
+    def _streaming(self, model: Decoder) -> None:
         flops = self.report.ceilings["flops"]
         for length in [n for n in self.lengths if n in (4096, 16384)]:
             for everything in (False, True):
@@ -162,8 +161,7 @@ class Suite:
         if not (self.retrieval / "config.json").exists():
             self.report.note("trained model: left out, none is bundled; name one with --retrieval-model")
             return
-        model = load_model(self.retrieval, torch.float32, torch.device("cpu"))
-        model.pack()
+        model = load_model(self.retrieval, read_config(self.retrieval), form="packed")
         longest = 1 << (17 if self.quick else 20)
         ids = torch.randint(model.config.vocab_size, (1, CHUNK), generator=torch.Generator().manual_seed(2))
 
@@ -172,7 +170,7 @@ class Suite:
                 for _ in range(0, total, tokens):
                     state = model.new_state()
                     for _ in range(0, tokens, CHUNK):
-                        model.read(ids, state)
+                        model.absorb(ids, state)
 
         # Short texts are read many times over, so that both clocks run for about as long.
         jobs = {"texts of 4096": lambda: read(4096, longest), "one text": lambda: read(longest, longest)}

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from longctx.models.decoder import HybridModel
+    from longctx.models.config import ModelConfig
+    from longctx.models.decoder import Decoder
     from longctx.models.state import State
     from longctx.models.step import DecodeStep
+    from longctx.models.weight import Form
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Piece:
 class Engine:
     """Weights and tokenizer of one checkpoint on one device."""
 
-    model: "HybridModel"
+    model: "Decoder"
     tokenizer: Tokenizer
     folder: Path
 
@@ -62,18 +64,33 @@ class Engine:
         Raises:
             ModelError: when the checkpoint or its tokenizer is missing, corrupt or of an unknown kind.
         """
+        from longctx.models.config_file import read_config
+
+        config, where = read_config(folder), pick_device(device)
+        tokenizer = Tokenizer.load(folder, config.vocab_size)
+        return cls.of(folder, config, tokenizer, where, pick_dtype(dtype, where, config.stored_dtype))
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        config: "ModelConfig",
+        tokenizer: Tokenizer,
+        device: "torch.device",
+        dtype: "torch.dtype",
+    ) -> "Engine":
+        """Load the weights in a folder whose other files were read before.
+
+        Raises:
+            ModelError: when weights are missing, corrupt or of other sizes.
+        """
         import torch
 
-        from longctx.models.weights import load_model, read_config
+        from longctx.models.weights import load_model
 
-        config = read_config(folder)
-        tokenizer = Tokenizer.load(folder, config.vocab_size)
-        where = pick_device(device)
-        kind = pick_dtype(dtype, where, config.stored_dtype)
-        int8 = kind == torch.int8  # rounded once loaded; what is computed with them is float32
-        model = load_model(folder, torch.float32 if int8 else kind, where)
-        model.pack(int8=int8)
-        return cls(model, tokenizer, folder)
+        form = form_of(dtype, device)
+        kind = torch.float32 if form == "int8" else dtype
+        return cls(load_model(folder, config, device, kind, form), tokenizer, folder)
 
     def session(self) -> "Session":
         """Start a reading."""
@@ -82,11 +99,9 @@ class Engine:
     @cached_property
     def step(self) -> "DecodeStep | None":
         """The decode step in memory of its own, where the kernels for it run; built when first asked for."""
-        from longctx.models.device_log import StepError
+        from longctx.models.mixers.memory import StepError
         from longctx.models.step import DecodeStep
 
-        if not DecodeStep.serves(self.model):
-            return None
         try:
             return DecodeStep(self.model)
         except StepError:
@@ -100,7 +115,7 @@ class Engine:
     @property
     def device(self) -> "torch.device":
         """Return the device the weights are on."""
-        return self.model.embed.weight.device
+        return self.model.device
 
 
 class Session:
@@ -136,7 +151,7 @@ class Session:
 
         if tokens:
             with torch.inference_mode():
-                self.engine.model.read(self._tensor(tokens), self.state)
+                self.engine.model.absorb(self._tensor(tokens), self.state)
 
     def read_chunks(self, chunks: Iterable[Sequence[int]]) -> Iterator[int]:
         """Read chunk by chunk, yielding the number of tokens of each once it is read; none is empty.
@@ -148,7 +163,7 @@ class Session:
         ahead: tuple[int, torch.cuda.Event] | None = None
         for tokens in chunks:
             with torch.inference_mode():
-                self.engine.model.read(self._tensor(tokens), self.state)
+                self.engine.model.absorb(self._tensor(tokens), self.state)
             if self.engine.device.type == "cpu":
                 yield len(tokens)
                 continue
@@ -192,25 +207,23 @@ class Session:
 
     def _next(self, token: int) -> tuple["Tensor", Pointer | None]:
         """Read one token; return the logits (V,) of the one after it, and where the model looked."""
-        from longctx.models.device_log import StepError
+        from longctx.models.mixers.memory import StepError
 
         model, step = self.engine.model, self.engine.step
+        logits = None
         if step is not None:
             try:
                 logits = step.run([token], [self.state])[0]
             except StepError:  # the text has outgrown the step's table; nothing has moved
                 self.engine.step = None
-            else:
-                return logits, self._as_read(_pointed(step.pointed))
-        attended: list[Tensor] | None = [] if model.config.pointer_heads else None
-        hidden = model(self._tensor([token]), self.state, attended)
-        pointer = _pointer(attended[-1], model.config.pointer_heads) if attended else None
-        return model.logits(hidden[0, -1]), self._as_read(pointer)
+        if logits is None:
+            logits = model.logits(model(self._tensor([token]), self.state)[0, -1])
+        if (found := self.state.pointed) is None:
+            return logits, None
+        return logits, self._as_read(Pointer(int(found[0][0]), float(found[1][0])))
 
-    def _as_read(self, pointer: Pointer | None) -> Pointer | None:
+    def _as_read(self, pointer: Pointer) -> Pointer:
         """Return the pointer by the number of its token in what was read."""
-        if pointer is None or not self.gone:
-            return pointer
         position = pointer.position
         for place in self.gone:
             position += position >= place
@@ -244,18 +257,6 @@ def _mark() -> "torch.cuda.Event":
     return event
 
 
-def _pointer(attended: "Tensor", heads: Sequence[int]) -> Pointer:
-    """Return the most attended token of (1, H, n) attention, averaged over the pointer heads."""
-    mean = attended[0, list(heads)].mean(dim=0)
-    best = int(mean.argmax())
-    return Pointer(best, float(mean[best]))
-
-
-def _pointed(found: "tuple[Tensor, Tensor] | None") -> Pointer | None:
-    """Return what the decode step's kernels found for its only branch."""
-    return Pointer(int(found[0][0]), float(found[1][0])) if found else None
-
-
 def pick_device(name: str) -> "torch.device":
     """Return the device called `name`; "auto" is the first CUDA device, or the CPU when there is none."""
     import torch
@@ -271,6 +272,15 @@ def pick_device(name: str) -> "torch.device":
     if device.type not in ("cpu", "cuda"):
         raise ModelError(f"--device {name}: only cpu and cuda are supported")
     return device
+
+
+def form_of(dtype: "torch.dtype", device: "torch.device") -> "Form":
+    """Return the form of a model's matrices: what multiplies fastest in a dtype on a device."""
+    import torch
+
+    if dtype == torch.int8:
+        return "int8"
+    return "packed" if (dtype, device.type) == (torch.float32, "cpu") else "plain"
 
 
 def pick_dtype(name: str, device: "torch.device", stored: str = "bfloat16") -> "torch.dtype":

@@ -41,7 +41,7 @@ class Launch:
     @cached_property
     def config(self) -> "ModelConfig":
         """Return the model's specification."""
-        from longctx.models.weights import read_config
+        from longctx.models.config_file import read_config
 
         return read_config(self.folder)
 
@@ -105,7 +105,7 @@ class Launch:
 
         self.plan(text, answer_tokens).check()
         folder = hub.weights(self.options.model, self.folder)
-        engine = Engine.load(folder, self.options.device, self.options.dtype)
+        engine = Engine.of(folder, self.config, self.tokenizer, self.device, self.dtype)
         kind = "int8" if self.options.dtype == "int8" else engine.model.dtype
         out.note(f"model {folder}, {self.device}, {kind}", detail=True)
         if self.tokenizer.note:

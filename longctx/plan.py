@@ -1,9 +1,7 @@
 """What a run will need, known before anything loads: tokens, bytes per component, and time."""
 
-import dataclasses
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,9 @@ from longctx.tokens.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import torch
 
-    from longctx.models.config import ModelConfig
+    from longctx.models.config import LayerSpec, ModelConfig
+    from longctx.models.decoder import Layer
+    from longctx.models.mixers.memory import Memory
 
 COUNTED_WHOLE = 1 << 20  # bytes of text up to which tokens are counted; beyond it, estimated from samples
 SAMPLE = 1 << 16
@@ -72,22 +72,26 @@ def make_plan(
     """Plan a reading of `tokens` tokens in chunks of `chunk`, without loading any weight."""
     import torch
 
+    from longctx.models.decoder import FEEDFORWARDS, MIXERS
+
     seconds = read_seconds(config, tokens, device, dtype, chunk) if calibrate else None
-    weights = weight_bytes(config, dtype)
-    while_loading = 0
-    if dtype == torch.int8:  # which is for weights alone, and only once they are loaded
-        dtype = torch.float32
-        while_loading = PROGRAM + weight_bytes(config, dtype) - weights
+    weights, cpu = weight_bytes(config, dtype), device.type == "cpu"
+    dtype = torch.float32 if dtype == torch.int8 else dtype  # which is of weights alone
+    size = dtype.itemsize
+    mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
+    inner = {(FEEDFORWARDS[type(layer.feedforward)], layer.feedforward) for layer in config.layers}
+    state, kept = (sum(mixer.memory_bytes(spec, n, size) for mixer, spec in mixers) for n in (0, tokens))
+    at_work = config.hidden_size, 4 if cpu else size, cpu
+    widest = max(kind.workspace_bytes(spec, *at_work) for kind, spec in {*mixers, *inner})
+    # On a GPU the decode step has states of its own.
+    beside = PROGRAM + size * min(chunk, tokens) * config.hidden_size if cpu else state
     return Plan(
         tokens=tokens,
         exact=exact,
         weights=weights,
-        state=4 * config.state_numbers,
-        kv=dtype.itemsize * config.kv_numbers_per_token * tokens,
-        workspace=max(
-            (_cpu_workspace if device.type == "cpu" else _gpu_workspace)(config, min(chunk, tokens), dtype),
-            while_loading,
-        ),
+        state=state,
+        kv=kept - state,
+        workspace=min(chunk, tokens) * widest + beside,
         available=_available(device),
         seconds=seconds,
     )
@@ -97,17 +101,12 @@ def weight_bytes(config: "ModelConfig", dtype: "torch.dtype") -> int:
     """Return the bytes of all weights once loaded, and rounded where dtype is int8."""
     import torch
 
-    from longctx.kernels.quantized import Int8Matrix
-    from longctx.models.decoder import HybridModel
+    from longctx.models.decoder import Decoder
 
     int8 = dtype == torch.int8
     with torch.device("meta"):
-        model = HybridModel(config, torch.float32 if int8 else dtype)
-    size = sum(parameter.nbytes for parameter in model.parameters())
-    for module in model.quantizable() if int8 else ():
-        *stack, rows, columns = module.weight.shape
-        size += math.prod(stack) * Int8Matrix.nbytes(rows, columns) - module.weight.nbytes
-    return size
+        model = Decoder(config, torch.float32 if int8 else dtype)
+    return sum(weight.bytes_as("int8" if int8 else "plain") for weight in model.weights())
 
 
 def count_tokens(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, bool]:
@@ -143,43 +142,45 @@ def read_seconds(
     """
     import torch
 
-    from longctx.models.decoder import HybridModel, rotary_angles
-    from longctx.models.state import KVState
+    from longctx.engine import form_of
+    from longctx.models.decoder import Decoder
+    from longctx.models.rotary import Positions
 
-    kinds = sorted({layer.mixer for layer in config.layers})
-    one_each = tuple(next(layer for layer in config.layers if layer.mixer == kind) for kind in kinds)
+    kinds = {_kind(layer): layer for layer in reversed(config.layers)}
     # A chunk meets every expert, but each token works for top_k of them: as many as there are work the same.
-    sample = dataclasses.replace(
-        config, layers=one_each, vocab_size=1, n_experts=min(config.n_experts, 2 * config.n_experts_per_token)
-    )
+    one_each = tuple(replace(layer, feedforward=layer.feedforward.sample()) for layer in kinds.values())
+    sample = replace(config, layers=one_each, vocab_size=1)
     if weight_bytes(sample, dtype) > min(CALIBRATION_LIMIT, _available(device) // 2):
         return None
+    form = form_of(dtype, device)
+    dtype = torch.float32 if form == "int8" else dtype
     with torch.device(device), torch.inference_mode():
-        int8 = dtype == torch.int8
-        dtype = torch.float32 if int8 else dtype
-        model = HybridModel(sample, dtype)
+        model = Decoder(sample, dtype)
         for parameter in model.parameters():
             parameter.normal_(std=parameter.shape[-1] ** -0.5)
-        if int8:
-            model.pack(int8=True)
+        model.convert(form)
+        model.use()
         length = min(chunk, max(tokens, 1))
         x = torch.randn(1, length, config.hidden_size).to(dtype)
-        angles = rotary_angles(config.rope, 0, length, device)
-        state = model.new_state()
-        by_kind = {}
-        for kind, layer, layer_state in zip(kinds, model.layers, state.layers, strict=True):
-            if isinstance(layer_state, KVState):
-                without = _best(lambda ly=layer, st=layer_state: ly(x, st.fork(), angles), device)  # type: ignore[misc]  # mypy cannot type bound defaults
-                for _ in range(4):
-                    layer.absorb(x, layer_state, angles)  # type: ignore[operator]  # a Layer
-                with_keys = _best(lambda ly=layer, st=layer_state: ly(x, st.fork(), angles), device)  # type: ignore[misc]  # as above
-                per_key = max(0.0, with_keys - without) / layer_state.length
-            else:
-                without = _best(lambda ly=layer, st=layer_state: ly(x, st, angles), device)  # type: ignore[misc]  # as above
-                per_key = 0.0
-            by_kind[kind] = (without, per_key)
+        positions = Positions.after(0, length, device)
+        costs = {}
+        for kind, layer, memory in zip(kinds, model.blocks(), model.new_state().layers, strict=True):
+
+            def run(layer: "Layer" = layer, memory: "Memory" = memory) -> None:
+                layer(x, memory.fork(), positions)
+
+            without, empty = _best(run, device), memory.nbytes
+            for _ in range(4):
+                layer.mixer.absorb(x, memory, positions)
+            grew = memory.nbytes > empty
+            costs[kind] = without, max(0.0, _best(run, device) - without) / (4 * length) if grew else 0.0
     chunks = max(1, tokens / length)
-    return sum(chunks * (by_kind[s.mixer][0] + by_kind[s.mixer][1] * tokens / 2) for s in config.layers[:-1])
+    each = [costs[_kind(layer)] for layer in config.layers[:-1]]
+    return sum(chunks * (without + per_key * tokens / 2) for without, per_key in each)
+
+
+def _kind(layer: "LayerSpec") -> tuple[type, type]:
+    return type(layer.mixer), type(layer.feedforward)
 
 
 def _best(run: Callable[[], object], device: "torch.device") -> float:
@@ -194,31 +195,6 @@ def _best(run: Callable[[], object], device: "torch.device") -> float:
             torch.cuda.synchronize(device)
         times.append(perf_counter() - started)
     return min(times[1:])
-
-
-def _cpu_workspace(config: "ModelConfig", chunk: int, dtype: "torch.dtype") -> int:
-    """Return the bytes of the program and of a chunk's activations: the widest moments of a layer."""
-    width = config.n_heads * config.head_dim
-    mixer = 2 * config.hidden_size + 6 * width
-    experts = 3 * config.hidden_size + 4 * config.intermediate_size * config.n_experts_per_token
-    return PROGRAM + 4 * chunk * max(mixer, experts) + dtype.itemsize * chunk * config.hidden_size
-
-
-def _gpu_workspace(config: "ModelConfig", chunk: int, dtype: "torch.dtype") -> int:
-    """Return the bytes of a chunk's activations on a GPU, and of the decode step's own states.
-
-    At its widest a layer holds its input and that normed, and: lightning: projections, raw and activated,
-    and a result; softmax: queries in two layouts, keys and values for every head, a sum in float32 and a
-    part of it; experts: rows sorted by expert, their inner halves, and results.
-    """
-    width, size = config.n_heads * config.head_dim, dtype.itemsize
-    moved = config.n_experts_per_token if config.n_experts > 1 else 0
-    lightning = 7 * width * size
-    softmax = (5 * size + 4) * width
-    experts = (2 * moved * config.hidden_size + 2 * max(moved, 1) * config.intermediate_size) * size
-    return (
-        chunk * (2 * config.hidden_size * size + max(lightning, softmax, experts)) + 4 * config.state_numbers
-    )
 
 
 def _available(device: "torch.device") -> int:

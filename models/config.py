@@ -1,26 +1,10 @@
-"""What a hybrid-lightning decoder is made of, layer by layer. Families translate their files into this."""
+"""What a decoder is made of, layer by layer: one frozen spec per kind of mixer and of feed-forward.
 
-from dataclasses import dataclass
+Families translate their files into this. Nothing here needs torch.
+"""
+
+from dataclasses import dataclass, replace
 from typing import Literal
-
-
-@dataclass(frozen=True)
-class LayerSpec:
-    """One decoder layer.
-
-    Attributes:
-        mixer: how tokens see each other.
-        slopes: decay per token of each head of a lightning layer; empty for softmax.
-        mixer_alpha, mixer_beta: the layer's first residual is alpha * residual + beta * mixer(x).
-        mlp_alpha, mlp_beta: the same for the second residual, with the experts.
-    """
-
-    mixer: Literal["lightning", "softmax"]
-    slopes: tuple[float, ...]
-    mixer_alpha: float
-    mixer_beta: float
-    mlp_alpha: float
-    mlp_beta: float
 
 
 @dataclass(frozen=True)
@@ -36,55 +20,103 @@ class RopeSpec:
 
 
 @dataclass(frozen=True)
+class LightningSpec:
+    """Linear attention with a fixed decay per head, normed over all heads and gated.
+
+    Attributes:
+        slopes: decay per token of each head.
+        norm_eps: of the norm on the layer's output.
+    """
+
+    n_heads: int
+    head_dim: int
+    slopes: tuple[float, ...]
+    norm_eps: float
+
+
+@dataclass(frozen=True)
+class SoftmaxSpec:
+    """Grouped-query softmax attention with a KV log.
+
+    Attributes:
+        pointer_heads: query heads trained to point at the source of the token they predict.
+    """
+
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    rope: RopeSpec
+    pointer_heads: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExpertsSpec:
+    """A router and its gated experts, each token through `top_k` of them; one expert is a plain gated MLP."""
+
+    intermediate_size: int
+    n_experts: int
+    top_k: int
+
+    def sample(self) -> "ExpertsSpec":
+        """Return experts that take a token as long as these, and far less memory."""
+        return replace(self, n_experts=min(self.n_experts, 2 * self.top_k))
+
+
+@dataclass(frozen=True)
+class GatedSpec:
+    """A dense gated MLP."""
+
+    intermediate_size: int
+    activation: Literal["silu", "none"] = "silu"
+
+    def sample(self) -> "GatedSpec":
+        """Return itself: there is nothing to leave out."""
+        return self
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One decoder layer.
+
+    Attributes:
+        mixer: how tokens see each other. feedforward: what each token then goes through.
+        mixer_alpha, mixer_beta: the first residual is alpha * residual + beta * mixer(x).
+        mlp_alpha, mlp_beta: the same for the second, with the feed-forward.
+    """
+
+    mixer: LightningSpec | SoftmaxSpec
+    feedforward: ExpertsSpec | GatedSpec
+    mixer_alpha: float = 1.0
+    mixer_beta: float = 1.0
+    mlp_alpha: float = 1.0
+    mlp_beta: float = 1.0
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything the decoder needs to know, computed once from the checkpoint's configuration.
 
     Attributes:
-        n_heads, head_dim: of both kinds of layers; n_heads * head_dim need not be hidden_size.
-        n_kv_heads: of softmax layers.
-        intermediate_size: of one expert.
+        family: the module of `families` that translated the configuration and knows the weights' names.
+        norm_eps: of the norms before mixers and feed-forwards, and of the last one.
         post_norm: the residual is the normed input, not the input (MiniMax's "postnorm").
-        norm_eps, lightning_norm_eps: of the decoder's norms and of the norm on a lightning layer's output.
+        embed_scale: what embeddings are multiplied by.
         stop_ids: tokens that end an answer.
-        pointer_heads: query heads of the last softmax layer trained to point at the source of the
-            token they predict; empty when the model has none.
         stored_dtype: what the checkpoint says its weights are: float32, bfloat16 or float16.
     """
 
+    family: str
     vocab_size: int
     hidden_size: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-    intermediate_size: int
-    n_experts: int
-    n_experts_per_token: int
     norm_eps: float
-    lightning_norm_eps: float
     post_norm: bool
     tied_embeddings: bool
-    rope: RopeSpec
     layers: tuple[LayerSpec, ...]
     stop_ids: tuple[int, ...]
-    pointer_heads: tuple[int, ...]
     stored_dtype: str
+    embed_scale: float = 1.0
 
     @property
     def copies_facts(self) -> bool:
         """Tell whether the model was trained to copy facts out of a text; such a model cannot write."""
-        return bool(self.pointer_heads)
-
-    @property
-    def n_softmax_layers(self) -> int:
-        """Return the number of layers that keep a KV cache."""
-        return sum(layer.mixer == "softmax" for layer in self.layers)
-
-    @property
-    def kv_numbers_per_token(self) -> int:
-        """Return how many numbers the KV cache holds per token, over all layers."""
-        return self.n_softmax_layers * 2 * self.n_kv_heads * self.head_dim
-
-    @property
-    def state_numbers(self) -> int:
-        """Return how many numbers the recurrent state holds, whatever the length."""
-        return (len(self.layers) - self.n_softmax_layers) * self.n_heads * self.head_dim**2
+        return any(getattr(layer.mixer, "pointer_heads", ()) for layer in self.layers)

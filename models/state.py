@@ -1,163 +1,52 @@
-"""What a model remembers: a constant-size state per lightning layer, a KV log per softmax layer."""
+"""Everything a model remembers: a memory per layer, and how many tokens went through them all."""
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from longctx.kernels.attention import Page
-from longctx.models.config import ModelConfig
-
-# Pages grow from the first size to the last: short texts and forks stay small, long ones have few pages.
-FIRST_PAGE = 256
-LAST_PAGE = 16384
-
-
-@dataclass
-class LightningState:
-    """The recurrent state of one lightning layer: kv is (B, H, Dk, Dv) float32, row = key channel."""
-
-    kv: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes held."""
-        return self.kv.nbytes
-
-    def fork(self) -> "LightningState":
-        """Return a copy: the state is small and every token changes all of it."""
-        return LightningState(self.kv.clone())
-
-
-class KVState:
-    """The keys and values of one softmax layer: an append-only log in pages of (B, Hkv, n, D)."""
-
-    def __init__(self, batch: int, n_kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device):
-        self._shape = (batch, n_kv_heads, head_dim)
-        self._dtype, self._device = dtype, device
-        self._full: list[Page] = []  # finished pages, possibly shared with forks
-        self._open: Page | None = None  # the page being written, private
-        self._used = 0  # tokens in the open page
-        self._next = FIRST_PAGE
-
-    def pages(self) -> list[Page]:
-        """Return (k, v) views of all that was appended, in the order of the tokens."""
-        if self._open is None or not self._used:
-            return list(self._full)
-        k, v = self._open
-        return [*self._full, (k[:, :, : self._used], v[:, :, : self._used])]
-
-    @property
-    def length(self) -> int:
-        """Return the number of tokens in the log."""
-        return sum(k.shape[2] for k, _ in self._full) + self._used
-
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes of the keys and values in the log (reserved room not counted)."""
-        return sum(k.nbytes + v.nbytes for k, v in self.pages())
-
-    def append(self, k: Tensor, v: Tensor) -> None:
-        """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
-        start, tokens = 0, k.shape[2]
-        while start < tokens:
-            if self._open is None:
-                self._open = self._new_page()
-            page_k, page_v = self._open
-            count = min(page_k.shape[2] - self._used, tokens - start)
-            page_k[:, :, self._used : self._used + count] = k[:, :, start : start + count]
-            page_v[:, :, self._used : self._used + count] = v[:, :, start : start + count]
-            start += count
-            self.advance(count)
-
-    @property
-    def needs_page(self) -> bool:
-        """Tell whether the next token goes to a page that does not exist yet."""
-        return self._open is None
-
-    def reserve(self) -> list[Page]:
-        """Make room for one more token, and return all pages, the one with the room last (maybe empty)."""
-        if self._open is None:
-            self._open = self._new_page()
-        k, v = self._open
-        return [*self._full, (k[:, :, : self._used], v[:, :, : self._used])]
-
-    def advance(self, tokens: int = 1) -> None:
-        """Count tokens that were written into the open page."""
-        assert self._open is not None
-        self._used += tokens
-        if self._used == self._open[0].shape[2]:
-            self._full.append(self._open)
-            self._open, self._used = None, 0
-
-    def without(self, start: int, end: int) -> "KVState":
-        """Return a fork in which tokens start..end were never appended; nothing is copied."""
-        child = self.fork()
-        child._full, at = [], 0
-        for k, v in self.pages():
-            tokens = k.shape[2]
-            for kept in (slice(0, max(0, start - at)), slice(max(0, end - at), tokens)):
-                if kept.start < min(kept.stop, tokens):
-                    child._full.append((k[:, :, kept], v[:, :, kept]))
-            at += tokens
-        return child
-
-    def fork(self) -> "KVState":
-        """Return a log that shares everything so far, without a copy, and appends to pages of its own."""
-        batch, n_kv_heads, head_dim = self._shape
-        child = KVState(batch, n_kv_heads, head_dim, self._dtype, self._device)
-        child._full = self.pages()
-        return child
-
-    def _new_page(self) -> Page:
-        batch, n_kv_heads, head_dim = self._shape
-        size, self._next = self._next, min(2 * self._next, LAST_PAGE)
-
-        def room() -> Tensor:
-            return torch.empty(batch, n_kv_heads, size, head_dim, dtype=self._dtype, device=self._device)
-
-        return room(), room()
+from longctx.models.mixers.memory import Memory, Pointed
 
 
 @dataclass
 class State:
-    """Everything a model remembers, and the one place that knows how many tokens it has read.
+    """What a model remembers, and the one place that knows how many tokens it has read.
 
-    Made by `HybridModel.new_state`, changed in place by `forward` and `read`.
+    Made by `Decoder.new_state`, changed in place by `forward` and `absorb`.
     """
 
     position: int
-    layers: list[LightningState | KVState]
+    layers: list[Memory]
 
     @property
     def nbytes(self) -> int:
         """Return the bytes of all layers."""
         return sum(layer.nbytes for layer in self.layers)
 
+    @property
+    def pointed(self) -> Pointed | None:
+        """Return where the pointer heads looked from the last token, if it was run by itself."""
+        return next((layer.pointed for layer in self.layers if layer.pointed is not None), None)
+
     def fork(self) -> "State":
-        """Return an independent continuation: lightning states are copied, the KV prefix is shared."""
+        """Return an independent continuation."""
         return State(self.position, [layer.fork() for layer in self.layers])
 
     def without(self, start: int, end: int) -> "State":
-        """Return a fork whose softmax layers have lost tokens start..end of what they keep.
+        """Return a fork whose logs have lost tokens start..end of what they keep.
 
-        As if they had never seen them, where they have no positions; lightning states keep what they hold.
+        As if they had never seen them, where they have no positions; recurrent states keep what they hold.
         """
-        layers = [
-            layer.without(start, end) if isinstance(layer, KVState) else layer.fork() for layer in self.layers
-        ]
-        return State(self.position - (end - start), layers)
+        return State(self.position - (end - start), [layer.without(start, end) for layer in self.layers])
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that is remembered, by layer and name; `position` goes beside it."""
+        return {
+            f"{i}.{name}": x for i, layer in enumerate(self.layers) for name, x in layer.tensors().items()
+        }
 
-def new_state(config: ModelConfig, batch: int, kv_dtype: torch.dtype, device: torch.device) -> State:
-    """Return the state before the first token, for `batch` sequences of equal length."""
-    size = (batch, config.n_heads, config.head_dim, config.head_dim)
-    return State(
-        0,
-        [
-            LightningState(torch.zeros(size, dtype=torch.float32, device=device))
-            if layer.mixer == "lightning"
-            else KVState(batch, config.n_kv_heads, config.head_dim, kv_dtype, device)
-            for layer in config.layers
-        ],
-    )
+    def restore(self, position: int, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` returned, into a new state."""
+        self.position = position
+        for i, layer in enumerate(self.layers):
+            own = {name.partition(".")[2]: x for name, x in tensors.items() if name.startswith(f"{i}.")}
+            layer.restore(own)

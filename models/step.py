@@ -8,14 +8,16 @@ small; of the KV log only addresses move) and moved out when another one takes t
 
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from longctx.kernels.select import failures, serves
-from longctx.models.decoder import HybridModel, angles_at
-from longctx.models.device_log import DeviceLog
-from longctx.models.state import KVState, LightningState, State
+from longctx.kernels.select import failures
+from longctx.models.decoder import Decoder
+from longctx.models.mixers.memory import StepError, StepMemory
+from longctx.models.rotary import Positions
+from longctx.models.state import State
 
 ROWS = 1024  # pages per branch: 16M tokens
 WARM_UP = 3  # eager steps before a capture: kernels are compiled and libraries set up in them
@@ -25,56 +27,37 @@ MOST_AT_ONCE = 16  # branches
 class DecodeStep:
     """A decode step of B branches, each a state of batch 1, that may be at different positions.
 
+    While a state is in the step, its memories lend themselves to it: they live in the step's places, and
+    stay right to read and to fork. They move out when another state takes the branch.
+
     Attributes:
         logits: (B, vocab_size) float32 of the last step; overwritten by the next one.
-        pointed: position (B,) int64 and mass (B,) float32 of the pointer heads of the last softmax layer.
 
     Raises:
-        StepError: when a kernel of the step cannot be built for the device.
+        StepError: when a kernel of the step does not run on the device, or there are too many branches.
     """
 
-    def __init__(self, model: HybridModel, batch: int = 1):
-        config, device = model.config, model.embed.weight.device
+    def __init__(self, model: Decoder, batch: int = 1):
+        device = model.device
         self._model = model
         self._tokens = torch.zeros(batch, 1, dtype=torch.int64, device=device)
         self._positions = torch.zeros(batch, dtype=torch.float64, device=device)
-        self._layers: list[LightningState | DeviceLog] = []
-        last = max((i for i, layer in enumerate(config.layers) if layer.mixer == "softmax"), default=-1)
-        for index, layer in enumerate(config.layers):
-            if layer.mixer == "softmax":
-                pointers = config.pointer_heads if index == last else ()
-                self._layers.append(DeviceLog(batch, ROWS, config.n_kv_heads, pointers, device))
-            else:
-                size = (batch, config.n_heads, config.head_dim, config.head_dim)
-                self._layers.append(LightningState(torch.zeros(size, device=device)))
+        self._layers: list[StepMemory[Any]] = []
+        for layer in model.blocks():
+            memory = layer.mixer.new_steps(batch, ROWS, device)
+            if memory is None or batch > MOST_AT_ONCE:
+                raise StepError
+            self._layers.append(memory)
         self._bound: list[weakref.ref[State] | None] = [None] * batch
         self._at = [-1] * batch  # the position at which each branch's tables and states are up to date
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
             self._capture()
 
-    @staticmethod
-    def serves(model: HybridModel, batch: int = 1) -> bool:
-        """Tell whether the kernels serve this model on its device."""
-        config = model.config
-        probe = model.norm.weight.new_empty(0, dtype=model.dtype)
-        return (
-            batch <= MOST_AT_ONCE
-            and serves("lightning_decode", probe, config.head_dim, 1)
-            and serves("attention_decode", probe, config.head_dim, 1)
-            and (config.n_experts == 1 or serves("moe_decode", probe, config.hidden_size, batch))
-        )
-
     @property
     def captured(self) -> bool:
         """Tell whether steps are replays of a graph; otherwise they are launched kernel by kernel."""
         return self._graph is not None
-
-    @property
-    def pointed(self) -> tuple[Tensor, Tensor] | None:
-        """Return where the pointer heads of the last softmax layer looked, if the model has any."""
-        logs = [layer for layer in self._layers if isinstance(layer, DeviceLog)]
-        return logs[-1].pointed if logs else None
 
     @torch.inference_mode()
     def run(self, tokens: Sequence[int], states: Sequence[State]) -> Tensor:
@@ -92,47 +75,37 @@ class DecodeStep:
         for branch, state in enumerate(states):
             state.position += 1
             self._at[branch] = state.position
-            for layer in state.layers:
-                if isinstance(layer, KVState):
-                    layer.advance()
+            for ours, theirs in zip(self._layers, state.layers, strict=True):
+                ours.advance(branch, theirs)
         return self.logits
 
     def _step(self) -> None:
-        angles = angles_at(self._model.config.rope, self._positions)
-        hidden = self._model.run(self._tokens, self._layers, angles)
-        self.logits = self._model.logits(hidden[:, -1])
+        positions = Positions(self._positions)
+        x = self._model.embedded(self._tokens)
+        for layer, memory in zip(self._model.blocks(), self._layers, strict=True):
+            x = layer.step(x, memory, positions)
+        self.logits = self._model.logits(self._model.normed(x)[:, -1])
         self._positions += 1
 
     def _enter(self, branch: int, state: State) -> None:
-        """Let the branch work on `state`: its lightning states become views of the step's memory."""
+        """Let the branch work on `state`."""
         bound = self._bound[branch]
-        current = bound is not None and bound() is state and self._at[branch] == state.position
-        if bound is None or bound() is not state:
+        here = bound is not None and bound() is state
+        current = here and self._at[branch] == state.position
+        if not here:
             self._leave(branch)
             self._bound[branch] = weakref.ref(state)
         if not current:
             self._positions[branch] = state.position
         for ours, theirs in zip(self._layers, state.layers, strict=True):
-            if isinstance(ours, DeviceLog):
-                assert isinstance(theirs, KVState)
-                if not current or theirs.needs_page:
-                    ours.show(branch, theirs.reserve())
-            else:
-                assert isinstance(theirs, LightningState)
-                mine = ours.kv[branch : branch + 1]
-                if theirs.kv.data_ptr() != mine.data_ptr():
-                    mine.copy_(theirs.kv)
-                    theirs.kv = mine
+            ours.enter(branch, theirs, moved=not current)
 
     def _leave(self, branch: int) -> None:
-        """Give the state that works in a branch memory of its own again, if it still works here."""
+        """Let the state that works in a branch move out, if there is one."""
         bound = self._bound[branch]
         state = bound() if bound else None
         for ours, theirs in zip(self._layers, state.layers if state else (), strict=False):
-            if isinstance(theirs, LightningState):
-                assert isinstance(ours, LightningState)
-                if theirs.kv.data_ptr() == ours.kv[branch].data_ptr():
-                    theirs.kv = theirs.kv.clone()
+            ours.leave(branch, theirs)
 
     def _capture(self) -> None:
         """Run the step on a state that nobody needs, then record it."""

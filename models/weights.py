@@ -1,116 +1,102 @@
-"""Load a checkpoint folder (config.json and safetensors) into a HybridModel, tensor by tensor, in place.
+"""Load a checkpoint folder into a Decoder, weight by weight, each straight into its final form and device.
 
-Checkpoints are untrusted: only safetensors is read, sizes are bounded, files stay inside the folder, and
-every tensor must be expected, present and of the right shape before any is loaded.
+Checkpoints are untrusted: only safetensors is read, files stay inside the folder, and every tensor must be
+expected, present and of the right shape before any is loaded.
 """
 
-import json
 import re
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from longctx.errors import ModelError
 from longctx.models.config import ModelConfig
-from longctx.models.decoder import HybridModel
-from longctx.models.families import minimax
+from longctx.models.config_file import ignored_tensors, read_json, weight_map
+from longctx.models.decoder import Decoder
+from longctx.models.target import Target
+from longctx.models.weight import Form, Weight
 
-# model_type in config.json (in lower case, underscores dropped) -> the family's translation.
-FAMILIES: dict[str, ModuleType] = {
-    "minimax": minimax,
-    "minimaxtext01": minimax,
-    "minimaxm1": minimax,
-    "minimaxvl01": minimax,
-}
-LARGEST_JSON = 64 << 20
+CPU = torch.device("cpu")
 FLOATS = ("F32", "F16", "BF16")
 # A multimodal checkpoint keeps the language model under this prefix; the rest of it is not ours to run.
 TEXT_PREFIX = "language_model."
 
-
-def read_config(folder: Path) -> ModelConfig:
-    """Return the specification of the checkpoint in `folder`.
-
-    Raises:
-        ModelError: when there is no config.json, or it is not JSON, or of an unknown or refused kind.
-    """
-    raw = read_json(folder / "config.json")
-    family = _family(raw, folder)
-    try:
-        config: ModelConfig = family.translate(raw)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'}: missing or malformed setting: {error}") from error
-    _check(config, folder)
-    return config
+# File and shape of a stored tensor.
+Located = dict[str, tuple[Path, tuple[int, ...]]]
 
 
-def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> HybridModel:
-    """Return the model in `folder`, its matrices in `dtype` on `device`, ready for inference.
+def load_model(
+    folder: Path,
+    config: ModelConfig,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+    form: Form = "plain",
+) -> Decoder:
+    """Return the model in `folder`, ready for inference.
+
+    Args:
+        folder: holds the safetensors files.
+        config: from the folder's config.json.
+        device: to put the weights on.
+        dtype: of the matrices; float32 for "int8", which is computed in it.
+        form: of the matrices.
 
     Raises:
         ModelError: naming every missing, unexpected or misshapen tensor, or the corrupt file.
     """
-    config = read_config(folder)
-    with torch.device("meta"):
-        model = HybridModel(config, dtype)
-    family = _family(read_json(folder / "config.json"), folder)
-    targets = family.weight_map(config)
     located = _locate(folder)
-    shapes = {name: _target_shape(model, *targets[name]) for name in targets}
-    # A tied head is the embedding again, whether the file repeats it or not.
-    ignored = family.IGNORED + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
-    _compare(folder, ignored, {name: size for name, (_, size) in located.items()}, shapes)
-    model = model.to_empty(device=device)
-    by_file: dict[Path, list[str]] = {}
-    for name in targets:
-        by_file.setdefault(located[name][0], []).append(name)
+    with torch.device("meta"):
+        model = Decoder(config, dtype)
+    targets = [_chosen(target, located) for target in weight_map(config)]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for target in targets:
+        shapes |= target.shapes(model.get_submodule(target.weight).shape)  # type: ignore[arg-type]  # a Weight
+    _compare(folder, ignored_tensors(config), {name: size for name, (_, size) in located.items()}, shapes)
+    with ExitStack() as opened:
+        files: dict[Path, Any] = {}
+
+        def stored(name: str) -> Tensor:
+            path = located[name][0]
+            if path not in files:
+                files[path] = opened.enter_context(safe_open(path, framework="pt"))
+                prefixed = any(key.startswith(TEXT_PREFIX) for key in files[path].keys())  # noqa: SIM118  # no dict
+                prefixes[path] = TEXT_PREFIX if prefixed else ""
+            tensor: Tensor = files[path].get_tensor(prefixes[path] + name)
+            return tensor
+
+        prefixes: dict[Path, str] = {}
+        return assemble(model, targets, stored, device, form)
+
+
+def assemble(
+    model: Decoder,
+    targets: list[Target],
+    stored: Callable[[str], Tensor],
+    device: torch.device = CPU,
+    form: Form = "plain",
+) -> Decoder:
+    """Fill a model made on the meta device with weights made of `stored(name)`, and choose its kernels."""
     with torch.no_grad():
-        for path, names in by_file.items():
-            _load_file(model, path, {name: targets[name] for name in names})
-    return model.requires_grad_(False).eval()
+        for target in targets:
+            weight: Weight = model.get_submodule(target.weight)  # type: ignore[assignment]  # by the map
+            shape = weight.shape if target.member is None else weight.shape[1:]
+            sources = [stored(name) for name in target.sources]
+            made = target.join(sources).reshape(shape) if sources else torch.ones(shape)
+            weight.fill(made, form, device, target.member)
+    return model.requires_grad_(False).eval().use()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file of the checkpoint; ModelError when there is none."""
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ModelError(f"{path}: larger than {LARGEST_JSON >> 20} MiB; not a file of a checkpoint")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file; --model takes a folder with config.json in it") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path}: holds no JSON object")
-    return value
-
-
-def _family(raw: dict[str, Any], folder: Path) -> ModuleType:
-    kind = str(raw.get("model_type", "")).lower().replace("_", "")
-    if kind not in FAMILIES:
-        raise ModelError(
-            f"{folder}: unknown architecture {raw.get('model_type')!r}; "
-            "known are minimax, minimax_text_01, minimax_m1 and the text part of minimax_vl_01"
-        )
-    return FAMILIES[kind]
-
-
-def _check(config: ModelConfig, folder: Path) -> None:
-    sizes: tuple[int, ...] = (
-        config.vocab_size,
-        config.hidden_size,
-        config.n_heads,
-        config.n_kv_heads,
-        config.head_dim,
-    )
-    sizes += (config.intermediate_size, config.n_experts, config.n_experts_per_token, len(config.layers))
-    if min(sizes) < 1 or config.n_heads % config.n_kv_heads or config.n_experts_per_token > config.n_experts:
-        raise ModelError(f"{folder / 'config.json'}: sizes do not fit each other")
-    if any(not 0 <= head < config.n_heads for head in config.pointer_heads):
-        raise ModelError(f"{folder / 'config.json'}: pointer_heads names a head that is not there")
+def _chosen(target: Target, located: Mapping[str, Any]) -> Target:
+    """Return the target with the source that is stored, where it has a second choice."""
+    if target.instead is None or target.sources[0] in located:
+        return target
+    return replace(target, sources=(target.instead,), instead=None)
 
 
 def _locate(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
@@ -143,38 +129,17 @@ def _locate(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     return located
 
 
-def _target_shape(model: HybridModel, parameter: str, view: Any) -> tuple[int, ...]:
-    return tuple(view(model.get_parameter(parameter)).shape)
-
-
 def _compare(
-    folder: Path,
-    ignored: str,
-    found: dict[str, tuple[int, ...]],
-    wanted: dict[str, tuple[int, ...]],
+    folder: Path, ignored: str, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]
 ) -> None:
-    def flat(shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (int(torch.Size(shape[:-1]).numel()), shape[-1]) if len(shape) > 1 else shape
-
     problems = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
     problems += [
         f"unexpected {name}" for name in sorted(found.keys() - wanted.keys()) if not re.search(ignored, name)
     ]
     problems += [
-        f"{name} is {list(found[name])}, not {list(flat(shape))}"
+        f"{name} is {list(found[name])}, not {list(shape)}"
         for name, shape in sorted(wanted.items())
-        if name in found and flat(found[name]) != flat(shape)
+        if name in found and found[name] != shape
     ]
     if problems:
         raise ModelError(f"{folder}: weights do not match config.json: " + "; ".join(problems))
-
-
-def _load_file(model: HybridModel, path: Path, targets: dict[str, minimax.Target]) -> None:
-    prefix = ""
-    with safe_open(path, framework="pt") as file:
-        names = set(file.keys())
-        if any(name.startswith(TEXT_PREFIX) for name in names):
-            prefix = TEXT_PREFIX
-        for name, (parameter, view) in targets.items():
-            destination = view(model.get_parameter(parameter))
-            destination.copy_(file.get_tensor(prefix + name).view(destination.shape))

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from longctx.models.decoder import HybridModel
-from longctx.models.families.minimax import translate, weight_map
+from longctx.models.config import ModelConfig
+from longctx.models.config_file import translate, weight_map
+from longctx.models.decoder import Decoder
+from longctx.models.weights import assemble
 
 SENTENCES = [
     "The keeper of the lighthouse wrote down every ship that passed in the year 1847.",
@@ -106,24 +108,26 @@ def published_config() -> dict[str, Any]:
     )
 
 
-def random_model(config: dict[str, Any], seed: int = 0) -> HybridModel:
-    """Return a model with normal weights scaled by 1/sqrt(fan-in) and norms near one."""
+def random_tensors(config: ModelConfig, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint: normal, scaled by 1/sqrt(fan-in), and norms near one."""
     random = torch.Generator().manual_seed(seed)
-    model = HybridModel(translate(config))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=random)
-            parameter.copy_(noise * parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 1 + 0.1 * noise)
-    return model.requires_grad_(False).eval()
-
-
-def checkpoint_tensors(model: HybridModel) -> dict[str, torch.Tensor]:
-    """Return copies of the weights under the names and layouts of the checkpoint format."""
+    with torch.device("meta"):
+        model = Decoder(config)
     tensors = {}
-    for name, (parameter, view) in weight_map(model.config).items():
-        part = view(model.get_parameter(parameter).detach())
-        tensors[name] = part.reshape(-1, part.shape[-1]).clone() if part.ndim > 1 else part.clone()
+    for target in weight_map(config):
+        for name, shape in target.shapes(model.get_submodule(target.weight).shape).items():  # type: ignore[arg-type]  # a Weight
+            noise = torch.randn(shape, generator=random)
+            tensors[name] = noise * shape[-1] ** -0.5 if len(shape) > 1 else 1 + 0.1 * noise
     return tensors
+
+
+def random_model(config: dict[str, Any], seed: int = 0) -> Decoder:
+    """Return the model that `write_checkpoint` writes."""
+    specification = translate(config, Path("config.json"))
+    tensors = random_tensors(specification, seed)
+    with torch.device("meta"):
+        model = Decoder(specification)
+    return assemble(model, weight_map(specification), tensors.__getitem__, torch.device("cpu"))
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any] | None = None, seed: int = 0) -> Path:
@@ -131,7 +135,8 @@ def write_checkpoint(folder: Path, config: dict[str, Any] | None = None, seed: i
     folder.mkdir(parents=True, exist_ok=True)
     config = config or hf_config()
     (folder / "config.json").write_text(json.dumps(config))
-    save_file(checkpoint_tensors(random_model(config, seed)), folder / "model.safetensors", {"format": "pt"})
+    tensors = random_tensors(translate(config, folder), seed)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     (folder / "tokenizer.json").write_text(tokenizer_json())
     return folder
 

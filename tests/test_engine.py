@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from longctx.engine import Engine, pick_device, pick_dtype
 from longctx.errors import ModelError
-from longctx.models.state import KVState
+from longctx.models.kv_log import KVLog
 from longctx.sampling import Sampling
 
 
@@ -114,7 +114,7 @@ def test_what_was_found_is_not_looked_at_again(pointing: Engine, spans: list[tup
     left = [n for n in range(600) if not any(s <= n < s + length for s, length in spans)]
     assert session.gone == tuple(n for n in range(600) if n not in left)
     assert session.position == len(left)
-    logs = [layer for each in (session, before) for layer in each.state.layers if isinstance(layer, KVState)]
+    logs = [layer for each in (session, before) for layer in each.state.layers if isinstance(layer, KVLog)]
     keys, all_keys = (torch.cat([k for k, _ in log.pages()], dim=2) for log in (logs[0], logs[-1]))
     assert torch.equal(keys, all_keys[:, :, left])
     if left:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from training_texts import PROGRAM, PROSE, SENTENCES, SHAPE, SHORT_FUNCTIONS, STAGE, TOKENIZER, exported
 
 from longctx.engine import Pointer
+from longctx.models.config_file import read_config
 from longctx.models.state import State
 from longctx.models.weights import load_model
 from training import evaluate, tables
@@ -31,7 +32,7 @@ class Hasty(Reader):
 def test_evaluation_asks_about_facts_that_are_there(tmp_path: Path) -> None:
     """The accuracy table would measure the evaluation's own mistakes."""
     folder, _ = exported(tmp_path)
-    model = load_model(folder, torch.float32, torch.device("cpu"))
+    model = load_model(folder, read_config(folder))
     haystack = evaluate.Haystack(PROSE, TOKENIZER)
     evaluation = evaluate.Evaluation(Hasty(model, TOKENIZER), haystack, seed=1)
     _, facts = evaluation.facts(Random(4), list(FAMILIES), 6)
@@ -60,7 +61,7 @@ def test_evaluation_asks_about_facts_that_are_there(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     folder, _ = exported(tmp_path_factory.mktemp("reader"))
-    return Reader(load_model(folder, torch.float32, torch.device("cpu")), TOKENIZER)
+    return Reader(load_model(folder, read_config(folder)), TOKENIZER)
 
 
 @given(depth=st.floats(0, 1), total=st.integers(20_000, 40_000), seed=st.integers(0, 99))
@@ -102,7 +103,7 @@ def test_keys_are_taken_out_where_they_stand(reader: Reader, start: int, count: 
 def test_names_that_are_asked_for_stand_in_the_text(tmp_path: Path, form: str) -> None:
     """The model would be marked wrong for every answer."""
     folder, _ = exported(tmp_path)
-    model = load_model(folder, torch.float32, torch.device("cpu"))
+    model = load_model(folder, read_config(folder))
     evaluation = evaluate.Evaluation(Hasty(model, TOKENIZER), evaluate.Haystack(PROSE, TOKENIZER), seed=1)
     with torch.inference_mode():
         evaluation.gaps(1200, 0, form)

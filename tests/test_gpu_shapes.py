@@ -15,7 +15,7 @@ from longctx.kernels.attention import attention_weights, choose_attention
 from longctx.kernels.moe import gated_mlp
 from longctx.kernels.select import Site
 from longctx.models.families.minimax import original_slopes
-from longctx.models.state import KVState
+from longctx.models.kv_log import KVLog
 
 pytestmark = on_gpu
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
@@ -139,7 +139,7 @@ def test_decode_of_many_tokens_follows_the_recurrence(
 def test_attention_decode_over_pages(heads: int, kv_heads: int, dim: int, keys: int) -> None:
     """If this fails an answer on a GPU is written from the wrong part of the text."""
     module = pytest.importorskip("longctx.kernels.attention_triton")
-    log = KVState(1, kv_heads, dim, BF16, DEVICE)
+    log = KVLog(1, kv_heads, dim, BF16, DEVICE)
     k, v = torch.randn(2, 1, kv_heads, keys, dim, device=DEVICE, dtype=BF16)
     for start in range(0, keys, 16384):
         log.append(k[:, :, start : start + 16384], v[:, :, start : start + 16384])

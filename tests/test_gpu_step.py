@@ -28,8 +28,8 @@ def test_a_replayed_graph_equals_forwards_over_many_pages(
     assert step.captured
     states = [model.new_state(), model.new_state()]
     with torch.inference_mode():
-        model.read(torch.arange(3, 240, device=DEVICE)[None], states[0])
-        model.read(torch.arange(7, 12, device=DEVICE)[None], states[1])
+        model.absorb(torch.arange(3, 240, device=DEVICE)[None], states[0])
+        model.absorb(torch.arange(7, 12, device=DEVICE)[None], states[1])
     truth = [state.fork() for state in states]
     for token in range(40):  # the first page of 256 ends on the way
         logits = step.run([token, token + 50], states)

@@ -22,9 +22,10 @@ kernels.lightning  kernels.lightning_triton  kernels.lightning_decode_triton
 kernels.mixer
 kernels.pages_triton  kernels.attention_triton  kernels.attention_merge_triton  kernels.attention
 kernels.moe_triton  kernels.moe
-models.config
-models.device_log  models.state  models.decoder  models.step
-models.families.minimax  models.weights
+models.config  models.target  models.families.minimax  models.config_file
+models.rotary  models.weight  models.feedforward
+models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lightning  models.mixers.softmax
+models.state  models.decoder  models.step  models.weights
 hub  engine  plan  reading
 tasks  tasks.results
 output  failures  options  launch

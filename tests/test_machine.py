@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from checkpoints import hf_config, original_config, published_config, random_mod
 
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory, check_reduced_precision, gib, usable_threads
-from longctx.models.families.minimax import translate
+from longctx.models.config_file import translate
 from longctx.plan import make_plan, weight_bytes
 
 CPU = torch.device("cpu")
@@ -66,7 +67,7 @@ def test_planned_weights_are_the_weights(config: dict[str, Any]) -> None:
 
 def test_the_published_model_needs_what_its_authors_say() -> None:
     """If this fails MiniMax-Text-01 (912 GB, 41 GB of KV at 1M) is said to fit where it does not."""
-    config = translate(published_config())
+    config = translate(published_config(), Path("config.json"))
     plan = make_plan(
         config, 1_000_000, exact=True, device=CPU, dtype=torch.bfloat16, chunk=1024, calibrate=False
     )

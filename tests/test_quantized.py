@@ -20,8 +20,8 @@ from longctx.kernels import quantized
 from longctx.kernels.linear import linear
 from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize
 from longctx.machine import gib
-from longctx.models.decoder import Weight
-from longctx.models.weights import read_config
+from longctx.models.config_file import read_config
+from longctx.models.weight import Weight
 from longctx.tasks.haystack import load_haystack
 from longctx.tasks.niah import niah
 from longctx.tasks.results import Report
@@ -106,10 +106,10 @@ def test_models_of_every_kind_run_and_stay_near(config: dict[str, object]) -> No
     """If this fails --dtype int8 is wrong for mixture models, or for those that end in lightning."""
     tokens = torch.randint(0, 400, (1, 90), generator=torch.Generator().manual_seed(7))
     exact, small = random_model(config), random_model(config)
-    small.pack(int8=True)
+    small.convert("int8")
     with torch.inference_mode():
         state = small.new_state()
-        small.read(tokens[:, :60], state)
+        small.absorb(tokens[:, :60], state)
         pieces = [small(tokens[:, 60:89], state), small(tokens[:, 89:], state)]
         found = small.logits(torch.cat(pieces, 1)[0])
         expected = exact.logits(exact(tokens, exact.new_state())[0, 60:])
@@ -121,7 +121,7 @@ def test_planned_weights_are_the_weights() -> None:
     """If this fails `plan --dtype int8` is wrong by gigabytes."""
     model = random_model(hf_config(layers="LSL"))
     planned = plan.weight_bytes(model.config, torch.int8)
-    model.pack(int8=True)
+    model.convert("int8")
     held = sum(p.nbytes for p in model.parameters())
     for module in model.modules():
         for matrix in module.packed if isinstance(module, Weight) else ():

@@ -1,5 +1,7 @@
 """The decode step in fixed memory answers as the model's own forward does, whatever happens between steps."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -7,9 +9,9 @@ import torch
 from checkpoints import VOCABULARY, hf_config, original_config, random_model, write_checkpoint
 
 from longctx.engine import Engine
-from longctx.models import state as states
-from longctx.models.decoder import HybridModel
-from longctx.models.state import LightningState, State
+from longctx.models import kv_log
+from longctx.models.decoder import Decoder
+from longctx.models.state import State
 from longctx.models.step import DecodeStep
 from longctx.sampling import Sampling
 
@@ -20,11 +22,11 @@ pytest.importorskip("triton")
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the Triton kernels, on small pages so that a short text has several."""
     monkeypatch.setenv("LONGCTX_KERNELS", "triton")
-    monkeypatch.setattr(states, "FIRST_PAGE", 4)
-    monkeypatch.setattr(states, "LAST_PAGE", 8)
+    monkeypatch.setattr(kv_log, "FIRST_PAGE", 4)
+    monkeypatch.setattr(kv_log, "LAST_PAGE", 8)
 
 
-def model_of(kind: str) -> HybridModel:
+def model_of(kind: str) -> Decoder:
     """Return a narrow model: the interpreter's time goes by the number of programs that a kernel launches."""
     narrow = {"hidden_size": 16, "intermediate_size": 8, "layers": "LS"}
     plain = narrow | {"num_local_experts": 1, "num_experts_per_tok": 1}
@@ -33,17 +35,26 @@ def model_of(kind: str) -> HybridModel:
     return random_model(hf_config(**(narrow if kind == "experts" else plain)))
 
 
-def read(model: HybridModel, tokens: list[int]) -> State:
+def read(model: Decoder, tokens: list[int]) -> State:
     state = model.new_state()
     with torch.inference_mode():
-        model.read(torch.tensor([tokens]), state)
+        model.absorb(torch.tensor([tokens]), state)
     return state
 
 
-def forward(model: HybridModel, token: int, state: State, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-    """Return the logits of the model's own forward with the torch versions of everything."""
-    with monkeypatch.context() as patch, torch.inference_mode():
+@contextmanager
+def by_torch(model: Decoder, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let torch's versions of everything run a model."""
+    with monkeypatch.context() as patch:
         patch.setenv("LONGCTX_KERNELS", "torch")
+        model.use()
+        yield
+    model.use()
+
+
+def forward(model: Decoder, token: int, state: State, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """Return the logits of the model's own forward with the torch versions of everything."""
+    with by_torch(model, monkeypatch), torch.inference_mode():
         return model.logits(model(torch.tensor([[token]]), state)[:, -1])[0]
 
 
@@ -71,8 +82,8 @@ def test_readings_take_turns_without_touching_each_other(monkeypatch: pytest.Mon
     branch, kept = second.fork(), second.fork()
     step.run([90], [branch])
     with torch.inference_mode():
-        model.read(torch.tensor([[91, 92, 93]]), second)  # more text in the middle of an answer
-        model.read(torch.tensor([[91, 92, 93]]), kept)
+        model.absorb(torch.tensor([[91, 92, 93]]), second)  # more text in the middle of an answer
+        model.absorb(torch.tensor([[91, 92, 93]]), kept)
     expected = forward(model, 94, kept, monkeypatch)
     torch.testing.assert_close(step.run([94], [second])[0], expected, rtol=2e-4, atol=2e-4)
 
@@ -106,9 +117,9 @@ def test_an_answer_is_the_same_with_and_without_kernels(
 
     by_kernels = answer()
     assert engine.step is not None
-    monkeypatch.setenv("LONGCTX_KERNELS", "torch")
     engine.step = None
-    assert answer() == by_kernels
+    with by_torch(engine.model, monkeypatch):
+        assert answer() == by_kernels
     assert sum(token is not None for token, _ in by_kernels) == 4
 
 
@@ -120,10 +131,10 @@ def test_reading_in_chunks_by_kernels_equals_torch(kind: str, monkeypatch: pytes
     ours = model.new_state()
     with torch.inference_mode():
         outputs = [model(part, ours) for part in tokens.split([70, 1, 19], dim=1)]
-        monkeypatch.setenv("LONGCTX_KERNELS", "torch")
-        theirs = model.new_state()
+    theirs = model.new_state()
+    with by_torch(model, monkeypatch), torch.inference_mode():
         expected = model(tokens, theirs)
     torch.testing.assert_close(torch.cat(outputs, dim=1), expected, rtol=1e-4, atol=1e-4)
-    for mine, right in zip(ours.layers, theirs.layers, strict=True):
-        if isinstance(mine, LightningState) and isinstance(right, LightningState):
-            torch.testing.assert_close(mine.kv, right.kv, rtol=1e-4, atol=1e-4)
+    right = theirs.tensors()
+    for name, tensor in ours.tensors().items():
+        torch.testing.assert_close(tensor, right[name], rtol=1e-4, atol=1e-4)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from training_texts import MAKER, PROSE, SHAPE, TOKENIZER, alone, exported, stage_with
 
+from longctx.models.config_file import read_config
 from longctx.models.weights import load_model
 from training.data import Maker
 from training.network import Network, far_bias
@@ -18,8 +19,8 @@ def test_export_gives_the_logits_of_training(tmp_path: Path, mixers: str, theta:
     """The shipped model would not be the one that was trained, and the ablations would compare mistakes."""
     shape = replace(SHAPE, mixers=mixers, theta=theta)
     folder, weights = exported(tmp_path, shape)
-    model = load_model(folder, torch.float32, torch.device("cpu"))
-    assert model.config.pointer_heads == ((0, 1) if mixers.endswith("S") else ())
+    model = load_model(folder, read_config(folder))
+    assert model.config.copies_facts == mixers.endswith("S")
     batch = alone(MAKER.batch(3, 128, 1.0))
     wanted, attention, _ = Network(shape).run(weights, batch)  # as in training, with gradients
     assert wanted.requires_grad
@@ -27,7 +28,7 @@ def test_export_gives_the_logits_of_training(tmp_path: Path, mixers: str, theta:
         each = len(batch.tails) // len(batch.documents)
         for tail in range(0, len(batch.tails), each):
             state = model.new_state()
-            model.read(batch.documents[tail // each : tail // each + 1], state)
+            model.absorb(batch.documents[tail // each : tail // each + 1], state)
             hidden = model(batch.tails[tail : tail + 1], state)
             asked = batch.row == tail
             got = model.logits(hidden)[0, batch.position[asked]]

@@ -10,14 +10,16 @@ from checkpoints import hf_config, original_config, published_config, random_mod
 from safetensors.torch import load_file, save_file
 
 from longctx.errors import ModelError
+from longctx.models.config import SoftmaxSpec
+from longctx.models.config_file import read_config
 from longctx.models.families.minimax import hf_slopes, original_slopes, translate
-from longctx.models.weights import load_model, read_config
+from longctx.models.weights import load_model
 
 CPU = torch.device("cpu")
 
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
-    return dict(load_model(folder, torch.float32, CPU).state_dict())
+    return dict(load_model(folder, read_config(folder)).state_dict())
 
 
 def edit(folder: Path, **changes: Any) -> None:
@@ -160,7 +162,6 @@ def test_slopes_of_the_released_size() -> None:
 def test_the_published_configuration_translates() -> None:
     """If this fails MiniMax-Text-01 itself cannot be planned or loaded."""
     config = translate(published_config())
-    assert config.kv_numbers_per_token == 20480
-    assert config.state_numbers == 73_400_320
     assert config.stop_ids == (200020,)
-    assert [i for i, layer in enumerate(config.layers) if layer.mixer == "softmax"] == list(range(7, 80, 8))
+    softmax = [i for i, layer in enumerate(config.layers) if isinstance(layer.mixer, SoftmaxSpec)]
+    assert softmax == list(range(7, 80, 8))

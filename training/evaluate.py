@@ -26,6 +26,7 @@ from random import Random
 import torch
 from tokenizers import Encoding, Tokenizer
 
+from longctx.models.config_file import read_config
 from longctx.models.state import State
 from longctx.models.weights import load_model
 from longctx.tasks.questions import one_by_one
@@ -382,8 +383,7 @@ def main() -> None:
     args = arguments().parse_args()
     torch.set_num_threads(args.threads)
     tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
-    model = load_model(args.model, torch.float32, torch.device("cpu"))
-    model.pack()
+    model = load_model(args.model, read_config(args.model), form="packed")
     evaluation = Evaluation(Reader(model, tokenizer), Haystack(Prose.load(args.books), tokenizer), args.seed)
     with torch.inference_mode():
         for length in args.lengths:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from longctx.kernels.norm import rms_norm
-from longctx.models.decoder import Angles, HybridModel, Layer, SoftmaxMixer, rotary_angles, rotate
+from longctx.models.decoder import Decoder, Layer
 from longctx.models.families.minimax import translate, weight_map
-from longctx.models.state import KVState, LightningState
+from longctx.models.mixers.memory import Memory
+from longctx.models.mixers.softmax import Softmax
+from longctx.models.rotary import Positions, rotate
 from training.data import Batch
 from training.shape import Shape, Weights, config
 
@@ -30,7 +31,7 @@ class Network(nn.Module):
         super().__init__()
         self.shape = shape
         with torch.device("meta"):
-            self.model = HybridModel(translate(config(shape)))
+            self.model = Decoder(translate(config(shape))).use(gradients=True)
         self.targets = weight_map(self.model.config)
 
     def run(self, weights: Weights, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -44,16 +45,17 @@ class Network(nn.Module):
 
     def bound(self, weights: Weights) -> Weights:
         """Return our parameters as functions of checkpoint tensors, by the map that loading goes by."""
-        parameters: Weights = {}
-        some = next(iter(weights.values()))
-        for name, (ours, view) in self.targets.items():
-            path = f"model.{ours}"
-            if path not in parameters:
-                parameters[path] = some.new_zeros(self.model.get_parameter(ours).shape)
-            if name in weights:  # of the tensors of a checkpoint only the routers are not trained
-                target = view(parameters[path])
-                target.copy_(weights[name].view(target.shape))
-        return parameters
+        parts: dict[str, list[Tensor]] = {}
+        for target in self.targets:
+            path = f"model.{target.weight}.weight"
+            shape = self.get_parameter(path).shape[0 if target.member is None else 1 :]
+            # Of the tensors of a checkpoint only the routers are not trained.
+            sources = [weights[name] for name in target.sources if name in weights]
+            some = next(iter(weights.values()))
+            made = target.join(sources).view(shape) if sources else some.new_zeros(shape)
+            parts.setdefault(path, []).append(made)
+        stacks = {f"model.{target.weight}.weight" for target in self.targets if target.member is not None}
+        return {path: torch.stack(made) if path in stacks else made[0] for path, made in parts.items()}
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return, for the answer positions, the logits, the attention (H, M, keys), and the copying logits.
@@ -62,20 +64,21 @@ class Network(nn.Module):
         lightning layer in last place has no attention: then the second and third are None.
         """
         (count, length), width = batch.documents.shape, batch.tails.shape[1]
-        rope, device = self.model.config.rope, batch.documents.device
-        angles = rotary_angles(rope, 0, length, device), rotary_angles(rope, length, width, device)
+        device = batch.documents.device
+        places = Positions.after(0, length, device), Positions.after(length, width, device)
         states = self.model.new_state(count).layers
         x, y = self.model.embedded(batch.documents), self.model.embedded(batch.tails)
-        *layers, last = (layer for layer in self.model.layers if isinstance(layer, Layer))
+        *layers, last = self.model.blocks()
+        each = len(batch.tails) // count
         for layer, state in zip(layers, states, strict=False):
-            x = layer(x, state, angles[0])
-            y = layer(y, branched(state, len(batch.tails) // count), angles[1])
-        if not isinstance(last.mixer, SoftmaxMixer):
-            last(x, states[-1], angles[0])
-            y = last(y, branched(states[-1], len(batch.tails) // count), angles[1])
+            x = layer(x, state, places[0])
+            y = layer(y, branched(layer, state, each), places[1])
+        if not isinstance(last.mixer, Softmax):
+            last(x, states[-1], places[0])
+            y = last(y, branched(last, states[-1], each), places[1])
             return self.logits(y[batch.row, batch.position]), None, None
-        far, near = (rms_norm(each, last.mixer_norm.weight, last.eps) for each in (x, y))
-        mixed, weights, values = attention(last.mixer, far, near, angles, batch)
+        far, near = (last.rms_norm(each, last.mixer_norm.weight, last.eps) for each in (x, y))
+        mixed, weights, values = attention(last.mixer, far, near, places, batch)
         pointers = self.shape.pointers
         copied = torch.cat([values[:pointers, batch.copied], mixed[pointers:]])
         asked, normed = (each[batch.row, batch.position] for each in (y, near))
@@ -87,7 +90,7 @@ class Network(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (M, vocab) for what the last layer made (M, hidden)."""
-        return self.model.logits(rms_norm(x, self.model.norm.weight, self.model.config.norm_eps))
+        return self.model.logits(self.model.normed(x))
 
     def losses(self, weights: Weights, batch: Batch) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
         """Return the losses of answers, pointer and copying, and figures for the log."""
@@ -113,20 +116,17 @@ class Network(nn.Module):
         return answer, pointer, copying, figures
 
 
-def branched(state: LightningState | KVState, each: int) -> LightningState | KVState:
-    """Return the state of `each` branches of every document, one after another."""
-    if isinstance(state, LightningState):
-        return LightningState(state.kv.repeat_interleave(each, dim=0))
-    pages = [tuple(part.repeat_interleave(each, dim=0) for part in page) for page in state.pages()]
-    first = pages[0][0]
-    branches = KVState(first.shape[0], first.shape[1], first.shape[3], first.dtype, first.device)
-    for k, v in pages:
-        branches.append(k, v)
+def branched(layer: Layer, memory: Memory, each: int) -> Memory:
+    """Return the memory of `each` branches of every document, one after another."""
+    rows = {name: tensor.repeat_interleave(each, dim=0) for name, tensor in memory.tensors().items()}
+    some = next(iter(rows.values()))
+    branches: Memory = layer.mixer.new_memory(len(some), some.dtype, some.device)
+    branches.restore(rows)
     return branches
 
 
 def attention(
-    mixer: SoftmaxMixer, far: Tensor, near: Tensor, angles: tuple[Angles, Angles], batch: Batch
+    mixer: Softmax, far: Tensor, near: Tensor, places: tuple[Positions, Positions], batch: Batch
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Look back from the answer positions only, at all documents of the batch as far as a branch sees them.
 
@@ -138,10 +138,10 @@ def attention(
     """
     (b, t), length = batch.documents.shape, batch.tails.shape[1]
     # (G, B * T, D) of documents and (G, M, L, D) of the tails of the answer positions.
-    far_k, far_v = (x.transpose(0, 1).flatten(1, 2) for x in mixer.keys_values(far, angles[0]))
-    tail_k, tail_v = (x[batch.row].transpose(0, 1) for x in mixer.keys_values(near, angles[1]))
+    far_k, far_v = (x.transpose(0, 1).flatten(1, 2) for x in mixer.keys_values(far, places[0]))
+    tail_k, tail_v = (x[batch.row].transpose(0, 1) for x in mixer.keys_values(near, places[1]))
     g, m, _, d = tail_k.shape
-    cos, sin = angles[1]
+    cos, sin = places[1].angles(mixer.spec.rope)
     q = mixer.q(near[batch.row, batch.position]).view(1, m, -1, d).transpose(1, 2)
     q = rotate(q, (cos[batch.position], sin[batch.position])).view(g, -1, m, d) * d**-0.5
     scores = (q.flatten(1, 2) @ far_k.transpose(-1, -2)).view(g, -1, m, b * t) + far_bias(batch)

@@ -3,7 +3,7 @@
 The same steps as the program takes, on token ids, so that what is measured is the model alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,8 +11,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from longctx.engine import Pointer
-from longctx.models.decoder import HybridModel
-from longctx.models.state import KVState, LightningState, State
+from longctx.models.decoder import Decoder
+from longctx.models.mixers.memory import Memory
+from longctx.models.state import State
 from longctx.tasks.lookup import start_of
 
 CHUNK = 2048
@@ -42,7 +43,7 @@ class Reply:
 class Reader:
     """Answers questions from one reading of one document, as the program does."""
 
-    def __init__(self, model: HybridModel, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Decoder, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.newline = tokenizer.encode("\n").ids[0]
@@ -51,7 +52,7 @@ class Reader:
         """Stream tokens into a state, a new one if none is given."""
         state = state or self.model.new_state()
         for start in range(0, len(ids), CHUNK):
-            self.model.read(torch.tensor([ids[start : start + CHUNK]]), state)
+            self.model.absorb(torch.tensor([ids[start : start + CHUNK]]), state)
         return state
 
     def answer(
@@ -69,27 +70,18 @@ class Reader:
         written, pointers = ([begun[0]], [begun[1]]) if begun else (list[int](), list[Pointer]())
         ids = self.tokenizer.encode(prompt).ids + written
         state = state.fork()
-        self.model.read(torch.tensor([ids[:-1]]), state)
+        self.model.absorb(torch.tensor([ids[:-1]]), state)
         token = ids[-1]
         while len(written) < longest:
-            attended: list[Tensor] = []
-            hidden = self.model(torch.tensor([[token]]), state, attended)
+            hidden = self.model(torch.tensor([[token]]), state)
             token = int(self.model.logits(hidden[:, -1]).argmax())
-            pointers.append(self._pointer(attended))
+            pointers.append(_pointer(state))
             if token == self.newline or token in self.model.config.stop_ids:
                 break
             written.append(token)
         first, start = pointers[0], start_of(pointers[: max(1, len(written))])
         text = self.tokenizer.decode(written).strip()
         return Reply(text, first.position, first.mass, start.position, len(written))
-
-    def _pointer(self, attended: list[Tensor]) -> Pointer:
-        heads = list(self.model.config.pointer_heads)
-        if not heads:
-            return Pointer(-1, 0.0)
-        mean = attended[-1][0, heads].mean(0)
-        place = int(mean.argmax())
-        return Pointer(place, float(mean[place]))
 
     def answers(
         self, state: State, ids: list[int], prompt: str, accept: Callable[[Reply], bool]
@@ -122,36 +114,30 @@ class Reader:
         return found
 
 
-def lightning_copy(state: State) -> list[LightningState]:
-    """Copy the lightning memories of a state."""
-    return [layer.fork() for layer in state.layers if isinstance(layer, LightningState)]
+def _pointer(state: State) -> Pointer:
+    found = state.pointed
+    return Pointer(int(found[0][0]), float(found[1][0])) if found else Pointer(-1, 0.0)
 
 
-def joined(
-    model: HybridModel, lightning: list[LightningState], keys_values: list[tuple[Tensor, Tensor]]
-) -> State:
+def recurrent(state: State) -> list[Memory]:
+    """Copy the memories of all layers but the last."""
+    return [layer.fork() for layer in state.layers[:-1]]
+
+
+def joined(model: Decoder, memories: list[Memory], keys_values: list[tuple[Tensor, Tensor]]) -> State:
     """Build a state of a model whose last layer alone is softmax attention."""
     state = model.new_state()
-    state.layers[:-1] = [memory.fork() for memory in lightning]
-    last = state.layers[-1]
-    assert isinstance(last, KVState)
+    state.layers[:-1] = [memory.fork() for memory in memories]
     for k, v in keys_values:
-        last.append(k, v)
+        state.layers[-1].restore({"keys": k, "values": v})
         state.position += k.shape[2]
     return state
 
 
-def rows(state: State, start: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the last layer's keys and values of tokens start..end, page by page, without a copy."""
-    last = state.layers[-1]
-    assert isinstance(last, KVState)
-    at = 0
-    for k, v in last.pages():
-        count = k.shape[2]
-        low, high = max(start - at, 0), min(end - at, count)
-        if low < high:
-            yield k[:, :, low:high], v[:, :, low:high]
-        at += count
+def rows(state: State, start: int, end: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the last layer's keys and values of tokens start..end."""
+    k, v = (tensor[:, :, start:end] for tensor in state.layers[-1].tensors().values())
+    return [(k, v)]
 
 
 class Reading:
@@ -169,11 +155,11 @@ class Reading:
     def __init__(self, reader: Reader, ids: list[int], places: list[int]) -> None:
         self.reader = reader
         self.ids = ids
-        self.memories: dict[int, list[LightningState]] = {}
+        self.memories: dict[int, list[Memory]] = {}
         state = reader.model.new_state()
         for place in sorted(set(places)):
             reader.read(ids[state.position : place], state)
-            self.memories[place] = lightning_copy(state)
+            self.memories[place] = recurrent(state)
         self.state = reader.read(ids[state.position :], state)
 
     def hide(self, place: int, needle: list[int]) -> State:
@@ -185,4 +171,4 @@ class Reading:
         if end == total:
             return state
         kept = [*rows(state, 0, state.position), *rows(self.state, end, total)]
-        return joined(model, lightning_copy(self.state), kept)
+        return joined(model, recurrent(self.state), kept)

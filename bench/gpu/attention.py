@@ -17,7 +17,7 @@ from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, Timing, guarded, in_graph, interleave, measure, relative_error
 from longctx.kernels.attention import choose_attention
 from longctx.kernels.select import Site
-from longctx.models.state import KVState
+from longctx.models.kv_log import KVLog
 
 BF16 = torch.bfloat16
 FAMILIES = {"MiniMax-Text-01": (64, 8, 128), "Ring-mini": (16, 4, 128), "MiniCPM-SALA": (32, 2, 128)}
@@ -29,10 +29,10 @@ def sizes(name: str) -> tuple[int, int, int]:
     return HERE.size(heads, 4), HERE.size(kv_heads, 2), HERE.size(dim, 32)
 
 
-def log(keys: int, kv_heads: int, dim: int) -> KVState:
+def log(keys: int, kv_heads: int, dim: int) -> KVLog:
     """Return a log of random keys and values, in pages as a reading makes them."""
     keys = HERE.size(keys, 90)
-    state = KVState(1, kv_heads, dim, BF16, HERE.device)
+    state = KVLog(1, kv_heads, dim, BF16, HERE.device)
     for start in range(0, keys, 16384):
         size = min(16384, keys - start)
         state.append(*torch.randn(2, 1, kv_heads, size, dim, device=HERE.device, dtype=BF16))

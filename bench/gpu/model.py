@@ -28,7 +28,8 @@ from longctx.engine import Engine, Session
 from longctx.hub import BUNDLED
 from longctx.machine import gib
 from longctx.models.config import ModelConfig
-from longctx.models.decoder import HybridModel
+from longctx.models.config_file import read_config
+from longctx.models.decoder import Decoder
 from longctx.models.families.minimax import translate
 from longctx.models.weights import load_model
 from longctx.plan import make_plan
@@ -69,14 +70,14 @@ TINY_PEER = Shape(layers=2, hidden=64, heads=2, kv_heads=1, head_dim=32, ffn=64,
 def random_engine(config: ModelConfig) -> Engine:
     """Return an engine of random bf16 weights on the device, with the bundled tokenizer for its first ids."""
     with HERE.device:
-        model = HybridModel(config, BF16)
+        model = Decoder(config, BF16)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.fill_(1)
             else:
                 parameter.normal_(std=parameter.shape[-1] ** -0.5)
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval().use()
     return Engine(model, Tokenizer.load(BUNDLED, 4096), BUNDLED)
 
 
@@ -181,7 +182,7 @@ def beside_transformers(table: Table) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_checkpoint(folder, shape, random_weights(shape))
-        ours = load_model(folder, BF16, HERE.device)
+        ours = load_model(folder, read_config(folder), HERE.device, BF16)
         theirs: Any = transformers.MiniMaxForCausalLM.from_pretrained(folder, dtype=BF16)
     theirs = theirs.to(HERE.device).eval()
     for tokens in (1024, 4096, 16384):

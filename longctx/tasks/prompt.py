@@ -96,7 +96,7 @@ def _chat_template(tokenizer: Tokenizer, folder: Path) -> str | None:
     own = folder / "chat_template.jinja"
     if own.is_file():
         return read_template(str(own), "")
-    from longctx.models.weights import read_json
+    from longctx.models.config_file import read_json
 
     settings = folder / "tokenizer_config.json"
     if settings.is_file() and isinstance(found := read_json(settings).get("chat_template"), str):

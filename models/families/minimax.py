@@ -5,13 +5,15 @@ Hugging Face hub) for the original format, transformers' models/minimax for the 
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from torch import Tensor
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from longctx.errors import ModelError
-from longctx.models.config import LayerSpec, ModelConfig, RopeSpec
+from longctx.models.config import ExpertsSpec, LayerSpec, LightningSpec, ModelConfig, RopeSpec, SoftmaxSpec
+from longctx.models.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LIGHTNING_NORM_EPS = 1e-6  # the class default of the authors' code; rms_norm_eps is not passed to it
 END_OF_SENTENCE = 200020  # the published configurations name no end token
@@ -19,9 +21,6 @@ PUBLISHED_VOCABULARY = 200064
 
 # Saved by transformers and recomputed here from the formula.
 IGNORED = r"\.self_attn\.(slope_rate|query_decay|key_decay|diagonal_decay)$|rotary_emb\.inv_freq$"
-
-# Checkpoint name -> (our parameter, the view of it that has the checkpoint tensor's layout).
-Target = tuple[str, Callable[[Tensor], Tensor]]
 
 
 def translate(raw: Mapping[str, Any]) -> ModelConfig:
@@ -31,36 +30,22 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
         ModelError: for a setting whose meaning is not certain; guessing would give wrong answers.
     """
     raw = raw.get("text_config") or raw
-    original = "attn_type_list" in raw
-    mixers = _mixers(raw, original)
     _refuse_unknown(raw)
-    heads = int(raw["num_attention_heads"])
-    head_dim = int(raw.get("head_dim") or raw["hidden_size"] // heads)
-    slopes = original_slopes if original else hf_slopes
-    alpha_beta = _alpha_beta_original if original else _alpha_beta_hf
-    layers = []
-    for index, mixer in enumerate(mixers):
-        mixer_alpha, mixer_beta = alpha_beta(raw, "linear" if mixer == "lightning" else "full")
-        mlp_alpha, mlp_beta = alpha_beta(raw, "mlp")
-        decay = slopes(heads, index, len(mixers)) if mixer == "lightning" else ()
-        layers.append(LayerSpec(mixer, decay, mixer_alpha, mixer_beta, mlp_alpha, mlp_beta))  # type: ignore[arg-type]  # mixer is one of the two literals
+    original = "attn_type_list" in raw
+    experts = ExpertsSpec(
+        int(raw["intermediate_size"]), int(raw["num_local_experts"]), int(raw["num_experts_per_tok"])
+    )
     return ModelConfig(
+        family="minimax",
         vocab_size=int(raw["vocab_size"]),
         hidden_size=int(raw["hidden_size"]),
-        n_heads=heads,
-        n_kv_heads=int(raw.get("num_key_value_heads") or heads),
-        head_dim=head_dim,
-        intermediate_size=int(raw["intermediate_size"]),
-        n_experts=int(raw["num_local_experts"]),
-        n_experts_per_token=int(raw["num_experts_per_tok"]),
         norm_eps=float(raw.get("rms_norm_eps", 1e-5)),
-        lightning_norm_eps=LIGHTNING_NORM_EPS,
         post_norm=bool(raw.get("postnorm", False)) if original else True,
         tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
-        rope=_rope(raw, head_dim),
-        layers=tuple(layers),
+        layers=tuple(
+            LayerSpec(mixer, experts, *_residuals(raw, original, mixer)) for mixer in _mixers(raw, original)
+        ),
         stop_ids=_stop_ids(raw),
-        pointer_heads=tuple(int(h) for h in raw.get("pointer_heads", ())),
         stored_dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
     )
 
@@ -85,72 +70,73 @@ def hf_slopes(heads: int, layer: int, n_layers: int) -> tuple[float, ...]:
     return tuple(2.0 ** (-8.0 * (h + 1) / heads) * factor for h in range(heads))
 
 
-def weight_map(config: ModelConfig) -> dict[str, Target]:
-    """Return where each tensor of a checkpoint goes; the key set is exactly what must be in the file."""
-
-    def whole(name: str) -> Target:
-        return name, lambda p: p
-
-    targets = {
-        "model.embed_tokens.weight": whole("embed.weight"),
-        "model.norm.weight": whole("norm.weight"),
-    }
+def weight_map(config: ModelConfig) -> list[Target]:
+    """Return what each weight is made of; the sources are exactly what must be in the files."""
+    targets = [
+        Target("embed", ("model.embed_tokens.weight",)),
+        Target("norm", ("model.norm.weight",)),
+    ]
     if not config.tied_embeddings:
-        targets["lm_head.weight"] = whole("head.weight")
+        targets.append(Target("head", ("lm_head.weight",)))
     for index, layer in enumerate(config.layers):
         theirs, ours = f"model.layers.{index}", f"layers.{index}"
-        targets[f"{theirs}.input_layernorm.weight"] = whole(f"{ours}.mixer_norm.weight")
-        targets[f"{theirs}.post_attention_layernorm.weight"] = whole(f"{ours}.mlp_norm.weight")
-        if layer.mixer == "lightning":
-            targets[f"{theirs}.self_attn.qkv_proj.weight"] = (
-                f"{ours}.mixer.qkv.weight",
-                lambda p: _by_head(p, config),
-            )
-            for theirs_name, our_name in (("output_gate", "gate"), ("norm", "norm"), ("out_proj", "out")):
-                targets[f"{theirs}.self_attn.{theirs_name}.weight"] = whole(f"{ours}.mixer.{our_name}.weight")
+        names = {"mixer_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
+        if isinstance(layer.mixer, LightningSpec):
+            split = _by_kind(layer.mixer)
+            targets.append(Target(f"{ours}.mixer.qkv", (f"{theirs}.self_attn.qkv_proj.weight",), join=split))
+            names |= {"mixer.gate": "self_attn.output_gate", "mixer.norm": "self_attn.norm"}
+            names |= {"mixer.out": "self_attn.out_proj"}
         else:
-            for letter, our_name in (("q", "q"), ("k", "k"), ("v", "v"), ("o", "out")):
-                targets[f"{theirs}.self_attn.{letter}_proj.weight"] = whole(f"{ours}.mixer.{our_name}.weight")
-        targets |= _expert_targets(f"{theirs}.block_sparse_moe", f"{ours}.experts", config)
+            names |= {f"mixer.{x}": f"self_attn.{x}_proj" for x in "qkv"} | {"mixer.out": "self_attn.o_proj"}
+        names["mlp.router"] = "block_sparse_moe.gate"
+        targets += [Target(f"{ours}.{our}", (f"{theirs}.{their}.weight",)) for our, their in names.items()]
+        experts: ExpertsSpec = layer.feedforward  # type: ignore[assignment]  # as translated
+        targets += [
+            Target(f"{ours}.mlp.{w}", (f"{theirs}.block_sparse_moe.experts.{e}.{w}.weight",), member=e)
+            for w in ("w1", "w2", "w3")
+            for e in range(experts.n_experts)
+        ]
     return targets
 
 
-def _expert_targets(theirs: str, ours: str, config: ModelConfig) -> dict[str, Target]:
-    targets: dict[str, Target] = {f"{theirs}.gate.weight": (f"{ours}.router.weight", lambda p: p)}
-    for e in range(config.n_experts):
-        for name in ("w1", "w2", "w3"):
-            targets[f"{theirs}.experts.{e}.{name}.weight"] = (f"{ours}.{name}.weight", lambda p, e=e: p[e])  # type: ignore[misc]  # mypy cannot type a bound default
-    return targets
+def _by_kind(spec: LightningSpec) -> "Callable[[Sequence[Tensor]], Tensor]":
+    """Put the checkpoint's rows (head, q/k/v, channel) in our order (q/k/v, head, channel)."""
+
+    def split(sources: "Sequence[Tensor]") -> "Tensor":
+        rows = sources[0].view(spec.n_heads, 3, spec.head_dim, -1)
+        return rows.transpose(0, 1).reshape(sources[0].shape)
+
+    return split
 
 
-def _by_head(parameter: Tensor, config: ModelConfig) -> Tensor:
-    """View our rows (q/k/v, head, channel) in the checkpoint's order (head, q/k/v, channel)."""
-    return parameter.view(3, config.n_heads, config.head_dim, -1).transpose(0, 1)
-
-
-def _mixers(raw: Mapping[str, Any], original: bool) -> list[str]:
+def _mixers(raw: Mapping[str, Any], original: bool) -> list[LightningSpec | SoftmaxSpec]:
     key = "attn_type_list" if original else "layer_types"
+    kinds, count = raw.get(key), raw["num_hidden_layers"]
     names = {0: "lightning", 1: "softmax", "linear_attention": "lightning", "full_attention": "softmax"}
-    kinds = raw.get(key)
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) != raw["num_hidden_layers"]
-        or any(k not in names for k in kinds)
-    ):
-        raise ModelError(
-            f"config.json: {key} must list the kind of each of the {raw['num_hidden_layers']} layers"
-        )
-    return [names[k] for k in kinds]
+    if not isinstance(kinds, list) or len(kinds) != count or any(k not in names for k in kinds):
+        raise ModelError(f"config.json: {key} must list the kind of each of the {count} layers")
+    heads = int(raw["num_attention_heads"])
+    kv_heads = int(raw.get("num_key_value_heads") or heads)
+    head_dim = int(raw.get("head_dim") or raw["hidden_size"] // heads)
+    slopes, rope = original_slopes if original else hf_slopes, _rope(raw, head_dim)
+    last = max((i for i, kind in enumerate(kinds) if names[kind] == "softmax"), default=-1)
+    pointers = tuple(int(h) for h in raw.get("pointer_heads", ()))
+    return [
+        LightningSpec(heads, head_dim, slopes(heads, i, len(kinds)), LIGHTNING_NORM_EPS)
+        if names[kind] == "lightning"
+        else SoftmaxSpec(heads, kv_heads, head_dim, rope, pointers if i == last else ())
+        for i, kind in enumerate(kinds)
+    ]
 
 
-def _alpha_beta_original(raw: Mapping[str, Any], part: str) -> tuple[float, float]:
-    prefix = "layernorm_mlp" if part == "mlp" else f"layernorm_{part}_attention"
-    return float(raw.get(f"{prefix}_alpha", 1)), float(raw.get(f"{prefix}_beta", 1))
-
-
-def _alpha_beta_hf(raw: Mapping[str, Any], part: str) -> tuple[float, float]:
-    prefix = "mlp" if part == "mlp" else f"{part}_attn"
-    return float(raw.get(f"{prefix}_alpha_factor", 1)), float(raw.get(f"{prefix}_beta_factor", 1))
+def _residuals(raw: Mapping[str, Any], original: bool, mixer: LightningSpec | SoftmaxSpec) -> list[float]:
+    """Return alpha and beta of both residuals of a layer."""
+    kind = "linear" if isinstance(mixer, LightningSpec) else "full"
+    if original:
+        keys = [f"layernorm_{part}_{x}" for part in (f"{kind}_attention", "mlp") for x in ("alpha", "beta")]
+    else:
+        keys = [f"{part}_{x}_factor" for part in (f"{kind}_attn", "mlp") for x in ("alpha", "beta")]
+    return [float(raw.get(key, 1)) for key in keys]
 
 
 def _rope(raw: Mapping[str, Any], head_dim: int) -> RopeSpec:

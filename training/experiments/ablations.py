@@ -18,6 +18,7 @@ import torch
 from tokenizers import Tokenizer
 
 from longctx.machine import prepare_cpu
+from longctx.models.config_file import read_config
 from longctx.models.weights import load_model
 from training.evaluate import Evaluation, Haystack
 from training.haystack import Prose
@@ -45,8 +46,7 @@ def stage_of(variant: str, first: Stage, steps: int) -> Stage:
 def measure(folder: Path, books: Prose, length: int, documents: int) -> str:
     """Ask for 16 look-alike facts in every document and time the reading of one; return both as cells."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    model = load_model(folder, torch.float32, torch.device("cpu"))
-    model.pack()
+    model = load_model(folder, read_config(folder), form="packed")
     haystack = Haystack(books, tokenizer)
     evaluation = Evaluation(Reader(model, tokenizer), haystack, seed=7)
     for index in range(documents):

@@ -1,0 +1,104 @@
+"""config.json -> ModelConfig, by the family that the checkpoint is of. Nothing here needs torch.
+
+Checkpoints are untrusted: sizes are bounded, and what is not certain is refused.
+"""
+
+import json
+import math
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from longctx.errors import ModelError
+from longctx.models.config import ExpertsSpec, ModelConfig
+from longctx.models.target import Target
+
+# model_type in config.json (in lower case, underscores dropped) -> the family's module in `families`.
+FAMILIES = {
+    "minimax": "minimax",
+    "minimaxtext01": "minimax",
+    "minimaxm1": "minimax",
+    "minimaxvl01": "minimax",
+}
+LARGEST_JSON = 64 << 20
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Return the specification of the checkpoint in `folder`.
+
+    Raises:
+        ModelError: when there is no config.json, or it is not JSON, or of an unknown or refused kind.
+    """
+    return translate(read_json(folder / "config.json"), folder / "config.json")
+
+
+def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
+    """Return the specification that a parsed config.json describes; `origin` is named in errors.
+
+    Raises:
+        ModelError: when it is of an unknown or refused kind.
+    """
+    kind = str(raw.get("model_type", "")).lower().replace("_", "")
+    if kind not in FAMILIES:
+        raise ModelError(
+            f"{origin}: unknown architecture {raw.get('model_type')!r}; known are minimax, minimax_text_01, "
+            "minimax_m1 and the text part of minimax_vl_01"
+        )
+    try:
+        config: ModelConfig = _family(FAMILIES[kind]).translate(raw)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelError(f"{origin}: missing or malformed setting: {error}") from error
+    _check(config, origin)
+    return config
+
+
+def weight_map(config: ModelConfig) -> list[Target]:
+    """Return what each weight of a model is made of."""
+    targets: list[Target] = _family(config.family).weight_map(config)
+    return targets
+
+
+def ignored_tensors(config: ModelConfig) -> str:
+    """Return a pattern of the names of stored tensors that no weight is made of."""
+    ignored: str = _family(config.family).IGNORED
+    # A tied head is the embedding again, whether the file repeats it or not.
+    return ignored + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of the checkpoint; ModelError when there is none."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ModelError(f"{path}: larger than {LARGEST_JSON >> 20} MiB; not a file of a checkpoint")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such file; --model takes a folder with config.json in it") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: holds no JSON object")
+    return value
+
+
+def _family(name: str) -> ModuleType:
+    return import_module(f"longctx.models.families.{name}")
+
+
+def _check(config: ModelConfig, origin: Path) -> None:
+    """Refuse sizes that do not fit each other, whatever the family."""
+    sizes = [config.vocab_size, config.hidden_size, len(config.layers)]
+    fits = True
+    for layer in config.layers:
+        mixer, mlp = layer.mixer, layer.feedforward
+        heads = getattr(mixer, "n_kv_heads", mixer.n_heads)
+        sizes += [mixer.n_heads, heads, mixer.head_dim, mlp.intermediate_size]
+        fits = fits and heads > 0 and mixer.n_heads % heads == 0
+        if isinstance(mlp, ExpertsSpec):
+            sizes += [mlp.n_experts, mlp.top_k]
+            fits = fits and mlp.top_k <= mlp.n_experts
+    if min(sizes) < 1 or not fits or not math.isfinite(config.norm_eps):
+        raise ModelError(f"{origin}: sizes do not fit each other")
+    pointing = [layer.mixer for layer in config.layers if getattr(layer.mixer, "pointer_heads", ())]
+    if any(not 0 <= head < mixer.n_heads for mixer in pointing for head in mixer.pointer_heads):  # type: ignore[union-attr]  # those that point
+        raise ModelError(f"{origin}: pointer_heads names a head that is not there")

@@ -1,0 +1,110 @@
+"""The keys and values of one softmax layer: pages that are appended to, shared with forks, and cut."""
+
+import torch
+from torch import Tensor
+
+from longctx.kernels.attention import Page
+from longctx.models.mixers.memory import Pointed
+
+# Pages grow from the first size to the last: short texts and forks stay small, long ones have few pages.
+FIRST_PAGE = 256
+LAST_PAGE = 16384
+
+
+class KVLog:
+    """An append-only log in pages of (B, Hkv, n, D), and where pointer heads looked from its last token."""
+
+    def __init__(self, batch: int, n_kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device):
+        self.pointed: Pointed | None = None
+        self._shape = (batch, n_kv_heads, head_dim)
+        self._dtype, self._device = dtype, device
+        self._full: list[Page] = []  # finished pages, possibly shared with forks
+        self._open: Page | None = None  # the page being written, private
+        self._used = 0  # tokens in the open page
+        self._next = FIRST_PAGE
+
+    def pages(self) -> list[Page]:
+        """Return (k, v) views of all that was appended, in the order of the tokens."""
+        return self.reserve() if self._used else list(self._full)
+
+    @property
+    def length(self) -> int:
+        """Return the number of tokens in the log."""
+        return sum(k.shape[2] for k, _ in self._full) + self._used
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of the keys and values in the log (reserved room not counted)."""
+        return sum(k.nbytes + v.nbytes for k, v in self.pages())
+
+    def append(self, k: Tensor, v: Tensor) -> None:
+        """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
+        start, tokens = 0, k.shape[2]
+        while start < tokens:
+            if self._open is None:
+                self._open = self._new_page()
+            page_k, page_v = self._open
+            count = min(page_k.shape[2] - self._used, tokens - start)
+            page_k[:, :, self._used : self._used + count] = k[:, :, start : start + count]
+            page_v[:, :, self._used : self._used + count] = v[:, :, start : start + count]
+            start += count
+            self.advance(count)
+
+    @property
+    def needs_page(self) -> bool:
+        """Tell whether the next token goes to a page that does not exist yet."""
+        return self._open is None
+
+    def reserve(self) -> list[Page]:
+        """Make room for one more token, and return all pages, the one with the room last (maybe empty)."""
+        if self._open is None:
+            self._open = self._new_page()
+        k, v = self._open
+        return [*self._full, (k[:, :, : self._used], v[:, :, : self._used])]
+
+    def advance(self, tokens: int = 1) -> None:
+        """Count tokens that were written into the open page."""
+        assert self._open is not None
+        self._used += tokens
+        if self._used == self._open[0].shape[2]:
+            self._full.append(self._open)
+            self._open, self._used = None, 0
+
+    def without(self, start: int, end: int) -> "KVLog":
+        """Return a fork in which tokens start..end were never appended; nothing is copied."""
+        child = self.fork()
+        child._full, at = [], 0
+        for k, v in self.pages():
+            tokens = k.shape[2]
+            for kept in (slice(0, max(0, start - at)), slice(max(0, end - at), tokens)):
+                if kept.start < min(kept.stop, tokens):
+                    child._full.append((k[:, :, kept], v[:, :, kept]))
+            at += tokens
+        return child
+
+    def fork(self) -> "KVLog":
+        """Return a log that shares everything so far, without a copy, and appends to pages of its own."""
+        batch, n_kv_heads, head_dim = self._shape
+        child = KVLog(batch, n_kv_heads, head_dim, self._dtype, self._device)
+        child._full = self.pages()
+        return child
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all keys and values, (B, Hkv, n, D) each."""
+        batch, n_kv_heads, head_dim = self._shape
+        none = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=self._dtype, device=self._device)
+        keys, values = zip((none, none), *self.pages(), strict=True)
+        return {"keys": torch.cat(keys, dim=2), "values": torch.cat(values, dim=2)}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Append what `tensors` returned."""
+        self.append(tensors["keys"], tensors["values"])
+
+    def _new_page(self) -> Page:
+        batch, n_kv_heads, head_dim = self._shape
+        size, self._next = self._next, min(2 * self._next, LAST_PAGE)
+
+        def room() -> Tensor:
+            return torch.empty(batch, n_kv_heads, size, head_dim, dtype=self._dtype, device=self._device)
+
+        return room(), room()

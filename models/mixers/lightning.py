@@ -1,0 +1,138 @@
+"""Linear attention with a fixed decay per head: a state of constant size, normed over all heads and gated."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from longctx.kernels.lightning import Decay, decay_tables
+from longctx.kernels.mixer import choose_lightning
+from longctx.kernels.select import Site
+from longctx.models.config import LightningSpec
+from longctx.models.mixers.memory import StepMemory
+from longctx.models.rotary import Positions
+from longctx.models.weight import Weight
+
+
+@dataclass
+class LightningMemory:
+    """The recurrent state of one layer.
+
+    Attributes:
+        kv: (B, H, Dk, Dv) float32, row = key channel.
+    """
+
+    kv: Tensor
+    pointed = None
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes held."""
+        return self.kv.nbytes
+
+    def fork(self) -> "LightningMemory":
+        """Return a copy: the state is small and every token changes all of it."""
+        return LightningMemory(self.kv.clone())
+
+    def without(self, start: int, end: int) -> "LightningMemory":
+        """Return a copy; what tokens have left in it cannot be told apart."""
+        return self.fork()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state."""
+        return {"kv": self.kv}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a state."""
+        self.kv.copy_(tensors["kv"])
+
+    def lend(self, room: Tensor) -> None:
+        """Move into a place that a decode step works on, if it is not there yet."""
+        if self.kv.data_ptr() != room.data_ptr():
+            room.copy_(self.kv)
+            self.kv = room
+
+    def take_back(self, room: Tensor) -> None:
+        """Move out of that place again, if it is still there."""
+        if self.kv.data_ptr() == room.data_ptr():
+            self.kv = self.kv.clone()
+
+
+class LightningSteps(StepMemory[LightningMemory], LightningMemory):
+    """The states of B branches in one tensor: what enters lives here until another takes the place."""
+
+    def enter(self, branch: int, memory: LightningMemory, moved: bool) -> None:
+        """Let the memory move in."""
+        memory.lend(self.kv[branch : branch + 1])
+
+    def leave(self, branch: int, memory: LightningMemory) -> None:
+        """Let the memory move out."""
+        memory.take_back(self.kv[branch : branch + 1])
+
+
+class Lightning(nn.Module):
+    """Lightning attention of one layer.
+
+    Args:
+        hidden: width of the residual stream.
+        spec: what the layer is.
+        dtype: of the matrices.
+        last: whether nothing comes after it: then `absorb` multiplies by some rows of the projection only.
+    """
+
+    def __init__(self, hidden: int, spec: LightningSpec, dtype: torch.dtype, last: bool):
+        super().__init__()
+        self.spec = spec
+        self.width = spec.n_heads * spec.head_dim
+        # Rows: q of all heads, then k, then v.
+        self.qkv = Weight(3 * self.width, hidden, dtype=dtype, keep="plain" if last else "")
+        self.gate = Weight(self.width, hidden, dtype=dtype)
+        self.norm = Weight(self.width, dtype=torch.float32)
+        self.out = Weight(hidden, self.width, dtype=dtype)
+
+    def use(self, site: Site) -> None:
+        """Choose the kernels for where the weights are."""
+        self.mix = choose_lightning(site, self.spec.n_heads, self.spec.head_dim)
+
+    def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> LightningMemory:
+        """Return the memory before the first token; it is float32, whatever the model's dtype."""
+        return LightningMemory(torch.zeros(batch, *state_shape(self.spec), device=device))
+
+    def new_steps(self, batch: int, rows: int, device: torch.device) -> LightningSteps | None:
+        """Return the memories of a decode step; None where its kernel does not run."""
+        if not self.mix.raw:
+            return None
+        return LightningSteps(torch.zeros(batch, *state_shape(self.spec), device=device))
+
+    def forward(self, x: Tensor, memory: LightningMemory, positions: Positions) -> Tensor:
+        """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
+        first, second = self.mix.activations
+        qkv, gate, weight = self.qkv(x, first), self.gate(x, second), self.norm.weight
+        mixed, memory.kv = self.mix.mix(qkv, gate, weight, self.spec.norm_eps, self._decay(x), memory.kv)
+        return self.out(mixed)  # type: ignore[no-any-return]  # nn.Module does not know
+
+    step = forward  # a step's memory is a state as any other
+
+    def absorb(self, x: Tensor, memory: LightningMemory, positions: Positions) -> None:
+        """Move the memory past x: keys and values only."""
+        self.mix.absorb(self.qkv.below(self.width, x, self.mix.activations[0]), self._decay(x), memory.kv)
+
+    def _decay(self, x: Tensor) -> Decay:
+        return decay_tables(self.spec.slopes, x.device)
+
+    @staticmethod
+    def memory_bytes(spec: LightningSpec, tokens: int, itemsize: int) -> int:
+        """Return the bytes of a memory, which are the same after any number of tokens."""
+        return 4 * math.prod(state_shape(spec))
+
+    @staticmethod
+    def workspace_bytes(spec: LightningSpec, hidden: int, itemsize: int, cpu: bool) -> int:
+        """Return the bytes per token at the widest: input, that normed, projections, gate, result."""
+        width = spec.n_heads * spec.head_dim
+        return itemsize * (2 * hidden + (6 if cpu else 7) * width)
+
+
+def state_shape(spec: LightningSpec) -> tuple[int, int, int]:
+    """Return heads, key channels and value channels of the state."""
+    return spec.n_heads, spec.head_dim, spec.head_dim

@@ -1,0 +1,39 @@
+"""How tensors of a checkpoint become one weight of ours: joined, split, or made up where none is stored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _only(tensors: "Sequence[Tensor]") -> "Tensor":
+    return tensors[0]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One weight, or one matrix of a stack, and where it comes from.
+
+    Attributes:
+        weight: our name of it, as `layers.0.mixer.qkv`.
+        sources: names of the checkpoint's tensors; none for a weight that is all ones.
+        rows: first size of each source; empty when the one source has the weight's own shape.
+        join: makes the weight of the sources.
+        member: which matrix of a stack it is.
+        instead: what to take when the first source is not stored.
+    """
+
+    weight: str
+    sources: tuple[str, ...]
+    rows: tuple[int, ...] = ()
+    join: "Callable[[Sequence[Tensor]], Tensor]" = _only
+    member: int | None = None
+    instead: str | None = None
+
+    def shapes(self, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each source, from the shape of the weight."""
+        own = tuple(shape if self.member is None else shape[1:])
+        rows = self.rows or own[:1] * len(self.sources)
+        return {name: (count, *own[1:]) for name, count in zip(self.sources, rows, strict=True)}

@@ -1,0 +1,92 @@
+"""A weight in the form that multiplies fastest here, and the only thing that multiplies by it.
+
+Mixers and feed-forwards never look inside: a quantised or packed matrix is theirs as a plain one is.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from longctx.kernels.linear import Activation, Matrix, can_pack, linear, pack
+from longctx.kernels.quantized import Int8Matrix, quantize
+from longctx.kernels.select import HALVES
+
+# plain: a tensor. packed: oneDNN's layout, for float32 on the CPU. int8: 8 bit integers, computed in float32.
+Form = Literal["plain", "packed", "int8"]
+
+
+class Weight(nn.Module):
+    """A matrix (out, in), a stack of them, or a vector of norm weights; uninitialised until `fill`.
+
+    Args:
+        shape: of the weight.
+        dtype: of the plain form.
+        keep: "plain" for what is looked up or cut by rows, "exact" for what may be packed but not rounded.
+    """
+
+    def __init__(self, *shape: int, dtype: torch.dtype, keep: Literal["", "exact", "plain"] = ""):
+        super().__init__()
+        self.shape, self.keep = shape, keep
+        self.weight = nn.Parameter(torch.empty(*shape, dtype=dtype))
+        self.packed: list[Matrix] = []  # a matrix each, once converted
+
+    def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        """Return activation(x W^T)."""
+        return linear(x, self.packed[0] if self.packed else self.weight, activation)
+
+    def below(self, row: int, x: Tensor, activation: Activation = "none") -> Tensor:
+        """Return activation(x W^T) for the rows of a plain W from `row` on."""
+        return linear(x, self.weight[row:], activation)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return hidden (..., in) times W^T in float32, whatever the weight's own dtype."""
+        if self.packed or self.weight.dtype not in HALVES:
+            return self(hidden.float())  # type: ignore[no-any-return]  # nn.Module does not know
+        if self.weight.device.type == "cpu":
+            return F.linear(hidden.float(), self.weight.float())
+        rows = hidden.flatten(0, -2).to(self.weight.dtype)
+        return torch.mm(rows, self.weight.t(), out_dtype=torch.float32).view(*hidden.shape[:-1], -1)
+
+    def matrices(self) -> Tensor | Sequence[Matrix]:
+        """Return the matrices of a stack, as one tensor where they are in one."""
+        return self.packed or self.weight
+
+    def final(self, form: Form) -> Form:
+        """Return the form this weight takes in a model of that form."""
+        if form == "plain" or self.keep == "plain" or len(self.shape) == 1:
+            return "plain"
+        if form == "int8" and self.keep != "exact":
+            return "int8"
+        return "packed" if can_pack() else "plain"
+
+    def bytes_as(self, form: Form) -> int:
+        """Return the bytes of the weight in a model of that form."""
+        if self.final(form) != "int8":
+            return math.prod(self.shape) * self.weight.itemsize
+        *stack, rows, columns = self.shape
+        return math.prod(stack) * Int8Matrix.nbytes(rows, columns)
+
+    def fill(self, tensor: Tensor, form: Form, device: torch.device, member: int | None = None) -> None:
+        """Take a weight in its final form, or one matrix of a stack after the other, in their order."""
+        form = self.final(form)
+        if form != "plain":
+            self.packed += [_converted(matrix, form) for matrix in (tensor if tensor.ndim > 2 else [tensor])]
+            self.weight = nn.Parameter(torch.empty(0, dtype=self.weight.dtype), requires_grad=False)
+            return
+        if self.weight.is_meta:
+            room = torch.empty(self.shape, dtype=self.weight.dtype, device=device)
+            self.weight = nn.Parameter(room, requires_grad=False)
+        (self.weight.data if member is None else self.weight.data[member]).copy_(tensor)
+
+    def convert(self, form: Form) -> None:
+        """Bring a plain weight into its final form; the plain one is given up, or memory would double."""
+        if self.final(form) != "plain":
+            self.fill(self.weight.detach(), form, self.weight.device)
+
+
+def _converted(matrix: Tensor, form: Form) -> Matrix:
+    return quantize(matrix) if form == "int8" else pack(matrix.float())
