@@ -26,12 +26,17 @@ class LightningSpec:
     Attributes:
         slopes: decay per token of each head.
         norm_eps: of the norm on the layer's output.
+        activation, gate: of queries and keys, and of the gate. Values are activated where the gate is.
+        lrpe: queries and keys become [x cos(theta t), x sin(theta t)] with a learned theta (TransNormer).
     """
 
     n_heads: int
     head_dim: int
     slopes: tuple[float, ...]
     norm_eps: float
+    activation: Literal["silu", "none"] = "silu"
+    gate: Literal["sigmoid", "none"] = "sigmoid"
+    lrpe: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ FAMILIES = {
     "minimaxtext01": "minimax",
     "minimaxm1": "minimax",
     "minimaxvl01": "minimax",
+    "transnormer": "transnormer",
 }
 LARGEST_JSON = 64 << 20
 
@@ -43,7 +44,7 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
     if kind not in FAMILIES:
         raise ModelError(
             f"{origin}: unknown architecture {raw.get('model_type')!r}; known are minimax, minimax_text_01, "
-            "minimax_m1 and the text part of minimax_vl_01"
+            "minimax_m1, the text part of minimax_vl_01, and transnormer"
         )
     try:
         config: ModelConfig = _family(FAMILIES[kind]).translate(raw)

@@ -4,10 +4,12 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longctx.kernels.lightning import Decay, decay_tables
+from longctx.kernels.lightning import Decay, decay_tables, lightning_absorb, lightning_attention
 from longctx.kernels.mixer import choose_lightning
+from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import LightningSpec
 from longctx.models.mixers.memory import StepMemory
@@ -90,10 +92,13 @@ class Lightning(nn.Module):
         self.gate = Weight(self.width, hidden, dtype=dtype)
         self.norm = Weight(self.width, dtype=torch.float32)
         self.out = Weight(hidden, self.width, dtype=dtype)
+        if spec.lrpe:
+            self.theta = Weight(spec.n_heads, 1, spec.head_dim, dtype=torch.float32, keep="plain")
 
     def use(self, site: Site) -> None:
         """Choose the kernels for where the weights are."""
         self.mix = choose_lightning(site, self.spec.n_heads, self.spec.head_dim)
+        self.rms_norm = choose_norm(site, self.width)
 
     def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> LightningMemory:
         """Return the memory before the first token; it is float32, whatever the model's dtype."""
@@ -101,25 +106,45 @@ class Lightning(nn.Module):
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> LightningSteps | None:
         """Return the memories of a decode step; None where its kernel does not run."""
-        if not self.mix.raw:
+        if not (self.mix.raw and _fused(self.spec)):
             return None
         return LightningSteps(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def forward(self, x: Tensor, memory: LightningMemory, positions: Positions) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
-        first, second = self.mix.activations
-        qkv, gate, weight = self.qkv(x, first), self.gate(x, second), self.norm.weight
-        mixed, memory.kv = self.mix.mix(qkv, gate, weight, self.spec.norm_eps, self._decay(x), memory.kv)
-        return self.out(mixed)  # type: ignore[no-any-return]  # nn.Module does not know
+        spec = self.spec
+        if _fused(spec):
+            first, second = self.mix.activations
+            qkv, gate, weight = self.qkv(x, first), self.gate(x, second), self.norm.weight
+            mixed, memory.kv = self.mix.mix(qkv, gate, weight, spec.norm_eps, self._decay(x), memory.kv)
+            return self.out(mixed)  # type: ignore[no-any-return]  # nn.Module does not know
+        q, k, v = self._turned(self.qkv(x), 3, positions)
+        mixed = lightning_attention(q, k, v, self._decay(x), memory.kv).flatten(2)
+        return self.out(self.gate(x, spec.gate) * self.rms_norm(mixed, self.norm.weight, spec.norm_eps))  # type: ignore[no-any-return]  # as above
 
     step = forward  # a step's memory is a state as any other
 
     def absorb(self, x: Tensor, memory: LightningMemory, positions: Positions) -> None:
         """Move the memory past x: keys and values only."""
-        self.mix.absorb(self.qkv.below(self.width, x, self.mix.activations[0]), self._decay(x), memory.kv)
+        if _fused(self.spec):
+            self.mix.absorb(self.qkv.below(self.width, x, self.mix.activations[0]), self._decay(x), memory.kv)
+        else:
+            k, v = self._turned(self.qkv.below(self.width, x), 2, positions)
+            lightning_absorb(k, v, self._decay(x), memory.kv)
 
     def _decay(self, x: Tensor) -> Decay:
         return decay_tables(self.spec.slopes, x.device)
+
+    def _turned(self, projected: Tensor, parts: int, positions: Positions) -> list[Tensor]:
+        """Return queries, keys and values (B, T, H, D or 2 D) of raw projections (B, T, parts H D)."""
+        *turned, v = projected.view(*projected.shape[:2], parts, self.spec.n_heads, -1).unbind(2)
+        if self.spec.activation == "silu":
+            turned = [F.silu(x) for x in turned]
+        if self.spec.lrpe:
+            angles = positions.at[:, None, None] * self.theta.weight[:, 0]  # (T, H, D), in float64
+            cos, sin = angles.cos().float(), angles.sin().float()
+            turned = [torch.cat((x * cos, x * sin), dim=-1).to(x.dtype) for x in turned]
+        return [*turned, v]
 
     @staticmethod
     def memory_bytes(spec: LightningSpec, tokens: int, itemsize: int) -> int:
@@ -135,4 +160,9 @@ class Lightning(nn.Module):
 
 def state_shape(spec: LightningSpec) -> tuple[int, int, int]:
     """Return heads, key channels and value channels of the state."""
-    return spec.n_heads, spec.head_dim, spec.head_dim
+    return spec.n_heads, spec.head_dim * (2 if spec.lrpe else 1), spec.head_dim
+
+
+def _fused(spec: LightningSpec) -> bool:
+    """Tell whether one kernel does all from the projections to the gated result."""
+    return (spec.activation, spec.lrpe, spec.gate) == ("silu", False, "sigmoid")
