@@ -1,39 +1,43 @@
 """The engines under comparison behind one face: prefill from nothing, then token by token, logits on request.
 
 Each is used the way its own documentation shows for greedy generation; none is told about the others.
+A peer that is not installed raises ImportError when it is made.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import llama_cpp
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from longctx.models.decoder import Decoder
 
 
-class Contender(Protocol):
+class Contender(ABC):
     """What the measurements ask of an engine."""
 
+    @abstractmethod
     def prefill(self, tokens: Tensor) -> None:
         """Forget everything, take in (T,) tokens and compute the logits of the last one."""
 
     def start(self, tokens: Tensor) -> None:
         """Like prefill, but be ready for `step`."""
+        self.prefill(tokens)
 
+    @abstractmethod
     def step(self, token: int) -> None:
         """Feed one token and compute its logits."""
 
+    @abstractmethod
     def logits(self) -> Tensor:
         """Return the (vocab,) float32 logits of the last token."""
 
 
-class Longctx:
+class Longctx(Contender):
     """Streams chunks into a state.
 
     Args:
@@ -63,10 +67,6 @@ class Longctx:
                 hidden = self.model(tokens[None, -1:], self.state)
             self.last = self.model.logits(hidden[0, -1])
 
-    def start(self, tokens: Tensor) -> None:
-        """See Contender."""
-        self.prefill(tokens)
-
     def step(self, token: int) -> None:
         """See Contender."""
         with torch.inference_mode():
@@ -78,10 +78,12 @@ class Longctx:
         return self.last.float()
 
 
-class Transformers:
+class Transformers(Contender):
     """MiniMaxForCausalLM of transformers with its own attention and cache."""
 
     def __init__(self, folder: Path):
+        import transformers
+
         self.model = transformers.MiniMaxForCausalLM.from_pretrained(folder, dtype=torch.float32)
         self.cache: object = None
         self.position = 0
@@ -120,7 +122,7 @@ class Transformers:
         self.cache = output.past_key_values if keep else None
 
 
-class LlamaCpp:
+class LlamaCpp(Contender):
     """llama.cpp through llama-cpp-python, on a GGUF file without a vocabulary.
 
     Args:
@@ -131,6 +133,9 @@ class LlamaCpp:
     """
 
     def __init__(self, path: Path, context: int, ubatch: int, threads: int):
+        import llama_cpp
+
+        self.last_row = llama_cpp.llama_get_logits_ith
         self.llama: Any = llama_cpp.Llama(  # Any: the package is only half annotated
             str(path),
             n_ctx=context,
@@ -146,16 +151,12 @@ class LlamaCpp:
         self.llama.reset()
         self.llama.eval(tokens.tolist())
 
-    def start(self, tokens: Tensor) -> None:
-        """See Contender."""
-        self.prefill(tokens)
-
     def step(self, token: int) -> None:
         """See Contender."""
         self.llama.eval([token])
 
     def logits(self) -> Tensor:
         """See Contender."""
-        pointer = llama_cpp.llama_get_logits_ith(self.llama.ctx, -1)
+        pointer = self.last_row(self.llama.ctx, -1)
         row = np.ctypeslib.as_array(pointer, shape=(self.llama.n_vocab(),))
         return torch.from_numpy(row.copy())  # llama.cpp overwrites it with the next token's

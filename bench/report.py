@@ -6,7 +6,8 @@ import datetime
 import json
 import os
 import platform
-from importlib.metadata import version
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.measure import Timing
@@ -50,7 +51,7 @@ class Report:
         print(f"roofline: {flops:.0f} GFLOP/s float32, {transfer:.1f} GB/s\n")
 
     def agreement(self, name: str, error: float, greedy: bool) -> None:
-        """Take the largest difference of logits to transformers, and whether greedy tokens are the same."""
+        """Take the largest difference from another engine's logits, and whether greedy tokens are equal."""
         self._agreement[name] = {"largest_difference": error, "greedy_equal": greedy}
         print(f"agreement  {name:24s} logits within {error:.1e}, greedy {'equal' if greedy else 'DIFFERENT'}")
 
@@ -147,6 +148,17 @@ class Report:
         ]
 
 
+def versions(libraries: Sequence[str]) -> dict[str, str]:
+    """Return the version of each library, or that it is missing."""
+    found = {}
+    for name in libraries:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
 def _machine() -> dict[str, object]:
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     fields = dict(line.split(":", 1) for line in cpuinfo.split("\n\n", 1)[0].splitlines() if ":" in line)
@@ -157,7 +169,7 @@ def _machine() -> dict[str, object]:
         "family": f"{named.get('vendor_id')} family {named.get('cpu family')} model {named.get('model')}",
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": len(os.sched_getaffinity(0)),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "versions": {"python": platform.python_version()} | versions(LIBRARIES),
     }
 
 
@@ -166,11 +178,11 @@ def _ratios(name: str, rates: dict[str, float]) -> str:
     for base in ("one pass", "texts of 4096"):
         if base in rates:
             return f"{rates[name] / rates[base]:.2f}x {base}"
-    if not name.startswith("longctx") or "transformers" not in rates:
+    if not name.startswith("longctx"):
         return ""
     llama = max((rate for peer, rate in rates.items() if peer.startswith("llama.cpp")), default=None)
-    text = f"{rates[name] / rates['transformers']:.2f}x transformers"
-    return text + (f", {rates[name] / llama:.2f}x best llama.cpp" if llama else "")
+    peers = {"transformers": rates.get("transformers"), "best llama.cpp": llama}
+    return ", ".join(f"{rates[name] / rate:.2f}x {peer}" for peer, rate in peers.items() if rate)
 
 
 def _over(value: float | None, other: float | None) -> float | None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.contenders import Contender, LlamaCpp, Longctx, Transformers
-from bench.gguf_export import export
 from bench.measure import CHUNK, ceilings, interleave, memory_of_read
 from bench.random_model import Shape, random_weights, write_checkpoint
 from bench.report import Report
@@ -67,15 +66,28 @@ class Suite:
             "longctx": Longctx(model, CHUNK, everything=False),
             "longctx, int8": Longctx(small, CHUNK, everything=False),
             "longctx, all outputs": Longctx(model, CHUNK, everything=True),
-            "transformers": Transformers(folder),
         }
+        for name, load in (("transformers", self._transformers), ("llama.cpp", self._llamas)):
+            try:
+                engines |= load(folder, weights)
+            except ImportError as error:
+                self.report.note(f"{name} left out, it is not installed: {error}")
+        return engines, model
+
+    def _transformers(self, folder: Path, weights: dict[str, Tensor]) -> dict[str, Contender]:
+        return {"transformers": Transformers(folder)}
+
+    def _llamas(self, folder: Path, weights: dict[str, Tensor]) -> dict[str, Contender]:
+        from bench.gguf_export import export
+
+        engines: dict[str, Contender] = {}
         for kind in ("F32", "Q8_0"):
             path = folder / f"{kind}.gguf"
             export(path, self.shape, weights, quantized=kind == "Q8_0")
             for ubatch in UBATCHES:
                 context = max(self.lengths) + 1024
                 engines[f"llama.cpp {kind} ub{ubatch}"] = LlamaCpp(path, context, ubatch, self.threads)
-        return engines, model
+        return engines
 
     def _agreement(self, engines: dict[str, Contender]) -> None:
         """Refuse to time engines that do not compute one function, in prefill and in eight more tokens."""
@@ -87,13 +99,14 @@ class Suite:
                 engine.step(token)
                 rows.append(engine.logits())
             logits[name] = torch.stack(rows)
-        reference = logits["transformers"]
+        base = "transformers" if "transformers" in logits else "longctx"
+        reference = logits[base]
         for name, values in logits.items():
             error = (values - reference).abs().max().item()
             greedy = torch.equal(values.argmax(-1), reference.argmax(-1))
             self.report.agreement(name, error, greedy)
             if error > AGREEMENT and not name.endswith(ROUNDED):
-                raise SystemExit(f"{name}: logits differ from transformers by {error:.2g}; not timed")
+                raise SystemExit(f"{name}: logits differ from those of {base} by {error:.2g}; not timed")
 
     def _prefill(self, engines: dict[str, Contender]) -> None:
         flops = self.report.ceilings["flops"]

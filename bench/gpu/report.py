@@ -13,13 +13,15 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from bench.gpu.bars import BARS, bar
 from bench.gpu.roofline import Ceilings, Work
 from bench.gpu.timing import HERE, Timing, ceilings, need_cuda
+from bench.report import versions
 
 RESULTS = Path(__file__).parents[1] / "results"
 LIBRARIES = ("torch", "triton", "transformers", "fla-core")
@@ -177,17 +179,9 @@ def bar_line(name: str, value: float | None, passed: bool | None, between: str =
 
 def machine() -> dict[str, Any]:
     """Return the device, its driver's version and the libraries'."""
-    import torch
-
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
     facts: dict[str, Any] = {
         "python": platform.python_version(),
-        "versions": found,
+        "versions": versions(LIBRARIES),
         "cuda": torch.version.cuda,
     }
     if torch.cuda.is_available():
