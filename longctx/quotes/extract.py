@@ -100,34 +100,25 @@ def _from_prose(stretch: Span) -> Iterator[Quote]:
 
 
 def _from_comment(stretch: Span) -> Iterator[Quote]:
-    """Yield the first sentences of the docstring a program begins with, or of its comment line by line."""
+    """Yield the first sentences of the docstring a program begins with, or the first line of its comment."""
     document = stretch.document
-    if stretch.byte_start != document.start:
-        return
-    beginning = next(document.blocks(HEAD), "")
+    beginning = next(document.blocks(HEAD), "") if stretch.byte_start == document.start else ""
     comments = (comment for comment in COMMENT.finditer(beginning) if not _LICENCE.search(comment[0]))
-    found = next(comments, None)
-    if not found:
+    if (found := next(comments, None)) is None:
         return
-    start, end = found.span(found.lastgroup or 0)
-    ranges = _sentence_ranges(beginning[start:end]) if found.lastgroup in ("double", "single") else []
-    ranges = ranges or [line.span("text") for line in _COMMENT_LINE.finditer(beginning[start:end])][:1]
-    for first, last in ranges[:FROM_COMMENT]:
-        text = beginning[start + first : start + last].rstrip()
-        byte = byte_after(document, document.start, beginning[: start + first])
-        line = 1 + line_ends(beginning, start + first)
-        span = Span(document, byte, byte_after(document, byte, text), line, line + line_ends(text))
-        yield Quote(span, text)
+    group = found.lastgroup or 0
 
+    def at(start: int, texts: Iterable[str]) -> Iterator[Quote]:
+        byte = byte_after(document, document.start, beginning[:start])
+        return placed(texts, document, byte, 1 + line_ends(beginning, start))
 
-def _sentence_ranges(text: str) -> list[tuple[int, int]]:
-    ranges, end = [], 0
-    for sentence in split_sentences(text):
-        start = end + len(sentence) - len(sentence.lstrip())
-        end += len(sentence)
-        if _ENDS.search(sentence.rstrip()) and "\n\n" not in sentence.strip():
-            ranges.append((start, end))
-    return ranges
+    said: list[Quote] = []
+    if group in ("double", "single"):
+        sentences = at(found.start(group), split_sentences(found[group]))
+        said = [s for s in sentences if _ENDS.search(s.text) and "\n\n" not in s.text]
+    if not said and (line := _COMMENT_LINE.search(found[group])):
+        said = list(at(found.start(group) + line.start("text"), [line["text"]]))
+    yield from said[:FROM_COMMENT]
 
 
 def _is_telling(sentence: Quote) -> bool:
@@ -157,9 +148,8 @@ def _central(sentences: Sequence[Quote]) -> list[Quote]:
     said = [[word for word in words(s.text.lower()) if word not in common] for s in sentences]
     scored = []
     for sentence, telling, score in zip(sentences, said, centrality(said).tolist(), strict=True):
-        weight = min(1, len(set(telling)) / TELLING_WORDS) * (
-            SPEECH_WEIGHT if _SPEECH.match(sentence.text) else 1
-        )
+        spoken = SPEECH_WEIGHT if _SPEECH.match(sentence.text) else 1
+        weight = min(1, len(set(telling)) / TELLING_WORDS) * spoken
         scored.append(replace(sentence, score=score * weight))
     return sorted(scored, key=lambda sentence: -(sentence.score or 0.0))
 
