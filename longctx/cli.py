@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from longctx.text.source import Corpus
 
 
-@click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(longctx.__version__, prog_name="longctx")
 def main() -> None:
     """Summaries, checked answers and retrieval proofs over texts of any length, on your own hardware.
@@ -33,7 +37,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("inputs", nargs=-1, type=click.Path())
-@click.option("--words", type=click.IntRange(10), default=300, help="About how long the summary is.")
+@click.option("--words", type=click.IntRange(10), default=300, help="Aim for this many words.")
 @sampling_options
 @model_options
 def summarize(
@@ -41,8 +45,8 @@ def summarize(
 ) -> None:
     """Summarize files, folders or standard input.
 
-    The bundled model cannot write prose: with it, the sentences that carry the text are quoted, section by
-    section, with their places. A model given with --model writes the summary from what it read.
+    The bundled model cannot write prose, so the summary quotes the sentences that matter most, section by
+    section, and says where each one stands. A model that you choose with --model writes a summary of its own.
     """
     from longctx.launch import Launch
 
@@ -65,7 +69,7 @@ def summarize(
 @main.command()
 @click.argument("question")
 @click.argument("inputs", nargs=-1, type=click.Path())
-@click.option("--passages", type=click.IntRange(0), default=3, help="How many evidence passages to quote.")
+@click.option("--passages", type=click.IntRange(0), default=3, help="Quote this many passages.")
 @sampling_options
 @model_options
 def ask(
@@ -76,11 +80,12 @@ def ask(
     sampling: "Sampling",
     template: str | None,
 ) -> None:
-    """Answer QUESTION from files, folders or standard input, and quote passages to check it against.
+    """Answer QUESTION from files, folders or standard input.
 
-    The bundled model finds facts stated in the words of the question and copies them out; its answer is
-    shown only when it stands in the text where the model looked. Several keys in a question are looked up one
-    by one, and "all the ..." as often as there is something left. A model given with --model answers freely.
+    The answer comes with passages to check it against. The bundled model copies facts out of the text, and
+    you see an answer only if it stands where the model looked. Ask in the words of the text. You can name
+    several things in one question, or ask for "all the ...". A model that you choose with --model answers in
+    its own words.
     """
     from longctx.launch import Launch
 
@@ -105,14 +110,34 @@ def ask(
 
 
 @main.command()
-@click.option("--length", "lengths", type=Length(), multiple=True, default=("64k",), help="May be repeated.")
-@click.option("--depths", type=click.IntRange(1, 100), default=5, help="How many, evenly from 0 to 100 %.")
-@click.option("--samples", type=click.IntRange(1), default=1, help="Texts per length and depth.")
 @click.option(
-    "--kind", type=click.Choice(["number", "word", "uuid"]), default="number", help="What is hidden."
+    "--length",
+    "lengths",
+    type=Length(),
+    multiple=True,
+    default=("64k",),
+    help="Make texts of this many tokens, such as 4096, 64k or 1M. May be repeated.",
 )
-@click.option("--haystack", multiple=True, type=click.Path(), help="Text to hide it in. Default: two novels.")
-@click.option("--seed", type=int, default=0, help="Of places, keys and values.")
+@click.option(
+    "--depths",
+    type=click.IntRange(1, 100),
+    default=5,
+    help="Hide the fact at this many depths, evenly from the beginning to the end.",
+)
+@click.option(
+    "--samples", type=click.IntRange(1), default=1, help="Try this many texts at each length and depth."
+)
+@click.option(
+    "--kind", type=click.Choice(["number", "word", "uuid"]), default="number", help="Hide this kind of fact."
+)
+@click.option(
+    "--haystack",
+    multiple=True,
+    type=click.Path(),
+    show_default="two novels",
+    help="Hide it in this file or folder. May be repeated.",
+)
+@click.option("--seed", type=int, default=0, help="Choose places, keys and values by this seed.")
 @model_options
 def niah(
     lengths: tuple[int, ...],
@@ -123,7 +148,11 @@ def niah(
     seed: int,
     options: Options,
 ) -> None:
-    """Prove retrieval: hide a fact in long texts (a needle in a haystack) and ask for it."""
+    """Prove that a model finds what it has read.
+
+    A fact is hidden in a long text (a needle in a haystack) and asked for. The table shows how many answers
+    held the fact, by the length of the text and the depth of the fact.
+    """
     from longctx import render
     from longctx.launch import Launch
     from longctx.tasks import results
@@ -150,11 +179,13 @@ def niah(
 
 @main.command()
 @click.argument("inputs", nargs=-1, type=click.Path())
-@click.option("--length", type=Length(), help="Plan for so many tokens instead of for inputs.")
-@click.option("--max-tokens", type=click.IntRange(1), default=1024, help="Of the answer.")
+@click.option("--length", type=Length(), help="Plan for this many tokens instead of inputs.")
+@click.option(
+    "--max-tokens", type=click.IntRange(1), default=1024, help="Leave room for an answer of this many."
+)
 @model_options
 def plan(inputs: tuple[str, ...], length: int | None, max_tokens: int, options: Options) -> None:
-    """Tell what a run would need (tokens, memory, time) before anything loads."""
+    """Tell what a run needs (tokens, memory, time) and load nothing."""
     from longctx.launch import Launch
 
     launch, out = Launch(options, to_plan=True), options.out()
@@ -172,7 +203,7 @@ def plan(inputs: tuple[str, ...], length: int | None, max_tokens: int, options: 
 @main.command()
 @model_options
 def models(options: Options) -> None:
-    """List the models that can be used: bundled, in the hub cache, and known."""
+    """List the models you can use: bundled, cached and known."""
     from longctx import doctor
 
     rows = doctor.models()
@@ -183,7 +214,7 @@ def models(options: Options) -> None:
 @main.command()
 @model_options
 def doctor(options: Options) -> None:
-    """Check this machine and the model: versions, devices, memory, and a fact found in a short text."""
+    """Check your machine, and let the model find a fact."""
     from longctx import doctor as checks
     from longctx.launch import Launch
 

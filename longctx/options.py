@@ -48,28 +48,38 @@ def model_options(command: Command) -> Command:
             click.option(
                 "--model",
                 envvar="LONGCTX_MODEL",
-                help="Folder or hub name (organisation/model). Default: bundled.",
+                show_envvar=True,
+                show_default="bundled",
+                help="Use this model: a folder, or the name of a hub repository (organisation/model).",
             ),
             click.option(
-                "--device", default="auto", help="cpu, cuda or cuda:N. Default: a GPU when there is one."
+                "--device",
+                default="auto",
+                help="Run on cpu, cuda or cuda:N; auto takes a GPU if you have one.",
             ),
             click.option(
                 "--dtype",
                 type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
                 default="auto",
-                help="Of weights and KV cache. Default: float32 on the CPU, as stored on a GPU. "
-                "int8: of weights alone, on the CPU; faster and smaller, answers may differ.",
+                help="Compute with these numbers; auto is float32 on a CPU and those of the checkpoint on "
+                "a GPU. int8 (CPU only) rounds the weights: faster and smaller, but answers may differ.",
             ),
             click.option(
-                "--threads", type=click.IntRange(1), help="CPU threads. Default: all this process may use."
+                "--threads",
+                type=click.IntRange(1),
+                show_default="all that longctx may use",
+                help="Use this many CPU threads.",
             ),
             click.option(
-                "--chunk", type=click.IntRange(1), help="Tokens fed at once; never changes an answer."
+                "--chunk",
+                type=click.IntRange(1),
+                show_default="2048 on a CPU, 16384 on a GPU",
+                help="Read this many tokens at once. It changes the speed, never the answer.",
             ),
-            click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text."),
-            click.option("-o", "--output", help="Write the answer to this file."),
-            click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr."),
-            click.option("-v", "--verbose", is_flag=True, help="More notes on stderr."),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
+            click.option("-o", "--output", help="Write the answer to this file instead of standard output."),
+            click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes."),
+            click.option("-v", "--verbose", is_flag=True, help="Show more notes."),
         )
     ):
         wrapped = option(wrapped)
@@ -88,21 +98,38 @@ def sampling_options(command: Command) -> Command:
     share = click.FloatRange(0, 1)
     for option in reversed(
         (
-            click.option("--max-tokens", type=click.IntRange(1), default=1024, help="Of a written answer."),
             click.option(
-                "--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy, the default."
+                "--max-tokens", type=click.IntRange(1), default=1024, help="Write at most this many tokens."
             ),
-            click.option("--top-p", type=share, default=1.0, help="Nucleus sampling."),
+            click.option(
+                "--temperature",
+                type=click.FloatRange(0),
+                default=0.0,
+                help="Choose tokens more freely the higher this is; 0 always takes the likeliest.",
+            ),
+            click.option(
+                "--top-p",
+                type=share,
+                default=1.0,
+                help="Choose among the likeliest tokens that together have this probability.",
+            ),
             click.option(
                 "--min-p",
                 type=share,
                 default=0.0,
-                help="Drop tokens less likely than this share of the best.",
+                help="Drop tokens that are less likely than this share of the likeliest.",
             ),
-            click.option("--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0),
-            click.option("--stop", multiple=True, help="End the answer at this string; may be repeated."),
-            click.option("--seed", type=int, default=0, help="Of sampling."),
-            click.option("--prompt", "template", type=str, help="File that replaces the prompt template."),
+            click.option(
+                "--repetition-penalty",
+                type=click.FloatRange(0, min_open=True),
+                default=1.0,
+                help="Make tokens that were already written less likely; 1 leaves them alone.",
+            ),
+            click.option("--stop", multiple=True, help="End the answer before this string. May be repeated."),
+            click.option("--seed", type=int, default=0, help="Choose tokens by this seed."),
+            click.option(
+                "--prompt", "template", help="Use this file instead of the built-in prompt template."
+            ),
         )
     ):
         wrapped = option(wrapped)
