@@ -10,42 +10,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_texts import PROGRAM, PROSE, SENTENCES, SHAPE, SHORT_FUNCTIONS, STAGE, TOKENIZER, exported
 
-from longctx.engine import Pointer
-from longctx.models.config_file import read_config
-from longctx.models.state import State
-from longctx.models.weights import load_model
+from longctx.engine import Engine
 from training import evaluate, tables
 from training.experiments import ablations
 from training.facts import FAMILIES
-from training.reader import Reader, Reading, Reply, rows
+from training.reader import NeedleReading, Reader
 
 
-class Hasty(Reader):
-    """Writes two tokens of every answer: an untrained model would go on to the limit."""
-
-    def answer(
-        self, state: State, prompt: str, longest: int = 2, begun: tuple[int, Pointer] | None = None
-    ) -> Reply:
-        return super().answer(state, prompt, 2, begun)
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    folder, _ = exported(tmp_path_factory.mktemp("engine"))
+    return Engine.load(folder, "cpu", "float32")
 
 
-def test_evaluation_asks_about_facts_that_are_there(tmp_path: Path) -> None:
+@pytest.fixture
+def evaluation(engine: Engine) -> evaluate.Evaluation:
+    """An evaluation of two tokens of every answer: an untrained model would go on to the limit."""
+    return evaluate.Evaluation(Reader(engine, longest=2), evaluate.Haystack(PROSE, TOKENIZER), seed=1)
+
+
+def test_evaluation_asks_about_facts_that_are_there(evaluation: evaluate.Evaluation, tmp_path: Path) -> None:
     """The accuracy table would measure the evaluation's own mistakes."""
-    folder, _ = exported(tmp_path)
-    model = load_model(folder, read_config(folder))
-    haystack = evaluate.Haystack(PROSE, TOKENIZER)
-    evaluation = evaluate.Evaluation(Hasty(model, TOKENIZER), haystack, seed=1)
     _, facts = evaluation.facts(Random(4), list(FAMILIES), 6)
-    ids, spans = haystack.hide(Random(4), facts, 900, room=64)
+    ids, spans = evaluation.haystack.hide(Random(4), facts, 900, room=64)
     assert len(ids) == 900 - 64
     for fact, (start, end) in zip(facts, spans, strict=True):
         assert TOKENIZER.decode(ids[start:end])[1:] == fact.statement
     line = f"--model x --books x --out x --documents 1 --trials 1 --programs {tmp_path}"
     args = evaluate.arguments().parse_args(line.split())
     (tmp_path / "program.py").write_text(PROGRAM + SHORT_FUNCTIONS * 2, "utf-8")
-    with torch.inference_mode():
-        for task in evaluate.tasks(evaluation, args).values():
-            task(900)
+    for task in evaluate.tasks(evaluation, args).values():
+        task(900)
     asked = {result.task for result in evaluation.results}
     assert {"single", "first line", "mixed", "unseen", "absent", "ten needles", "needles in log"} <= asked
     assert {"names in a program", "absent in a program", "gaps"} <= asked
@@ -58,55 +53,42 @@ def test_evaluation_asks_about_facts_that_are_there(tmp_path: Path) -> None:
     assert tables.trust([row | {"answer": "x", "mass": 0.6, "right": True} for row in rows]).count(" 0 |") > 6
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    folder, _ = exported(tmp_path_factory.mktemp("reader"))
-    return Reader(load_model(folder, read_config(folder)), TOKENIZER)
-
-
-@given(depth=st.floats(0, 1), total=st.integers(20_000, 40_000), seed=st.integers(0, 99))
+@given(depth=st.floats(0, 1), total=st.integers(18_000, 24_000), seed=st.integers(0, 99))
 @settings(max_examples=4, deadline=None)
-def test_a_needle_put_in_later_is_read_exactly(reader: Reader, depth: float, total: int, seed: int) -> None:
+def test_a_needle_put_in_later_is_read_exactly(engine: Engine, depth: float, total: int, seed: int) -> None:
     """The figures at a million tokens would not be those of reading a million tokens."""
-    rng = Random(seed)
+    rng, reader = Random(seed), Reader(engine)
     hay = [rng.randrange(1, SHAPE.vocab) for _ in range(total)]
     needle = [rng.randrange(1, SHAPE.vocab) for _ in range(20)]
     place = int(depth * total)
+    short = NeedleReading(reader, hay, [0, place, total]).hide(place, needle)
+    long = reader.read(hay[:place] + needle + hay[place:])
+    assert short.position == long.position == total + 20
+    ours, theirs = short.state.tensors(), long.state.tensors()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=1e-4)
     with torch.inference_mode():
-        short = Reading(reader, hay, [0, place, total]).hide(place, needle)
-        long = reader.read(hay[:place] + needle + hay[place:])
-        assert short.position == long.position
-        for ours, theirs in zip(rows(short, 0, total + 20), rows(long, 0, total + 20), strict=True):
-            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
         asked = torch.tensor([hay[:9]])
-        torch.testing.assert_close(
-            reader.model.logits(reader.model(asked, short)),
-            reader.model.logits(reader.model(asked, long)),
-            atol=1e-4,
-            rtol=1e-4,
-        )
+        one, other = (engine.model.logits(engine.model(asked, each.state)) for each in (short, long))
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 @given(start=st.integers(0, 600), count=st.integers(1, 60))
 @settings(max_examples=10, deadline=None)
-def test_keys_are_taken_out_where_they_stand(reader: Reader, start: int, count: int) -> None:
+def test_keys_are_taken_out_where_they_stand(engine: Engine, start: int, count: int) -> None:
     """A list would lose values that were not found yet, or name one twice."""
-    with torch.inference_mode():
-        state = reader.read([1 + i % 600 for i in range(700)])
-        less = state.without(start, start + count)
-        kept, whole = (torch.cat([k for k, _ in rows(each, 0, 700)], dim=2) for each in (less, state))
+    session = Reader(engine).read([1 + i % 600 for i in range(700)])
+    less = session.without(start, start + count)
+    kept, whole = (each.state.layers[-1].tensors()["keys"] for each in (less, session))
     assert less.position == 700 - count
     assert torch.equal(kept, torch.cat([whole[:, :, :start], whole[:, :, start + count :]], dim=2))
 
 
 @pytest.mark.parametrize("form", ["whole", "echo"])
-def test_names_that_are_asked_for_stand_in_the_text(tmp_path: Path, form: str) -> None:
+def test_names_that_are_asked_for_stand_in_the_text(evaluation: evaluate.Evaluation, form: str) -> None:
     """The model would be marked wrong for every answer."""
-    folder, _ = exported(tmp_path)
-    model = load_model(folder, read_config(folder))
-    evaluation = evaluate.Evaluation(Hasty(model, TOKENIZER), evaluate.Haystack(PROSE, TOKENIZER), seed=1)
-    with torch.inference_mode():
-        evaluation.gaps(1200, 0, form)
+    evaluation.gaps(1200, 0, form)
     assert len(evaluation.results) >= 5
     for result in evaluation.results:
         assert result.family == form

@@ -26,9 +26,7 @@ from random import Random
 import torch
 from tokenizers import Encoding, Tokenizer
 
-from longctx.models.config_file import read_config
-from longctx.models.state import State
-from longctx.models.weights import load_model
+from longctx.engine import Engine, Session
 from longctx.tasks.questions import one_by_one
 from training import code, gaps
 from training import haystack as straw
@@ -36,7 +34,7 @@ from training.data import BEFORE
 from training.data import frame as question
 from training.facts import Fact, FactMaker
 from training.haystack import Prose
-from training.reader import Reader, Reading, Reply
+from training.reader import NeedleReading, Reader, Reply
 from training.tables import table
 from training.words import Words
 
@@ -149,13 +147,13 @@ class Evaluation:
         hay = self.haystack.ids(rng, length - ROOM)
         depths = [int(len(hay) * i / (DEPTHS - 1)) for i in range(DEPTHS)]
         places = [self.haystack.cut(hay, depth) for depth in depths]
-        reading = Reading(self.reader, hay, places)
+        reading = NeedleReading(self.reader, hay, places)
         for trial in range(trials):
             for place in places:
                 fact = maker.ruler(kinds[(trial + places.index(place)) % len(kinds)])
                 told = self.haystack.tell(fact)[place == places[0] :]  # a first line begins without a space
-                state = reading.hide(place, told)
-                self.ask(state, "single", fact, length=length, span=(place, place + len(told)))
+                session = reading.hide(place, told)
+                self.ask(session, "single", fact, length=length, span=(place, place + len(told)))
 
     def first(self, length: int, index: int) -> None:
         """Ask for a RULER needle that stands as the first line."""
@@ -164,8 +162,8 @@ class Evaluation:
         fact = maker.ruler(KINDS[index % 3])
         told = self.haystack.tokenizer.encode(fact.statement + "\n").ids
         before, hay = self.haystack.before, self.haystack.ids(rng, length - ROOM)
-        state = self.reader.read(before + told + hay[len(before) :])
-        self.ask(state, "first line", fact, length=length, span=(len(before), len(before) + len(told)))
+        session = self.reader.read(before + told + hay[len(before) :])
+        self.ask(session, "first line", fact, length=length, span=(len(before), len(before) + len(told)))
 
     def many(
         self, task: str, families: list[str], *, length: int, index: int, count: int, absent: int
@@ -174,14 +172,14 @@ class Evaluation:
         rng = Random(f"{self.seed} {task} {length} {index}")
         maker, facts = self.facts(rng, families, count, task == "unseen")
         ids, spans = self.haystack.hide(rng, facts, length, room=64)
-        state = self.reader.read(ids)
+        session = self.reader.read(ids)
         for fact, span in zip(facts, spans, strict=True):
-            self.ask(state, task, fact, rng.choice(fact.questions), length=length, span=span)
+            self.ask(session, task, fact, rng.choice(fact.questions), length=length, span=span)
         for i in range(absent):
             fact = maker.make(families[i % len(families)])
-            self.ask(state, "absent", fact, rng.choice(fact.questions), length=length)
+            self.ask(session, "absent", fact, rng.choice(fact.questions), length=length)
             fact = maker.rival(facts[i % len(facts)])
-            self.ask(state, "absent, one word differs", fact, rng.choice(fact.questions), length=length)
+            self.ask(session, "absent, one word differs", fact, rng.choice(fact.questions), length=length)
 
     def lists(self, length: int, index: int, distractors: int) -> None:
         """Hide four values of one key, four keys and distractors; ask for a key, the values, the keys."""
@@ -193,14 +191,14 @@ class Evaluation:
         facts = [*values, *keys, *(maker.ruler(kind) for _ in range(distractors))]
         rng.shuffle(facts)
         ids, spans = self.haystack.hide(rng, facts, length, room=ROOM)
-        state = self.reader.read(ids)
+        session = self.reader.read(ids)
         where = dict(zip((fact.value for fact in facts), spans, strict=True))
         tail = f", {distractors} distractors"
         for fact in keys[:2]:
-            self.ask(state, "one key" + tail, fact, length=length, span=where[fact.value])
+            self.ask(session, "one key" + tail, fact, length=length, span=where[fact.value])
         listed = ", ".join(fact.key for fact in keys[:3]) + ", and " + keys[3].key
         asked = one_by_one(KEYS_QUESTION.format(a=kind, keys=listed)).values()
-        told = [self.reader.answer(state, question(one)).text for one in asked]
+        told = [self.reader.answer(session, question(one)).text for one in asked]
         self.listed("four keys" + tail, length, [fact.value for fact in keys], told)
         key, decode = values[0].key, self.haystack.tokenizer.decode
 
@@ -208,7 +206,7 @@ class Evaluation:
             """Check what `ask` checks: the key stands near the answer."""
             return key in decode(ids[max(0, reply.start - NEAR) : reply.start + reply.tokens + NEAR])
 
-        found = self.reader.answers(state, ids, question(values[0].questions[0]), beside_key)
+        found = self.reader.answers(session, ids, question(values[0].questions[0]), beside_key)
         told = [reply.text for reply in found]
         self.listed("four values" + tail, length, [fact.value for fact in values], told)
 
@@ -216,36 +214,36 @@ class Evaluation:
         """Read program text; ask what it tells of `count` names, and for some that it does not define."""
         rng = Random(f"{self.seed} names {length} {index}")
         start = text.index("\n", rng.randrange(len(text) * 2 // 3)) + 1
-        encoding, within, state = self.stretch(text, start, length)
+        encoding, within, session = self.stretch(text, start, length)
         told = code.told(within)
         for named in rng.sample(told, min(count, len(told))):
             unseen = rng.random() < 0.5
             asked = (code.ask(rng, named, unseen=unseen),)
             fact = Fact(named.family, named.name, "", 0, named.answer.strip(), asked)
             task = "names in a program" + ", unseen wordings" * unseen
-            self.ask(state, task, fact, length=length, span=self.span(encoding, named.start, named.answer))
+            self.ask(session, task, fact, length=length, span=self.span(encoding, named.start, named.answer))
         for _ in range(count):
             asked_for = code.absent(rng, within, text[:start])
             if asked_for:
                 fact = Fact("absent", "", "", 0, "", (asked_for,))
-                self.ask(state, "absent in a program", fact, length=length)
+                self.ask(session, "absent in a program", fact, length=length)
 
     def gaps(self, length: int, index: int, form: str) -> None:
         """Read prose; ask for names and numbers left out of its sentences, in held-out wordings."""
         rng, text = Random(f"{self.seed} gaps {length} {index}"), self.haystack.text
-        encoding, within, state = self.stretch(text, rng.randrange(max(1, len(text) - length * 5)), length)
+        encoding, within, session = self.stretch(text, rng.randrange(max(1, len(text) - length * 5)), length)
         ends = straw.prose_ends(within)
         drawn = (gaps.draw(rng, within, ends) for _ in range(50 * GAPS))
         telling = {gap.start: gap for gap in drawn if gap and (gap.word[0].isupper() or gap.word.isdigit())}
         for gap in list(telling.values())[:GAPS]:
             fact = Fact(form, "", "", 0, gap.word, (gaps.ask(rng, gap, form=form, unseen=True),))
-            self.ask(state, "gaps", fact, length=length, span=self.span(encoding, gap.start, gap.word))
+            self.ask(session, "gaps", fact, length=length, span=self.span(encoding, gap.start, gap.word))
 
-    def stretch(self, text: str, start: int, length: int) -> tuple[Encoding, str, State]:
+    def stretch(self, text: str, start: int, length: int) -> tuple[Encoding, str, Session]:
         """Read a text from a character on; also return its encoding and the part of it that was read."""
         encoding = self.haystack.tokenizer.encode(text[start : start + length * 5])
-        state = self.reader.read(self.haystack.before + encoding.ids[: length - ROOM])
-        return encoding, text[start : start + encoding.offsets[length - ROOM][0]], state
+        session = self.reader.read(self.haystack.before + encoding.ids[: length - ROOM])
+        return encoding, text[start : start + encoding.offsets[length - ROOM][0]], session
 
     def span(self, encoding: Encoding, start: int, value: str) -> tuple[int, int]:
         """Return the tokens of a value that stands at a character of a stretch."""
@@ -264,7 +262,7 @@ class Evaluation:
 
     def ask(
         self,
-        state: State,
+        session: Session,
         task: str,
         fact: Fact,
         asked: str = "",
@@ -273,10 +271,10 @@ class Evaluation:
         span: tuple[int, int] | None = None,
     ) -> None:
         """Ask one question and keep the result; without a span the fact is not in the text."""
-        reply = self.reader.answer(state, question(asked or fact.questions[0]))
+        reply = self.reader.answer(session, question(asked or fact.questions[0]))
         wanted = fact.value if span else "not found"
         right = reply.text == wanted
-        pointed = span[0] <= reply.place < span[1] if span else reply.place >= state.position
+        pointed = span[0] <= reply.place < span[1] if span else reply.place >= session.position
         depth = round(span[0] / length, 3) if span else 0.0
         share = float(wanted in reply.text)
         family = fact.kind if task == "single" else fact.family
@@ -383,16 +381,15 @@ def main() -> None:
     args = arguments().parse_args()
     torch.set_num_threads(args.threads)
     tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
-    model = load_model(args.model, read_config(args.model), form="packed")
-    evaluation = Evaluation(Reader(model, tokenizer), Haystack(Prose.load(args.books), tokenizer), args.seed)
-    with torch.inference_mode():
-        for length in args.lengths:
-            for task in args.tasks:
-                begun = time.monotonic()
-                tasks(evaluation, args)[task](length)
-                rows = [asdict(result) for result in evaluation.results]
-                args.out.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-                print(f"{task}, {length} tokens: {time.monotonic() - begun:.0f} s", flush=True)
+    reader = Reader(Engine.load(args.model, "cpu", "float32"))
+    evaluation = Evaluation(reader, Haystack(Prose.load(args.books), tokenizer), args.seed)
+    for length in args.lengths:
+        for task in args.tasks:
+            begun = time.monotonic()
+            tasks(evaluation, args)[task](length)
+            rows = [asdict(result) for result in evaluation.results]
+            args.out.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+            print(f"{task}, {length} tokens: {time.monotonic() - begun:.0f} s", flush=True)
     print(table([asdict(result) for result in evaluation.results]))
 
 

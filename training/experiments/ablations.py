@@ -17,9 +17,8 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
+from longctx.engine import Engine
 from longctx.machine import prepare_cpu
-from longctx.models.config_file import read_config
-from longctx.models.weights import load_model
 from training.evaluate import Evaluation, Haystack
 from training.haystack import Prose
 from training.reader import Reader
@@ -46,9 +45,8 @@ def stage_of(variant: str, first: Stage, steps: int) -> Stage:
 def measure(folder: Path, books: Prose, length: int, documents: int) -> str:
     """Ask for 16 look-alike facts in every document and time the reading of one; return both as cells."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    model = load_model(folder, read_config(folder), form="packed")
     haystack = Haystack(books, tokenizer)
-    evaluation = Evaluation(Reader(model, tokenizer), haystack, seed=7)
+    evaluation = Evaluation(Reader(Engine.load(folder, "cpu", "float32")), haystack, seed=7)
     for index in range(documents):
         evaluation.many("mixed", ["magic"], length=length, index=index, count=16, absent=0)
     ids = haystack.ids(Random(length), length)
@@ -80,11 +78,10 @@ def main() -> None:
     books = Prose.load(args.books)
     print("| tokens | " + " | ".join(f"{variant}: right | tokens/s" for variant in args.variants) + " |")
     print("|---" * (2 * len(args.variants) + 1) + "|")
-    with torch.inference_mode():
-        for length in args.lengths:
-            models = [args.out / variant / "model" for variant in args.variants]
-            cells = [measure(folder, books, length, args.documents) for folder in models]
-            print(f"| {length:,} | " + " | ".join(cells) + " |", flush=True)
+    for length in args.lengths:
+        models = [args.out / variant / "model" for variant in args.variants]
+        cells = [measure(folder, books, length, args.documents) for folder in models]
+        print(f"| {length:,} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
