@@ -363,29 +363,6 @@ def test_an_answer_replaces_a_file_only_when_it_is_whole(run: Any, book: Path, t
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answer.txt", "book.txt"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("ask", "Why?", "missing.txt"),
-        ("ask", "  ", "book.txt"),
-        ("summarize", "book.txt", "--chunk", "none"),
-        ("models",),
-        ("--help",),
-    ],
-    ids=" ".join,
-)
-def test_what_needs_no_model_does_not_wait_for_torch(book: Path, arguments: tuple[str, ...]) -> None:
-    """If this fails a mistyped file name takes seconds to be noticed."""
-    program = (
-        "import sys; from longctx.cli import main\n"
-        f"try: main({list(arguments)!r})\nexcept SystemExit: print('torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=book.parent, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "False"
-
-
 def test_a_closed_pipe_ends_quietly(book: Path) -> None:
     """If this fails `longctx ... | head` prints a traceback."""
     process = spawn("ask", QUESTION, str(book), "-q")

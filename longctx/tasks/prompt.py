@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 import longctx
 from longctx.errors import InputError, ModelError
+from longctx.models.config_file import read_json
 from longctx.text.source import Corpus, Document
 from longctx.tokens.tokenizer import Tokenizer
 
@@ -96,8 +97,6 @@ def _chat_template(tokenizer: Tokenizer, folder: Path) -> str | None:
     own = folder / "chat_template.jinja"
     if own.is_file():
         return read_template(str(own), "")
-    from longctx.models.config_file import read_json
-
     settings = folder / "tokenizer_config.json"
     if settings.is_file() and isinstance(found := read_json(settings).get("chat_template"), str):
         return found

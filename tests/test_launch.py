@@ -1,0 +1,59 @@
+"""What a command loads: nothing before it is needed, and nothing twice."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FACT = "One of the special magic numbers for quiet-lantern is: 4031775.\n"
+# Prints, last, what was opened how often and whether torch was imported.
+PROGRAM = """
+import json, os, sys
+from collections import Counter
+opened = Counter()
+def audit(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+        opened[os.path.basename(arguments[0])] += 1
+sys.addaudithook(audit)
+from longctx.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(json.dumps({"torch": "torch" in sys.modules, **opened}))
+"""
+
+
+def seen(folder: Path, *arguments: str) -> dict[str, int]:
+    (folder / "book.txt").write_text(FACT * 3)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("models",),
+        ("ask", "Why?", "missing.txt"),
+        ("ask", "  ", "book.txt"),
+        ("ask", "Why?", "book.txt", "--model", "."),
+        ("summarize", "book.txt", "--chunk", "none"),
+        ("summarize", "book.txt"),
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_model_does_not_wait_for_torch(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """If this fails a mistyped file name takes seconds to be noticed."""
+    assert not seen(tmp_path, *arguments)["torch"]
+
+
+@pytest.mark.parametrize("arguments", [("ask", "Which number?", "book.txt"), ("doctor",)], ids=" ".join)
+def test_configuration_and_tokenizer_are_read_once(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """If this fails every command builds its tokenizer twice, which takes seconds for a large one."""
+    found = seen(tmp_path, *arguments)
+    assert (found["config.json"], found["tokenizer.json"]) == (1, 1)
