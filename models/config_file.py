@@ -3,13 +3,13 @@
 Checkpoints are untrusted: sizes are bounded, and what is not certain is refused.
 """
 
-import json
 import math
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from longctx.checkpoint import read_json
 from longctx.errors import ModelError
 from longctx.models.config import ExpertsSpec, ModelConfig
 from longctx.models.target import Target
@@ -22,7 +22,6 @@ FAMILIES = {
     "minimaxvl01": "minimax",
     "transnormer": "transnormer",
 }
-LARGEST_JSON = 64 << 20
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -65,21 +64,6 @@ def ignored_tensors(config: ModelConfig) -> str:
     ignored: str = _family(config.family).IGNORED
     # A tied head is the embedding again, whether the file repeats it or not.
     return ignored + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file of the checkpoint; ModelError when there is none."""
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ModelError(f"{path}: larger than {LARGEST_JSON >> 20} MiB; not a file of a checkpoint")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file; --model takes a folder with config.json in it") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path}: holds no JSON object")
-    return value
 
 
 def _family(name: str) -> ModuleType:

@@ -15,9 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from longctx.checkpoint import read_json
 from longctx.errors import ModelError
 from longctx.models.config import ModelConfig
-from longctx.models.config_file import ignored_tensors, read_json, weight_map
+from longctx.models.config_file import ignored_tensors, weight_map
 from longctx.models.decoder import Decoder
 from longctx.models.target import Target
 from longctx.models.weight import Form, Weight

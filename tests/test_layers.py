@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Every module, from the lowest to the highest: each imports only modules that stand before it.
 TABLE = """
-errors  machine  sampling  progress
+errors  checkpoint  machine  sampling  progress
 text  text.encoding  text.packed  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.passages  quotes.outline  quotes.lexrank  quotes.extract

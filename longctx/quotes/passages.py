@@ -240,9 +240,6 @@ class PassageIndex:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def __len__(self) -> int:
-        return self._added
-
     def add(self, passage: Quote) -> None:
         """Index the words of a passage."""
         self._added += 1

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Digits, Split
@@ -158,17 +158,9 @@ class _Pattern:
         return _LETTERS if text.isalpha() else text
 
 
-class _Stage(Protocol):
-    """One stage of a pre-tokeniser, asked about two neighbouring characters."""
-
-    def spans(self, pair: str) -> bool:
-        """Whether the stage could let one side of the pair decide about the other."""
-
-    def splits(self, pair: str) -> bool:
-        """Whether the stage certainly splits there, given that it does not span the pair."""
-
-
 class _RegexStage:
+    """`spans`: could one side of a pair decide about the other? `splits`: if not, does it split there?"""
+
     def __init__(self, source: str) -> None:
         pairs = [f"(?:{one})(?:{two})" for one, two in sorted(_Pattern(source).follow)]
         self._match = Split(Regex(source), "removed", invert=True)
@@ -192,6 +184,9 @@ class _DigitStage:
 
     def splits(self, pair: str) -> bool:
         return len(self._digits.pre_tokenize_str(pair)) > 1
+
+
+_Stage = _RegexStage | _DigitStage
 
 
 class Boundaries:

@@ -8,16 +8,15 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 from tokenizers.pre_tokenizers import ByteLevel
 
+from longctx.checkpoint import read_json, read_text
 from longctx.errors import ModelError
-
-LARGEST_FILE = 1 << 26
 
 
 def read_specification(folder: Path) -> dict[str, Any]:
     """Return tokenizer.json, or its equal made from the files of a GPT-2 style tokenizer."""
     path = folder / "tokenizer.json"
     if path.is_file():
-        found = _json(path)
+        found = read_json(path)
         if not isinstance(found.get("model"), dict):
             raise ModelError(f"{path}: not a tokenizer of the tokenizers library; download the model again")
         return found
@@ -28,36 +27,15 @@ def read_specification(folder: Path) -> dict[str, Any]:
     )
 
 
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ModelError(
-                f"{path}: larger than {LARGEST_FILE >> 20} MiB, so not a tokenizer; check the file"
-            )
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}); download the model again") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not valid JSON ({error}); download the model again") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path}: not a JSON object; download the model again")
-    return found
-
-
 def _from_merges(folder: Path) -> dict[str, Any]:
     """Describe a byte-level BPE that splits as GPT-2 does, which is what such checkpoints mean."""
-    vocabulary = _json(folder / "vocab.json")
+    vocabulary = read_json(folder / "vocab.json")
     if not all(isinstance(id, int) for id in vocabulary.values()):
         raise ModelError(f"{folder / 'vocab.json'}: not a table of token ids; download the model again")
-    lines = _text(folder / "merges.txt").split("\n")
+    lines = read_text(folder / "merges.txt").split("\n")
     merges = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
     settings = folder / "tokenizer_config.json"
-    config = _json(settings) if settings.is_file() else {}
+    config = read_json(settings) if settings.is_file() else {}
     # An entry that neither a byte nor a merge makes can only be a special token.
     made = {*ByteLevel.alphabet(), *(merge.replace(" ", "") for merge in merges)}
     added = {content: {"content": content, "special": True} for content in vocabulary if content not in made}
