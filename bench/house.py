@@ -105,7 +105,7 @@ def names(tree: ast.AST) -> Iterator[str]:
 
 def listing(found: Iterable[str]) -> str:
     """Return how many, and which."""
-    return f"{len(all_of_it := list(found))}: {', '.join(all_of_it)}".removesuffix(": ")
+    return f"{len(each := list(found))}: {', '.join(each)}".removesuffix(": ")
 
 
 def measured(root: Path) -> dict[str, str]:

@@ -13,6 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from longctx.models.config import ModelConfig
+from longctx.models.config_file import translate, weight_map
+from longctx.models.decoder import Decoder
+
 ALPHA = 3.5565588200778455  # the residual factor of MiniMax-Text-01
 ROPE_THETA = 10_000_000.0
 # The three engines disagree about the epsilon of the lightning output norm: two always take 1e-6,
@@ -109,57 +113,24 @@ class Shape:
             **factors,
         }
 
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each tensor under its name in the checkpoint."""
-        shapes: dict[str, tuple[int, ...]] = {
-            "model.embed_tokens.weight": (self.vocab, self.hidden),
-            "model.norm.weight": (self.hidden,),
-            "lm_head.weight": (self.vocab, self.hidden),
-        }
-        for index in range(self.layers):
-            shapes |= self._layer_shapes(f"model.layers.{index}.", softmax=index == self.layers - 1)
-        return shapes
 
-    def _layer_shapes(self, prefix: str, softmax: bool) -> dict[str, tuple[int, ...]]:
-        kv_width = self.kv_heads * self.head_dim
-        mixer: dict[str, tuple[int, ...]] = {
-            "qkv_proj": (3 * self.width, self.hidden),
-            "output_gate": (self.width, self.hidden),
-            "norm": (self.width,),
-            "out_proj": (self.hidden, self.width),
-        }
-        if softmax:
-            mixer = {
-                "q_proj": (self.width, self.hidden),
-                "k_proj": (kv_width, self.hidden),
-                "v_proj": (kv_width, self.hidden),
-                "o_proj": (self.hidden, self.width),
-            }
-        parts = {f"self_attn.{name}": shape for name, shape in mixer.items()}
-        parts |= {
-            "input_layernorm": (self.hidden,),
-            "post_attention_layernorm": (self.hidden,),
-            "block_sparse_moe.gate": (1, self.hidden),
-            "block_sparse_moe.experts.0.w1": (self.ffn, self.hidden),
-            "block_sparse_moe.experts.0.w2": (self.hidden, self.ffn),
-            "block_sparse_moe.experts.0.w3": (self.ffn, self.hidden),
-        }
-        return {f"{prefix}{name}.weight": shape for name, shape in parts.items()}
-
-
-def random_weights(shape: Shape, seed: int = 0) -> dict[str, Tensor]:
-    """Draw the weights: matrices that keep the scale of their input, norms near one."""
+def random_tensors(config: ModelConfig, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint: normal, scaled by 1/sqrt(fan-in), and norms near one."""
     generator = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        model = Decoder(config)
+    tensors = {}
+    for target in weight_map(config):
+        for name, shape in target.shapes(model.get_submodule(target.weight).shape).items():  # type: ignore[arg-type]  # a Weight
+            noise = torch.randn(shape, generator=generator)
+            tensors[name] = noise * shape[-1] ** -0.5 if len(shape) > 1 else 1 + 0.1 * noise
+    return tensors
 
-    def draw(size: tuple[int, ...]) -> Tensor:
-        noise = torch.randn(size, generator=generator)
-        return 1 + 0.1 * noise if len(size) == 1 else noise * size[1] ** -0.5
 
-    return {name: draw(size) for name, size in shape.tensor_shapes().items()}
-
-
-def write_checkpoint(folder: Path, shape: Shape, weights: dict[str, Tensor]) -> None:
-    """Write config.json and model.safetensors into `folder`."""
+def write_checkpoint(folder: Path, shape: Shape) -> dict[str, Tensor]:
+    """Write config.json and model.safetensors into `folder`; return the tensors."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(shape.config(), indent=2), encoding="utf-8")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    tensors = random_tensors(translate(shape.config(), folder))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return tensors

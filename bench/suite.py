@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.contenders import Contender, LlamaCpp, Longctx, Transformers
 from bench.measure import CHUNK, ceilings, interleave, memory_of_read
-from bench.random_model import Shape, random_weights, write_checkpoint
+from bench.random_model import Shape, write_checkpoint
 from bench.report import Report
 from longctx.models import weights as weights_module
 from longctx.models.config_file import read_config
@@ -58,8 +58,7 @@ class Suite:
         self.trained()
 
     def _load(self, folder: Path) -> tuple[dict[str, Contender], Decoder]:
-        weights = random_weights(self.shape)
-        write_checkpoint(folder, self.shape, weights)
+        weights = write_checkpoint(folder, self.shape)
         model = load_model(folder, read_config(folder), form="packed")
         small = load_model(folder, read_config(folder), form="int8")
         engines: dict[str, Contender] = {

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from longctx.models.config import ModelConfig
+from bench.random_model import random_tensors
 from longctx.models.config_file import translate, weight_map
 from longctx.models.decoder import Decoder
 from longctx.models.weights import assemble
@@ -106,19 +106,6 @@ def published_config() -> dict[str, Any]:
         rotary_dim=64,
         layers="LLLLLLLS" * 10,
     )
-
-
-def random_tensors(config: ModelConfig, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint: normal, scaled by 1/sqrt(fan-in), and norms near one."""
-    random = torch.Generator().manual_seed(seed)
-    with torch.device("meta"):
-        model = Decoder(config)
-    tensors = {}
-    for target in weight_map(config):
-        for name, shape in target.shapes(model.get_submodule(target.weight).shape).items():  # type: ignore[arg-type]  # a Weight
-            noise = torch.randn(shape, generator=random)
-            tensors[name] = noise * shape[-1] ** -0.5 if len(shape) > 1 else 1 + 0.1 * noise
-    return tensors
 
 
 def random_model(config: dict[str, Any], seed: int = 0) -> Decoder:

@@ -82,11 +82,7 @@ def decode(table: Table, name: str, keys: int) -> None:
     work = roofline.attention_decode(keys, heads, kv_heads, dim)
     title = f"attention decode {name} after {keys}"
     table.line(title, timings["ours"], tokens=1, least=work, peers={"sdpa": timings["sdpa"]})
-    graphed, why = guarded(lambda: in_graph([step], rounds=10))
-    if graphed:
-        table.line(f"{title}, in a graph", graphed, tokens=1, least=work)
-    else:
-        table.note(f"{title}: no graph: {why}")
+    table.attempt(f"{title}, in a graph", lambda: in_graph([step], rounds=10), tokens=1, least=work)
     if (name, keys) == ("Ring-mini", 1 << 20):
         share = work.seconds(table.ceilings) / timings["ours"].median
         table.value("attention decode, share of the copy bandwidth at 1M keys", share)
@@ -104,11 +100,8 @@ def candidates(table: Table) -> None:
         work = roofline.Work(0, 4 * heads * dim * 8192 * 16384)
         for candidate in module.FUSED:
             title = f"page {name} 8192 x 16384, {candidate.__name__}"
-            timing, why = guarded(partial(measure, partial(candidate, q, k, v, False)))
-            if timing:
-                table.line(title, timing, tokens=8192, least=work)
-            else:
-                table.note(f"{title}: {why}")
+            page = partial(candidate, q, k, v, False)
+            table.attempt(title, partial(measure, page), tokens=8192, least=work)
 
 
 def _sdpa_decode(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

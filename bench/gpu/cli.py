@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 
+from bench.gpu.model import beside_plan
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, guarded
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
-from longctx.machine import gib
-from longctx.plan import make_plan
 from longctx.tasks.haystack import load_haystack, make_sample
 
 BOOK = Path(__file__).parents[2] / "tests" / "data" / "alice.txt"
@@ -98,21 +97,13 @@ def memory(table: Table) -> None:
     HERE.forget()
     before = HERE.held()
     engine = Engine.load(BUNDLED, str(HERE.device))
-    config, tokens, chunk = engine.model.config, HERE.size(1 << 20, 2048), HERE.size(8192, 1024)
+    tokens, chunk = HERE.size(1 << 20, 2048), HERE.size(8192, 1024)
     session = engine.session()
-    ids = torch.randint(config.vocab_size, (chunk,)).tolist()
+    ids = torch.randint(engine.model.config.vocab_size, (chunk,)).tolist()
     for _ in range(0, tokens, chunk):
         session.read(ids)
     HERE.wait()
-    peak = HERE.peak() - before
-    dtype = engine.model.dtype
-    plan = make_plan(
-        config, tokens, exact=True, device=engine.device, dtype=dtype, chunk=chunk, calibrate=False
-    )
-    parts = f"weights {gib(plan.weights)}, KV {gib(plan.kv)}, workspace {gib(plan.workspace)}"
-    table.note(f"bundled model at 1M: peak {gib(peak)}, planned {gib(plan.needed)} ({parts})")
-    table.value("peak memory over plan, bundled model 1M", peak / plan.needed)
-    table.value("peak memory over plan, bundled model 1M, at least", peak / plan.needed)
+    beside_plan(table, "bundled model 1M", engine, tokens, chunk, HERE.peak() - before)
 
 
 def tables(table: Table, args: argparse.Namespace) -> None:

@@ -38,26 +38,16 @@ def steps(heads: int, branches: int) -> list[Callable[[], Tensor]]:
     return [partial(lightning_decode, qkv, gate, weight, slopes, state, 1e-6) for state in states]
 
 
-def recurrent(heads: int) -> Callable[[], object]:
-    """Return fla's step: the recurrence alone, without SiLU, norm and gate."""
+def recurrence(core: peers.Core, heads: int) -> Callable[[], object]:
+    """Return a peer's step: the recurrence alone, without SiLU, norm and gate."""
     heads, dim = HERE.size(heads, 2), HERE.size(DIM, 32)
     q, k, v = torch.randn(3, 1, 1, heads, dim, device=HERE.device, dtype=torch.bfloat16)
     slopes = torch.tensor(original_slopes(heads, 40, 80), device=HERE.device)
-    state = torch.randn(1, heads, dim, dim, device=HERE.device)
-    return partial(peers.fla_recurrent, q, k, v, slopes, state)
+    return partial(core, q, k, v, slopes, torch.randn(1, heads, dim, dim, device=HERE.device))
 
 
-def in_torch(heads: int) -> Callable[[], object]:
-    """Return the same step in plain torch, likewise."""
-    heads, dim = HERE.size(heads, 2), HERE.size(DIM, 32)
-    q, k, v = torch.randn(3, 1, 1, heads, dim, device=HERE.device, dtype=torch.bfloat16)
-    slopes = torch.tensor(original_slopes(heads, 40, 80), device=HERE.device)
-    state = torch.randn(1, heads, dim, dim, device=HERE.device)
-    return partial(peers.torch_chunks, q, k, v, slopes, state)
-
-
-def _time_recurrent(heads: int) -> Timing:
-    return measure(recurrent(heads))
+def _time_fla(heads: int) -> Timing:
+    return measure(recurrence(peers.fla_recurrent, heads))
 
 
 def tables(table: Table, args: argparse.Namespace) -> None:
@@ -67,19 +57,17 @@ def tables(table: Table, args: argparse.Namespace) -> None:
             jobs = steps(heads, branches)
             work = roofline.lightning_decode(heads, DIM, branches)
             title = f"lightning decode {heads}x128, {branches} branches"
-            fla, why = guarded(partial(_time_recurrent, heads)) if branches == 1 else (None, "")
+            fla, why = guarded(partial(_time_fla, heads)) if branches == 1 else (None, "")
             if why:
                 table.note(f"fla: {why}")
-            plain = measure(in_torch(heads)) if branches == 1 else None
+            plain = measure(recurrence(peers.torch_chunks, heads)) if branches == 1 else None
             alone, in_row = measure(jobs[0]), back_to_back(jobs)
             with_peers = {"fla recurrence": fla, "torch recurrence": plain}
             table.line(f"{title}, alone", alone, tokens=branches, least=work, peers=with_peers)
             table.line(f"{title}, launched in a row", in_row, tokens=branches, least=work)
-            graphed, why = guarded(partial(in_graph, jobs))
-            if graphed:
-                table.line(f"{title}, in a graph", graphed, tokens=branches, least=work)
-            else:
-                table.note(f"{title}: no graph: {why}")
+            graphed = table.attempt(
+                f"{title}, in a graph", partial(in_graph, jobs), tokens=branches, least=work
+            )
             if (heads, branches) == (64, 1):
                 table.value("lightning decode step 64x128 alone", alone.median * 1e6)
                 table.value(

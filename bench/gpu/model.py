@@ -23,7 +23,7 @@ from torch import Tensor
 from bench.gpu import roofline
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, Timing, guarded, interleave, relative_error
-from bench.random_model import Shape, random_weights, write_checkpoint
+from bench.random_model import Shape, write_checkpoint
 from longctx.engine import Engine, Session
 from longctx.hub import BUNDLED
 from longctx.machine import gib
@@ -164,14 +164,20 @@ def ring(table: Table, args: argparse.Namespace) -> None:
     floor = RING_SHAPE.prefill_seconds(tokens, CHUNK, table.ceilings)
     table.line("Ring-mini shape prefill 1M in 16384", Timing(seconds, seconds, 1), tokens=tokens, least=floor)
     table.value("Ring-mini shape prefill 1M", tokens / seconds)
-    peak = HERE.peak()
-    plan = make_plan(
-        config, tokens, exact=True, device=engine.device, dtype=BF16, chunk=CHUNK, calibrate=False
-    )
-    table.note(f"peak at 1M {gib(peak)}, planned {gib(plan.needed)}")
-    table.value("peak memory over plan, Ring-mini shape 1M", peak / plan.needed)
-    table.value("peak memory over plan, Ring-mini shape 1M, at least", peak / plan.needed)
+    beside_plan(table, "Ring-mini shape 1M", engine, tokens, CHUNK, HERE.peak())
     table.value("Ring-mini shape decode after 1M", 1 / writing(table, engine, session, "decode after 1M"))
+
+
+def beside_plan(table: Table, name: str, engine: Engine, tokens: int, chunk: int, peak: int) -> None:
+    """Compare the peak memory of a reading, in bytes, with what is planned for it."""
+    config, kind = engine.model.config, engine.model.dtype
+    plan = make_plan(
+        config, tokens, exact=True, device=engine.device, dtype=kind, chunk=chunk, calibrate=False
+    )
+    parts = f"weights {gib(plan.weights)}, KV {gib(plan.kv)}, workspace {gib(plan.workspace)}"
+    table.note(f"{name}: peak {gib(peak)}, planned {gib(plan.needed)} ({parts})")
+    table.value(f"peak memory over plan, {name}", peak / plan.needed)
+    table.value(f"peak memory over plan, {name}, at least", peak / plan.needed)
 
 
 def beside_transformers(table: Table) -> None:
@@ -181,7 +187,7 @@ def beside_transformers(table: Table) -> None:
     shape = TINY_PEER if HERE.rehearsal else PEER
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_checkpoint(folder, shape, random_weights(shape))
+        write_checkpoint(folder, shape)
         ours = load_model(folder, read_config(folder), HERE.device, BF16)
         theirs: Any = transformers.MiniMaxForCausalLM.from_pretrained(folder, dtype=BF16)
     theirs = theirs.to(HERE.device).eval()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.gpu import roofline
 from bench.gpu.report import Table, run
-from bench.gpu.timing import HERE, guarded, in_graph, measure, relative_error
+from bench.gpu.timing import HERE, in_graph, measure, relative_error
 from longctx.kernels.moe import choose_mixture, gated_mlp
 from longctx.kernels.select import Site
 
@@ -64,11 +64,7 @@ def few(
     table.note(f"{title}: differs from torch by {relative_error(jobs[0](), plain()):.1e}")
     alone = measure(jobs[0])
     table.line(title, alone, tokens=tokens, least=work, peers={"torch": measure(plain)})
-    graphed, why = guarded(lambda: in_graph(jobs))
-    if graphed:
-        table.line(f"{title}, in a graph", graphed, tokens=tokens, least=work)
-    else:
-        table.note(f"{title}: no graph: {why}")
+    graphed = table.attempt(f"{title}, in a graph", lambda: in_graph(jobs), tokens=tokens, least=work)
     if (name, tokens) == ("Ring-mini", 1):
         best = graphed or alone
         table.value(

@@ -20,7 +20,7 @@ import torch
 
 from bench.gpu.bars import BARS, bar
 from bench.gpu.roofline import Ceilings, Work
-from bench.gpu.timing import HERE, Timing, ceilings, need_cuda
+from bench.gpu.timing import HERE, Timing, ceilings, guarded, need_cuda
 from bench.report import versions
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -97,6 +97,15 @@ class Table:
             }
         )
         self._keep()
+
+    def attempt(self, what: str, job: Callable[[], Timing], *, tokens: int, least: Work) -> Timing | None:
+        """Take a measurement that may not be possible here; when it is not, note why."""
+        timing, why = guarded(job)
+        if timing:
+            self.line(what, timing, tokens=tokens, least=least)
+        else:
+            self.note(f"{what}: {why}")
+        return timing
 
     def value(self, name: str, value: float | None) -> None:
         """Take the value of a bar, in the bar's unit; None says that it could not be measured."""
