@@ -16,7 +16,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 import longctx
 from longctx.checkpoint import read_json
 from longctx.errors import InputError, ModelError
-from longctx.models.config_file import read_json
 from longctx.text.source import Corpus, Document
 from longctx.tokens.tokenizer import Tokenizer
 
