@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from random import Random
 from typing import Literal
 
@@ -129,12 +129,8 @@ def _sentences(paragraph: str) -> list[str]:
 
 def _nearest(costs: Sequence[int], depth: float) -> int:
     """Return the sentence boundary (0 to len) whose running token count is nearest to depth percent."""
-    target, total, best, distance = sum(costs) * depth / 100, 0, 0, sum(costs) * depth / 100
-    for index, cost in enumerate(costs, 1):
-        total += cost
-        if abs(total - target) < distance:
-            best, distance = index, abs(total - target)
-    return best
+    totals = list(accumulate(costs, initial=0))
+    return min(range(len(totals)), key=lambda at: abs(totals[at] - totals[-1] * depth / 100))
 
 
 def _value(kind: Kind, random: Random) -> str:

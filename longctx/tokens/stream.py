@@ -27,7 +27,6 @@ class _Anchor:
     position: int
     tokens: int
     span: Span  # empty for a header
-    characters: int
 
 
 class TokenStream:
@@ -76,8 +75,8 @@ class TokenStream:
         position = 0
         for batch in self._batches():
             encoded = self.tokenizer.encode_batch([text for _, text in batch])
-            for (span, text), tokens in zip(batch, encoded, strict=True):
-                self._anchors.append(_Anchor(position, len(tokens), span, len(text)))
+            for (span, _), tokens in zip(batch, encoded, strict=True):
+                self._anchors.append(_Anchor(position, len(tokens), span))
                 self.bytes_read += span.byte_end - span.byte_start
                 position += len(tokens)
                 yield tokens
@@ -152,13 +151,9 @@ class TokenStream:
     def _read_again(self, anchor: _Anchor) -> tuple[str, Encoding]:
         """Return the text of a window and its tokens; the latest window is remembered."""
         if self._recent is None or self._recent[0] != anchor:
-            document, text = anchor.span.document, ""
-            for block in document.blocks(start=anchor.span.byte_start):
-                text += block[: anchor.characters - len(text)]
-                if len(text) == anchor.characters:
-                    break
+            text = anchor.span.text()
             encoding = self.tokenizer.encode_with_offsets(text)
             if len(encoding) != anchor.tokens:
-                raise InputError(f"{document.name}: changed while it was being read; run again")
+                raise InputError(f"{anchor.span.document.name}: changed while it was being read; run again")
             self._recent = (anchor, text, encoding)
         return self._recent[1:]
