@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import hf_config, original_config, random_model, random_tensors
+from checkpoints import hf_config, original_config, random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import naive_logits
 
+from bench.random_model import random_tensors
 from longctx.models.decoder import Decoder
 from longctx.models.state import State
 
