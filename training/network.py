@@ -73,7 +73,7 @@ class Network(nn.Module):
         for layer, state in zip(layers, states, strict=False):
             x = layer(x, state, places[0])
             y = layer(y, branched(layer, state, each), places[1])
-        if not isinstance(last.mixer, Softmax):
+        if not self.shape.mixers.endswith("S"):
             last(x, states[-1], places[0])
             y = last(y, branched(last, states[-1], each), places[1])
             return self.logits(y[batch.row, batch.position]), None, None
