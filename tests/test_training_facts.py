@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from training_texts import MAKER, PROGRAM, PROSE, SENTENCES, SHAPE, TOKENIZER
 
-from training import code, gaps
+from training import gaps, programs
 from training import tokenizer as tokenizer_training
 from training.data import ask
 from training.facts import FAMILIES, FactMaker
@@ -107,7 +107,7 @@ def test_gaps_take_whole_names() -> None:
 
 def test_program_text_tells_what_it_says_once() -> None:
     """Questions about code would have wrong answers, or two right ones."""
-    told = {(each.family, each.name): each.answer for each in code.told(PROGRAM)}
+    told = {(each.family, each.name): each.answer for each in programs.told(PROGRAM)}
     assert told == {
         ("defined", "Reader"): "(Base):",
         ("defined", "read_page"): "(self, path: Path, *, limit: int = 20) -> list[str]:",
@@ -117,13 +117,18 @@ def test_program_text_tells_what_it_says_once() -> None:
         ("arguments", "close_all"): "self",
         ("code", "LARGEST_PAGE"): ' "4 MiB"',
     }
-    for each in code.told(PROGRAM):
+    for each in programs.told(PROGRAM):
         assert PROGRAM[each.start :].startswith(each.answer)
-        held_out = code.ask(Random(0), each, unseen=True)
+        held_out = programs.ask(Random(0), each, unseen=True)
         for seed in range(60):
-            for wording in (code.ask(Random(seed), each), code.ask(Random(seed), each, lambda: "any")):
+            for wording in (
+                programs.ask(Random(seed), each),
+                programs.ask(Random(seed), each, lambda: "any"),
+            ):
                 assert each.name in wording and "{" not in wording and wording != held_out
-    asked = [code.absent(Random(seed), PROGRAM, "def elsewhere():\n    pass\n") or "" for seed in range(40)]
+    asked = [
+        programs.absent(Random(seed), PROGRAM, "def elsewhere():\n    pass\n") or "" for seed in range(40)
+    ]
     assert {name for name in ("open_file", "elsewhere") if any(name in each for each in asked)} == {
         "open_file",
         "elsewhere",

@@ -88,9 +88,9 @@ def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_steps_lower_the_loss() -> None:
     """The recipe would not train at all."""
-    trainer = new_trainer(replace(STAGE, steps=1000, rates=replace(STAGE.rates, warmup=1)))
+    trainer = new_trainer(replace(STAGE, seed=5, steps=1000, rates=replace(STAGE.rates, warmup=1)))
     losses = []
-    for _ in range(30):
+    for _ in range(15):
         trainer.step = 0  # the same batch again and again
         figures = trainer.advance()
         losses.append(figures["loss"] + figures["pointer"] + figures["copying"])

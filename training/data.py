@@ -11,7 +11,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
-from training import code, gaps, haystack
+from training import gaps, haystack, programs
 from training.facts import LIST_QUESTION, Fact, FactMaker
 from training.haystack import Prose
 from training.settings import Stage
@@ -224,13 +224,13 @@ class Maker:
         """Ask about a name of program text or, for a share, about one that is not told of there."""
         assert self.prose.code is not None
         if rng.random() < self.data.absent:
-            question = code.absent(rng, hidden.text, self.prose.code.stretch(rng, 4000), maker.any_word)
+            question = programs.absent(rng, hidden.text, self.prose.code.stretch(rng, 4000), maker.any_word)
             return self.refusal(frame(question)) if question else None
         start, end = (hidden.encoding.offsets[hidden.first + i][0] for i in (0, len(hidden.tokens) - 1))
-        named = code.draw(rng, hidden.text, start, end)
+        named = programs.draw(rng, hidden.text, start, end)
         if not named:
             return None
-        return self.copy(hidden, frame(code.ask(rng, named, maker.any_word)), named.answer, named.start)
+        return self.copy(hidden, frame(programs.ask(rng, named, maker.any_word)), named.answer, named.start)
 
     def copy(self, hidden: Hidden, prompt: str, answer: str, start: int) -> Branch | None:
         """Answer with what stands at a character of the document, if it is there of the same tokens."""

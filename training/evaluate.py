@@ -28,7 +28,7 @@ from tokenizers import Encoding, Tokenizer
 
 from longctx.engine import Engine, Session
 from longctx.tasks.questions import one_by_one
-from training import code, gaps
+from training import gaps, programs
 from training import haystack as straw
 from training.data import BEFORE
 from training.data import frame as question
@@ -215,15 +215,15 @@ class Evaluation:
         rng = Random(f"{self.seed} names {length} {index}")
         start = text.index("\n", rng.randrange(len(text) * 2 // 3)) + 1
         encoding, within, session = self.stretch(text, start, length)
-        told = code.told(within)
+        told = programs.told(within)
         for named in rng.sample(told, min(count, len(told))):
             unseen = rng.random() < 0.5
-            asked = (code.ask(rng, named, unseen=unseen),)
+            asked = (programs.ask(rng, named, unseen=unseen),)
             fact = Fact(named.family, named.name, "", 0, named.answer.strip(), asked)
             task = "names in a program" + ", unseen wordings" * unseen
             self.ask(session, task, fact, length=length, span=self.span(encoding, named.start, named.answer))
         for _ in range(count):
-            asked_for = code.absent(rng, within, text[:start])
+            asked_for = programs.absent(rng, within, text[:start])
             if asked_for:
                 fact = Fact("absent", "", "", 0, "", (asked_for,))
                 self.ask(session, "absent in a program", fact, length=length)
