@@ -31,12 +31,9 @@ from typing import Any
 from longctx.kernels import chips
 
 RESULTS = Path(__file__).parent / "results" / "kernels-compiled.json"
-# Compute capability -> shared memory that one block may have, bytes (CUDA programming guide, table of
-# technical specifications: what the chip has less the 1 KiB the system keeps).
-SHARED_LIMIT = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
+CHIPS = {10 * major: facts for major, facts in chips.CHIPS.items()}  # by the name of the target
 INSTRUCTIONS = (("tcgen05.mma", "tcgen05"), ("wgmma.mma_async", "wgmma"), ("mma.sync", "mma.sync"))
 REGISTERS_PER_SM = 65536
-SHARED_PER_SM = {80: 164 << 10, 90: 228 << 10, 100: 228 << 10}
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Row:
         """Return how many blocks fit on one multiprocessor at once."""
         threads = 32 * self.warps
         by_registers = REGISTERS_PER_SM // (threads * -(-max(self.registers, 1) // 8) * 8)
-        by_shared = SHARED_PER_SM[self.chip] // (self.shared + 1024)
+        by_shared = CHIPS[self.chip].shared // (self.shared + 1024)
         return min(by_registers, by_shared, 2048 // threads, 32)
 
 
@@ -167,8 +164,9 @@ def compile_launch(launch: Launch) -> Row:
     row.instruction = "+".join(name for text, name in INSTRUCTIONS if text in ptx)
     if row.spills:
         row.problems.append(f"spills {row.spills} bytes")
-    if row.shared > SHARED_LIMIT[launch.chip]:
-        row.problems.append(f"needs {row.shared} bytes of shared memory, {SHARED_LIMIT[launch.chip]} at most")
+    limit = CHIPS[launch.chip].shared - 1024
+    if row.shared > limit:
+        row.problems.append(f"needs {row.shared} bytes of shared memory, {limit} at most")
     if launch.case.wgmma and launch.chip == 90 and row.instruction == "mma.sync":
         row.problems.append("uses mma.sync where wgmma is due")
     return row
@@ -298,9 +296,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="keep the table in bench/results")
     parser.add_argument("--cases", default="bench.compiled_cases", help="module with a list CASES")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
-    parser.add_argument(
-        "--chips", type=int, nargs="+", default=list(SHARED_LIMIT), choices=list(SHARED_LIMIT)
-    )
+    parser.add_argument("--chips", type=int, nargs="+", default=list(CHIPS), choices=list(CHIPS))
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):

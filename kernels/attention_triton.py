@@ -130,7 +130,7 @@ def attention_pointer(
         q, table, counts, lse, heads, values, places, *q.stride()[:2],
         SCALE=width**-0.5, ROWS=table.shape[1], M=heads.numel(), H=n_heads, G=n_heads // n_kv_heads, D=width,
         BLOCK_D=padded, BLOCK_N=max(16, min(64, 8192 // padded)),
-        ROWS_PADDED=triton.next_power_of_2(table.shape[1]), num_warps=8, num_stages=1,
+        ROWS_PADDED=triton.next_power_of_2(table.shape[1]), num_warps=4, num_stages=1,
     )  # fmt: skip
     value = torch.empty(batch, dtype=torch.float32, device=q.device)
     place = torch.empty(batch, dtype=torch.int64, device=q.device)
@@ -164,6 +164,18 @@ def _share(
 
 
 @triton.jit
+def _page(table, b, p, start, stop, ROWS: tl.constexpr):
+    """Return a page's row in the table, its first token and its capacity, and [low, high) in it to read."""
+    row = table + (b * ROWS + p) * FIELDS
+    first = tl.load(row + FIRST)
+    tokens = tl.load(row + TOKENS)
+    # Positions inside a page are small; 32 bit keeps the addresses cheap. (A page's rows are 16k.)
+    low = tl.maximum(start - first, 0).to(tl.int32)
+    high = tl.minimum(stop - first, tokens).to(tl.int32)
+    return row, first, tl.load(row + CAPACITY), low, high
+
+
+@triton.jit
 def _split_kernel(
     q_ptr, table, counts, parts, weights, stride_b, stride_h,
     SCALE: tl.constexpr, ROWS: tl.constexpr, H: tl.constexpr, G: tl.constexpr, D: tl.constexpr,
@@ -186,15 +198,9 @@ def _split_kernel(
     out = tl.zeros((BLOCK_G, BLOCK_D), tl.float32)
     # An empty share walks no page.
     for p in range(page, tl.where(start < stop, last + 1, page)):
-        row = table + (b * ROWS + p) * FIELDS
-        first = tl.load(row + FIRST)
-        tokens = tl.load(row + TOKENS)
-        offset = kv_head * tl.load(row + CAPACITY) * D
-        k_ptr = tl.multiple_of(tl.load(row).to(q_ptr.dtype), 16) + offset
-        v_ptr = tl.multiple_of(tl.load(row + 1).to(q_ptr.dtype), 16) + offset
-        # Positions inside a page are small; 32 bit keeps the addresses cheap. (A page's rows are 16k.)
-        low = tl.maximum(start - first, 0).to(tl.int32)
-        high = tl.minimum(stop - first, tokens).to(tl.int32)
+        row, _, capacity, low, high = _page(table, b, p, start, stop, ROWS)
+        k_ptr = tl.multiple_of(tl.load(row).to(q_ptr.dtype), 16) + kv_head * capacity * D
+        v_ptr = tl.multiple_of(tl.load(row + 1).to(q_ptr.dtype), 16) + kv_head * capacity * D
         for i in range(low, high, BLOCK_N):
             key = i + n
             seen = key < high
@@ -257,13 +263,8 @@ def _pointer_kernel(
     best = tl.full((), -1.0, tl.float32)
     place = tl.full((), -1, tl.int64)
     for p in range(page, tl.where(start < stop, last + 1, page)):
-        row = table + (b * ROWS + p) * FIELDS
+        row, first, capacity, low, high = _page(table, b, p, start, stop, ROWS)
         k_page = tl.multiple_of(tl.load(row).to(q_ptr.dtype), 16)
-        first = tl.load(row + FIRST)
-        tokens = tl.load(row + TOKENS)
-        capacity = tl.load(row + CAPACITY)
-        low = tl.maximum(start - first, 0).to(tl.int32)
-        high = tl.minimum(stop - first, tokens).to(tl.int32)
         for i in range(low, high, BLOCK_N):
             key = i + n
             mask = (key < high)[:, None] & (d < D)[None, :]

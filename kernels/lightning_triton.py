@@ -192,6 +192,26 @@ def _scratch(size: int, alignment: int, stream: int | None) -> Tensor:
 
 
 @triton.jit
+def _segment(segment, tokens, SEGMENTS: tl.constexpr, CHUNK: tl.constexpr):
+    """Return the length of a segment, where this one starts, and how many tokens it has."""
+    size = tl.cdiv(tl.cdiv(tokens, SEGMENTS), CHUNK) * CHUNK
+    start = tl.minimum(segment * size, tokens)
+    return size, start, tl.minimum(start + size, tokens) - start
+
+
+@triton.jit
+def _entries(
+    block, KEY_WIDTH: tl.constexpr, VALUE_WIDTH: tl.constexpr, KEYS: tl.constexpr, VALUES: tl.constexpr
+):  # fmt: skip
+    """Return the offsets of a block of a state, and which of them lie in it."""
+    key = tl.arange(0, KEYS)[:, None]
+    value = block * VALUES + tl.arange(0, VALUES)[None, :]
+    # In 64 bits, or each of these addresses takes a register of its own for the whole loop.
+    entry = key.to(tl.int64) * VALUE_WIDTH + value
+    return entry, (key < KEY_WIDTH) & (value < VALUE_WIDTH)
+
+
+@triton.jit
 def _decays(rate, CHUNK: tl.constexpr):
     """Return the constants of all chunks: a partial one has zeros for the keys it lacks."""
     row = tl.arange(0, CHUNK)
@@ -340,26 +360,16 @@ def _lightning(
     blocks: tl.constexpr = (VALUE_WIDTH + VALUES - 1) // VALUES
     block = tl.program_id(0) % blocks
     stretch = tl.program_id(0) // blocks
-    batch = (stretch // heads).to(tl.int64)
-    head = (stretch % heads).to(tl.int64)
+    batch, head = (stretch // heads).to(tl.int64), (stretch % heads).to(tl.int64)
     segment = tl.program_id(1) + first_segment
-    size = tl.cdiv(tl.cdiv(tokens, SEGMENTS), CHUNK) * CHUNK
-    start = tl.minimum(segment * size, tokens)
-    count = tl.minimum(start + size, tokens) - start
-    first = start.to(tl.int64)
-    slope = tl.load(slopes + head)
-
-    # In 64 bits, or each of these addresses takes a register of its own for the whole loop.
-    key = tl.arange(0, KEYS)[:, None]
-    value = block * VALUES + tl.arange(0, VALUES)[None, :]
-    entry = key.to(tl.int64) * VALUE_WIDTH + value
-    inside = (key < KEY_WIDTH) & (value < VALUE_WIDTH)
+    size, start, count = _segment(segment, tokens, SEGMENTS, CHUNK)
+    first, slope = start.to(tl.int64), tl.load(slopes + head)
+    at, inside = _entries(block, KEY_WIDTH, VALUE_WIDTH, KEYS, VALUES)
     step: tl.constexpr = KEY_WIDTH * VALUE_WIDTH
     state += stretch.to(tl.int64) * (STATE_WIDTH * VALUE_WIDTH)
     parts += stretch.to(tl.int64) * (SEGMENTS * step)
     carry = _carry_before(
-        state, parts, entry, inside, slope, segment, start, size, tokens,
-        PARTIAL, SEGMENTS, step, KEYS, VALUES,
+        state, parts, at, inside, slope, segment, start, size, tokens, PARTIAL, SEGMENTS, step, KEYS, VALUES
     )  # fmt: skip
     q += batch * q_batch + first * q_token + head * q_head
     k += batch * k_batch + first * k_token + head * k_head
@@ -379,6 +389,6 @@ def _lightning(
             OUTPUT, ADD, KEY_WIDTH, VALUE_WIDTH, KEYS, VALUES, CHUNK, WIDE,
         )  # fmt: skip
     if PARTIAL:
-        tl.store(parts + (segment + 1) * step + entry, carry, mask=inside)
+        tl.store(parts + (segment + 1) * step + at, carry, mask=inside)
     elif segment == SEGMENTS - 1:
-        tl.store(state + entry, carry, mask=inside)
+        tl.store(state + at, carry, mask=inside)
