@@ -223,9 +223,3 @@ def _decode_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Ten
     yield out, right[:, :, 0]
     yield mass, mean.amax(1)
     yield mean[:, place[0]], mass
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page]) -> Tensor:
-    """Choose and compute at once: for models/, until its layers choose when they are made."""
-    site = Site(q.device, q.dtype, q.requires_grad)
-    return choose_attention(site, q.shape[-1])(q, k, v, list(earlier))

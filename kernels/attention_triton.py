@@ -14,9 +14,6 @@ from torch import Tensor
 
 from longctx.kernels.chips import chip, on_device
 from longctx.kernels.pages_triton import CAPACITY, FIELDS, FIRST, TOKENS, check_log
-from longctx.kernels.pages_triton import PAGE_FIELDS as PAGE_FIELDS  # noqa: PLC0414
-from longctx.kernels.pages_triton import append_token as append_token  # noqa: PLC0414
-from longctx.kernels.pages_triton import page_table as page_table  # noqa: PLC0414
 from longctx.kernels.triton_math import LOG2_E, dot
 
 LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)

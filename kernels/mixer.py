@@ -116,22 +116,3 @@ def _trial(draw: Callable[..., Tensor], heads: int, width: int) -> Iterator[tupl
         TRITON.absorb(raw, decay, ours)
         TORCH.absorb(active[..., row:], decay, theirs)
         yield ours, theirs
-
-
-# For models/, until its layers choose when they are made.
-Projection = Callable[[Tensor, Activation], Tensor]
-
-
-def lightning_mixer(
-    x: Tensor, qkv: Projection, gate: Projection, weight: Tensor, eps: float, decay: Decay, state: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Choose and compute at once."""
-    chosen = choose_lightning(Site(x.device, x.dtype, x.requires_grad), *state.shape[1:3])
-    first, second = chosen.activations
-    return chosen.mix(qkv(x, first), gate(x, second), weight, eps, decay, state)
-
-
-def absorb(x: Tensor, kv: Projection, decay: Decay, state: Tensor) -> None:
-    """Choose and compute at once."""
-    chosen = choose_lightning(Site(x.device, x.dtype, x.requires_grad), *state.shape[1:3])
-    chosen.absorb(kv(x, chosen.activations[0]), decay, state)

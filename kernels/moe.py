@@ -202,10 +202,3 @@ def _sum_trial(draw: Callable[..., Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     results, weights = draw(6, 1040), draw(3, 2).float()
     position = torch.tensor([[5, 0], [2, 1], [4, 3]], device=results.device)
     yield moe_combine(results, position, weights), weighted_sum(results, position, weights)
-
-
-def mixture_of_experts(x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int) -> Tensor:
-    """Choose and compute at once: for models/, until its layers choose when they are made."""
-    site = Site(x.device, x.dtype, x.requires_grad)
-    inner = w1.shape[1] if isinstance(w1, Tensor) else 16
-    return choose_mixture(site, x.shape[1], inner, len(w1))(x, router, w1, w3, w2, top_k)

@@ -41,8 +41,3 @@ def _trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Tensor, Te
 
     x, weight = draw(3, width), draw(width, dtype=torch.float32)
     yield kernel(x, weight, 1e-5), torch_rms_norm(x, weight, 1e-5)
-
-
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Choose and compute at once: for models/, until its layers choose when they are made."""
-    return choose_norm(Site(x.device, x.dtype, x.requires_grad), x.shape[-1])(x, weight, eps)

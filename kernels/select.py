@@ -101,24 +101,3 @@ def _wanted(device: torch.device, forced: str) -> bool:
     # Triton is made for Linux alone.
     here = device.type == "cuda" and capability(device) >= LEAST_CAPABILITY
     return (forced == "triton" or (here and not forced)) and find_spec("triton") is not None
-
-
-# What models/ calls until its layers choose their kernels when they are made.
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a kernel returned."""
-
-    value: Tensor
-
-
-def serves(operation: str, x: Tensor, width: int, tokens: int) -> bool:
-    """Tell whether Triton kernels are to run on inputs like `x`."""
-    forced = os.environ.get(SWITCH, "")
-    return _wanted(x.device, forced) and operation not in failures
-
-
-def attempt(operation: str, kernel: Callable[[], Tensor], x: Tensor) -> Done | None:
-    """Run a kernel."""
-    return Done(kernel())
