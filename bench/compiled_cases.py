@@ -5,7 +5,6 @@ The tensors are uninitialised and nothing is computed, so large ones cost no mem
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,11 +12,15 @@ import torch
 from torch import Tensor
 
 from bench.compiled import Case
-from longctx.hub import BUNDLED as BUNDLED_FOLDER
+from bench.gpu.model import RING as RING_CONFIG
+from longctx import hub
+from longctx.models.config import ExpertsSpec, ModelConfig, SoftmaxSpec
+from longctx.models.config_file import read_config
+from longctx.models.families.minimax import translate
+from longctx.models.step import ROWS
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 SHORT = {BF16: "bf16", FP16: "fp16", FP32: "fp32"}
-ROWS = 1024  # of a page table, as in models/step.py
 
 
 @dataclass(frozen=True)
@@ -36,21 +39,26 @@ class Family:
     hidden: int
     rotary: int
     pointers: int = 0
+    inner: int = 0
+    top_k: int = 0
 
 
-def bundled() -> Family:
-    """Return the sizes in the bundled model's configuration."""
-    raw = json.loads((BUNDLED_FOLDER / "config.json").read_text(encoding="utf-8"))
-    heads, kv_heads = raw["num_attention_heads"], raw["num_key_value_heads"]
-    pointers = len(raw["pointer_heads"])
-    return Family("bundled", heads, kv_heads, raw["head_dim"], raw["hidden_size"], raw["head_dim"], pointers)
+def of(name: str, config: ModelConfig) -> Family:
+    """Return the sizes in a configuration."""
+    softmax = [layer.mixer for layer in config.layers if isinstance(layer.mixer, SoftmaxSpec)][-1]
+    experts = [layer.feedforward for layer in config.layers if isinstance(layer.feedforward, ExpertsSpec)][-1]
+    heads = softmax.n_heads, softmax.n_kv_heads, softmax.head_dim
+    pointers = len(softmax.pointer_heads)
+    inner, top_k = experts.intermediate_size, experts.top_k
+    return Family(name, *heads, config.hidden_size, softmax.rope.rotary_dim, pointers, inner, top_k)
 
 
-MINIMAX = Family("MiniMax-Text-01", heads=64, kv_heads=8, dim=128, hidden=6144, rotary=64)
-RING = Family("Ring-mini", heads=16, kv_heads=4, dim=128, hidden=2048, rotary=64)
-BUNDLED = bundled()
+MINIMAX = of("MiniMax-Text-01", read_config(hub.SKETCH))
+RING = of("Ring-mini", translate(RING_CONFIG))
+BUNDLED = of("bundled", read_config(hub.BUNDLED))
 HEAD_64 = Family("head 64", 8, 2, 64, 512, rotary=64)
 HEAD_256 = Family("head 256", 8, 2, 256, 2048, rotary=256)
+SMALL = Family("small", 8, 2, 64, 512, rotary=64, inner=1024, top_k=2)
 
 
 def packed(family: Family, tokens: int, dtype: torch.dtype, parts: int = 3) -> tuple[Tensor, ...]:
@@ -121,10 +129,11 @@ def merge(family: Family, tokens: int, dtype: torch.dtype) -> None:
     merge_partials(out, torch.empty(shape), torch.empty(*shape, family.dim, dtype=dtype), torch.empty(shape))
 
 
-def experts(tokens: int, hidden: int, inner: int, top_k: int, dtype: torch.dtype) -> None:
+def experts(family: Family, tokens: int, dtype: torch.dtype) -> None:
     """Call a mixture of experts for a few tokens; there are fewer experts than in the model."""
     from longctx.kernels.moe_triton import moe_decode
 
+    hidden, inner, top_k = family.hidden, family.inner, family.top_k
     n = 2 * top_k
     up, gate = torch.empty(2, n, inner, hidden, dtype=dtype)
     down = torch.empty(n, hidden, inner, dtype=dtype)
@@ -132,12 +141,13 @@ def experts(tokens: int, hidden: int, inner: int, top_k: int, dtype: torch.dtype
     moe_decode(torch.empty(tokens, hidden, dtype=dtype), chosen, torch.empty(tokens, top_k), up, gate, down)
 
 
-def combine(tokens: int, hidden: int, top_k: int, dtype: torch.dtype) -> None:
+def combine(family: Family, tokens: int, dtype: torch.dtype) -> None:
     """Call the weighted sum over each token's experts that ends a mixture in prefill."""
     from longctx.kernels.moe_triton import moe_combine
 
-    position = torch.zeros(tokens, top_k, dtype=torch.int64)
-    moe_combine(torch.empty(tokens * top_k, hidden, dtype=dtype), position, torch.empty(tokens, top_k))
+    position = torch.zeros(tokens, family.top_k, dtype=torch.int64)
+    results = torch.empty(tokens * family.top_k, family.hidden, dtype=dtype)
+    moe_combine(results, position, torch.empty(tokens, family.top_k))
 
 
 def norm(width: int, tokens: int, dtype: torch.dtype) -> None:
@@ -188,9 +198,9 @@ CASES = [
     _case(True, "head 256 prefill 4k bf16", prefill, HEAD_256, 4096, BF16, rare=True),
     _case(False, "head 256 prefill 4k fp32", prefill, HEAD_256, 4096, FP32, rare=True),
     _case(False, "head 256 decode bf16", decode, HEAD_256, 1, BF16, rare=True),
-    _case(False, "Ring-mini experts, 1 token bf16", experts, 1, 2048, 512, 8, BF16),
-    _case(False, "Ring-mini experts, 16 tokens bf16", experts, 16, 2048, 512, 8, BF16, rare=True),
-    _case(False, "Ring-mini experts, sum of 16k tokens bf16", combine, 16384, 2048, 8, BF16),
-    _case(False, "MiniMax-Text-01 experts, 1 token bf16", experts, 1, 6144, 9216, 2, BF16, rare=True),
-    _case(False, "experts, 3 tokens fp32", experts, 3, 512, 1024, 2, FP32, rare=True),
+    _case(False, "Ring-mini experts, 1 token bf16", experts, RING, 1, BF16),
+    _case(False, "Ring-mini experts, 16 tokens bf16", experts, RING, 16, BF16, rare=True),
+    _case(False, "Ring-mini experts, sum of 16k tokens bf16", combine, RING, 16384, BF16),
+    _case(False, "MiniMax-Text-01 experts, 1 token bf16", experts, MINIMAX, 1, BF16, rare=True),
+    _case(False, "experts, 3 tokens fp32", experts, SMALL, 3, FP32, rare=True),
 ]

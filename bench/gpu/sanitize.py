@@ -34,7 +34,7 @@ def small_calls() -> dict[str, Callable[[], object]]:
         "decode": lambda: cases.decode(cases.RING, 2, bf16),
         "softmax decode": lambda: cases.softmax_decode(cases.BUNDLED, 2, bf16),
         "merge": lambda: cases.merge(cases.BUNDLED, 70, bf16),
-        "experts": lambda: cases.experts(3, 96, 40, 2, bf16),
+        "experts": lambda: cases.experts(cases.SMALL, 3, bf16),
         "norm": lambda: cases.norm(96, 5, bf16),
     }
 
