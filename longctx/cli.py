@@ -7,13 +7,13 @@ import click
 
 import longctx
 from longctx.failures import EXIT_CODES, Commands
-from longctx.options import Length, Options, model_options, sampling_options
+from longctx.launch import Launch
+from longctx.options import Inputs, Length, Lengths, Options, model_options, sampling_options
+from longctx.sampling import Sampling
 
 if TYPE_CHECKING:
     from longctx.output import Output
-    from longctx.sampling import Sampling
     from longctx.tasks.haystack import Kind
-    from longctx.tasks.results import Answer
     from longctx.text.source import Corpus
 
 
@@ -40,18 +40,14 @@ def main() -> None:
 @click.option("--words", type=click.IntRange(10), default=300, help="Aim for this many words.")
 @sampling_options
 @model_options
-def summarize(
-    inputs: tuple[str, ...], words: int, options: Options, sampling: "Sampling", template: str | None
-) -> None:
+def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, template: str | None) -> None:
     """Summarize files, folders or standard input.
 
     The bundled model cannot write prose, so the summary quotes the sentences that matter most, section by
     section, and says where each one stands. A model that you choose with --model writes a summary of its own.
     """
-    from longctx.launch import Launch
-
     launch, out = Launch(options), options.out()
-    with _read(out, inputs) as corpus:
+    with out, _read(out, inputs) as corpus:
         from longctx.tasks import summarize as task
         from longctx.tasks.lookup import cannot_write
 
@@ -62,7 +58,7 @@ def summarize(
             events = task.summarize(
                 engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, template=template
             )
-        (answer,) = out.watch(events)
+        *_, answer = map(out.show, events)
         _finish(out, "summarize", answer, corpus)
 
 
@@ -73,12 +69,7 @@ def summarize(
 @sampling_options
 @model_options
 def ask(
-    question: str,
-    inputs: tuple[str, ...],
-    passages: int,
-    options: Options,
-    sampling: "Sampling",
-    template: str | None,
+    question: str, inputs: Inputs, passages: int, options: Options, sampling: Sampling, template: str | None
 ) -> None:
     """Answer QUESTION from files, folders or standard input.
 
@@ -87,12 +78,10 @@ def ask(
     several things in one question, or ask for "all the ...". A model that you choose with --model answers in
     its own words.
     """
-    from longctx.launch import Launch
-
     if not question.strip():
         raise click.UsageError("the question is empty")
     launch, out = Launch(options), options.out()
-    with _read(out, inputs) as corpus:
+    with out, _read(out, inputs) as corpus:
         from longctx.tasks import ask as task
 
         engine = launch.engine(out, corpus, sampling.max_tokens)
@@ -105,14 +94,13 @@ def ask(
             chunk=launch.chunk,
             template=template,
         )
-        (answer,) = out.watch(events)
+        *_, answer = map(out.show, events)
         _finish(out, "ask", answer, corpus, question=question)
 
 
 @main.command()
 @click.option(
     "--length",
-    "lengths",
     type=Length(),
     multiple=True,
     default=("64k",),
@@ -140,13 +128,7 @@ def ask(
 @click.option("--seed", type=int, default=0, help="Choose places, keys and values by this seed.")
 @model_options
 def niah(
-    lengths: tuple[int, ...],
-    depths: int,
-    samples: int,
-    kind: "Kind",
-    haystack: tuple[str, ...],
-    seed: int,
-    options: Options,
+    length: Lengths, depths: int, samples: int, kind: "Kind", haystack: Inputs, seed: int, options: Options
 ) -> None:
     """Prove that a model finds what it has read.
 
@@ -154,25 +136,24 @@ def niah(
     held the fact, by the length of the text and the depth of the fact.
     """
     from longctx import render
-    from longctx.launch import Launch
-    from longctx.tasks import results
+    from longctx.tasks.results import Report, Trial
     from longctx.text.source import Corpus, gather
 
     launch, out = Launch(options), options.out()
-    with gather(haystack, sys.stdin.buffer) if haystack else Corpus() as corpus:
+    with out, gather(haystack, sys.stdin.buffer) if haystack else Corpus() as corpus:
         from longctx.tasks import niah as task
         from longctx.tasks.haystack import load_haystack
 
-        engine = launch.engine(out, max(lengths), 0)
+        engine = launch.engine(out, max(length), 0)
         hay = load_haystack(engine.tokenizer, corpus if haystack else None)
         at = task.depths_of(depths)
         events = task.niah(
-            engine, hay, lengths=lengths, depths=at, samples=samples, kind=kind, seed=seed, chunk=launch.chunk
+            engine, hay, lengths=length, depths=at, samples=samples, kind=kind, seed=seed, chunk=launch.chunk
         )
-        for event in out.watch(events):
-            if isinstance(event, results.Trial):
+        for event in map(out.show, events):
+            if isinstance(event, Trial):
                 out.note(render.trial_line(event))
-            elif isinstance(event, results.Report):
+            elif isinstance(event, Report):
                 out.write(render.report_text(event), {"command": "niah", **render.report_values(event)})
                 out.note(render.usage_line(event.usage))
 
@@ -184,13 +165,11 @@ def niah(
     "--max-tokens", type=click.IntRange(1), default=1024, help="Leave room for an answer of this many."
 )
 @model_options
-def plan(inputs: tuple[str, ...], length: int | None, max_tokens: int, options: Options) -> None:
+def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) -> None:
     """Tell what a run needs (tokens, memory, time) and load nothing."""
-    from longctx.launch import Launch
-
     launch, out = Launch(options, to_plan=True), options.out()
     if length is None:
-        with _read(out, inputs) as corpus:
+        with out, _read(out, inputs) as corpus:
             planned = launch.plan(corpus, max_tokens, calibrate=True)
     else:
         planned = launch.plan(length, max_tokens, calibrate=True)
@@ -216,16 +195,15 @@ def models(options: Options) -> None:
 def doctor(options: Options) -> None:
     """Check your machine, and let the model find a fact."""
     from longctx import doctor as checks
-    from longctx.launch import Launch
 
-    out = options.out()
-    rows = checks.check(Launch(options), out)
+    with options.out() as out:
+        rows = checks.check(Launch(options), out)
     text = "\n".join(f"{'ok  ' if row.ok else 'FAIL'} {row.name:<14} {row.value}" for row in rows)
     out.write(text, {"command": "doctor", "checks": [vars(row) for row in rows]})
     sys.exit(0 if all(row.ok for row in rows) else 1)
 
 
-def _read(out: "Output", inputs: tuple[str, ...]) -> "Corpus":
+def _read(out: "Output", inputs: Inputs) -> "Corpus":
     """Gather what the command was given; with nothing named, standard input, unless a person sits there."""
     from longctx.text.source import gather
 
@@ -236,9 +214,12 @@ def _read(out: "Output", inputs: tuple[str, ...]) -> "Corpus":
     return corpus
 
 
-def _finish(out: "Output", command: str, answer: "Answer", corpus: "Corpus", **more: str) -> None:
-    """Write an answer, then what it cost."""
+def _finish(out: "Output", command: str, answer: object, corpus: "Corpus", **more: str) -> None:
+    """Write an answer, which comes last of a task's events, then what it cost."""
     from longctx import render
+    from longctx.tasks.results import Answer
+
+    assert isinstance(answer, Answer)
 
     values = {
         "command": command,

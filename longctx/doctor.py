@@ -70,11 +70,13 @@ def _retrieval(launch: Launch, out: Output) -> Check:
     from longctx.progress import Usage
     from longctx.tasks.haystack import Sample, hidden
     from longctx.tasks.niah import probe
+    from longctx.tasks.results import Trial
 
     needle, question = hidden("number", "velvet-harbor", "7391846")
     page = FILLER * 20
     sample = Sample(page, f"{needle}\n", page, question, "7391846", repeated=1)
     engine = launch.engine(out, 1024, 0)
-    (trial,) = out.watch(probe(engine, sample, 1024, 50.0, launch.chunk, "reading", Usage()))
+    *_, trial = map(out.show, probe(engine, sample, 1024, 50.0, launch.chunk, "reading", Usage()))
+    assert isinstance(trial, Trial)
     said = f"{engine.folder} answers {trial.answer.strip()!r}, {sample.expected} is right"
     return Check("model", trial.correct, said)

@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from longctx.output import Output
 
+Inputs = tuple[str, ...]  # files and folders
+Lengths = tuple[int, ...]  # in tokens
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

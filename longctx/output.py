@@ -6,11 +6,9 @@ Whatever comes from a text is cleaned of control characters before it reaches a 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
@@ -22,11 +20,10 @@ from longctx.tasks.results import Text
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
-    from rich.progress import TaskID
 
     from longctx.text.source import Corpus
 
-Result = TypeVar("Result")
+Event = TypeVar("Event")
 SCHEMA = 1
 # Control characters other than tab and line feed, and marks that reorder text, must not reach a terminal.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -38,7 +35,7 @@ def clean(text: str) -> str:
 
 
 class Output:
-    """Where one command's answer goes, and how much is said on stderr.
+    """Where one command's answer goes, and how much is said on stderr; leaving it removes the progress bar.
 
     Raises:
         OutputError: at once, when the answer cannot be written to `path`.
@@ -46,8 +43,15 @@ class Output:
 
     def __init__(self, path: str | None, as_json: bool, quiet: bool, verbose: bool):
         self.path, self.as_json, self.quiet, self.verbose = path, as_json, quiet, verbose
+        self._bar: Bar | None = None
         if path:
             _check_writable(Path(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hide()
 
     @cached_property
     def console(self) -> "Console":
@@ -88,46 +92,47 @@ class Output:
             click.echo(text)  # an hour of reading is not lost to a full disk
             raise OutputError(f"{self.path}: {error.strerror}; the answer went to stdout instead") from error
 
-    def watch(self, events: Iterable[Progress | Text | Result]) -> Iterator[Result]:
-        """Draw a progress bar, show text as it is written where people read it, and yield the results."""
-        with _bar(self.console) as (bar, task):
-            for event in events:
-                if isinstance(event, Progress):
-                    _advance(bar, task, event)
-                    continue
-                bar.stop()
-                if not isinstance(event, Text):
-                    yield event
-                    bar.start()
-                elif self.live:
-                    click.echo(clean(event.text), nl=False)
+    def show(self, event: Event) -> Event:
+        """Draw progress, or print text as it is written, where people see it; return the event."""
+        if isinstance(event, Progress):
+            self._draw(event)
+        else:
+            self._hide()
+            if self.live and isinstance(event, Text):
+                click.echo(clean(event.text), nl=False)
+        return event
+
+    def _draw(self, event: Progress) -> None:
+        if self.quiet or not self.console.is_terminal:
+            return
+        if self._bar is None:
+            self._bar = _bar(self.console)
+            self._bar.start()
+        (task,) = self._bar.tasks
+        if task.description != (label := clean(event.label)):
+            self._bar.reset(task.id, description=label)
+        rate = event.tokens / task.elapsed if task.elapsed else 0.0
+        facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}" if event.tokens else ""
+        self._bar.update(task.id, completed=event.bytes_done, total=event.bytes_total or None, facts=facts)
+
+    def _hide(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
 
 
-@contextmanager
-def _bar(console: "Console") -> "Iterator[tuple[Bar, TaskID]]":
+def _bar(console: "Console") -> "Bar":
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[facts]}", markup=False),
-        TimeRemainingColumn(),
+    description, facts = (
+        TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[facts]}")
     )
-    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal or console.quiet)
-    with bar:
-        yield bar, bar.add_task("", total=None, facts="")
-
-
-def _advance(bar: "Bar", task: "TaskID", event: Progress) -> None:
-    if bar.disable:
-        return
-    if bar.tasks[task].description != event.label:
-        bar.reset(task, description=clean(event.label))
-    elapsed = bar.tasks[task].elapsed or 0.0
-    rate = event.tokens / elapsed if elapsed else 0.0
-    facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}" if event.tokens else ""
-    bar.update(task, completed=event.bytes_done, total=event.bytes_total or None, facts=facts)
+    bar = Bar(
+        description, BarColumn(bar_width=24), facts, TimeRemainingColumn(), console=console, transient=True
+    )
+    bar.add_task("", total=None, facts="")
+    return bar
 
 
 def _check_writable(path: Path) -> None:
