@@ -99,8 +99,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with *.jsonl.xz or *.txt prose")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything that is made")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
-    parser.add_argument("--workers", type=int, default=0, help="processes that make batches for a GPU; 0")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that make batches for a GPU (default 0)"
+    )
     args = parser.parse_args()
     prepare_cpu()
     torch.set_num_threads(1)
