@@ -7,6 +7,7 @@ import json
 import lzma
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -85,32 +86,31 @@ def noise_pieces(rng: Random, characters: int) -> list[str]:
 
 def code_pieces(rng: Random, words: Words, characters: int) -> list[str]:
     """Write lines that look like program text."""
-    lines: list[str] = []
-    total = 0
-    while total < characters:
+
+    def line() -> str:
         a, b, c = (words.noun() + rng.choice(["", "", "_" + words.noun()]) for _ in range(3))
-        line = (
-            rng.choice(PHRASES["code_lines"]).format(a=a, b=b, c=c, A=a.capitalize(), B=b.capitalize()) + "\n"
-        )
-        lines.append(line)
-        total += len(line)
-    return lines
+        return rng.choice(PHRASES["code_lines"]).format(a=a, b=b, c=c, A=a.capitalize(), B=b.capitalize())
+
+    return _written(line, characters)
 
 
 def log_pieces(rng: Random, words: Words, characters: int) -> list[str]:
     """Write lines that look like a server's log."""
     day = f"{rng.randint(2001, 2030)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+
+    def line() -> str:
+        form = rng.choice(PHRASES["log_lines"])
+        return form.format(t=f"{day} {clock(rng)}", a=words.noun(), n=rng.randrange(2000))
+
+    return _written(line, characters)
+
+
+def _written(line: Callable[[], str], characters: int) -> list[str]:
+    """Write lines until there are so many characters."""
     lines: list[str] = []
-    total = 0
-    while total < characters:
-        line = (
-            rng.choice(PHRASES["log_lines"]).format(
-                t=f"{day} {clock(rng)}", a=words.noun(), n=rng.randrange(2000)
-            )
-            + "\n"
-        )
-        lines.append(line)
-        total += len(line)
+    while characters > 0:
+        lines.append(line() + "\n")
+        characters -= len(lines[-1])
     return lines
 
 
