@@ -1,11 +1,14 @@
 """What the commands have in common on the command line: options and how they are parsed."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from longctx.sampling import Sampling
 
 if TYPE_CHECKING:
     from longctx.output import Output
@@ -36,106 +39,95 @@ class Options:
         return Output(self.output, self.as_json, self.quiet, self.verbose)
 
 
-def model_options(command: Command) -> Command:
-    """Add the options of `Options`; the command receives them as one argument, `options`."""
+def _as_one(
+    name: str, values: type[Options | Sampling], *options: Callable[[Command], Command]
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds options; the command receives the fields of `values` as one argument."""
 
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> Any:
-        names = Options.__dataclass_fields__
-        options = Options(**{name: given.pop(name) for name in names})
-        return command(options=options, **given)
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapped(**given: Any) -> Any:
+            fields = {field.name: given.pop(field.name) for field in dataclasses.fields(values)}
+            return command(**{name: values(**fields)}, **given)
 
-    for option in reversed(
-        (
-            click.option(
-                "--model",
-                envvar="LONGCTX_MODEL",
-                show_envvar=True,
-                show_default="bundled",
-                help="Use this model: a folder, or the name of a hub repository (organisation/model).",
-            ),
-            click.option(
-                "--device",
-                default="auto",
-                help="Run on cpu, cuda or cuda:N; auto takes a GPU if you have one.",
-            ),
-            click.option(
-                "--dtype",
-                type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
-                default="auto",
-                help="Compute with these numbers; auto is float32 on a CPU and those of the checkpoint on "
-                "a GPU. int8 (CPU only) rounds the weights: faster and smaller, but answers may differ.",
-            ),
-            click.option(
-                "--threads",
-                type=click.IntRange(1),
-                show_default="all that longctx may use",
-                help="Use this many CPU threads.",
-            ),
-            click.option(
-                "--chunk",
-                type=click.IntRange(1),
-                show_default="2048 on a CPU, 16384 on a GPU",
-                help="Read this many tokens at once. It changes the speed, never the answer.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
-            click.option("-o", "--output", help="Write the answer to this file instead of standard output."),
-            click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes."),
-            click.option("-v", "--verbose", is_flag=True, help="Show more notes."),
-        )
-    ):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]  # click wants the plain function's type
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped  # type: ignore[return-value]  # click wants the plain function's type
+
+    return decorate
 
 
-def sampling_options(command: Command) -> Command:
-    """Add the options of `Sampling`; the command receives them as one argument, `sampling`."""
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> Any:
-        from longctx.sampling import Sampling
-
-        return command(sampling=Sampling(**{n: given.pop(n) for n in Sampling.__dataclass_fields__}), **given)
-
-    share = click.FloatRange(0, 1)
-    for option in reversed(
-        (
-            click.option(
-                "--max-tokens", type=click.IntRange(1), default=1024, help="Write at most this many tokens."
-            ),
-            click.option(
-                "--temperature",
-                type=click.FloatRange(0),
-                default=0.0,
-                help="Choose tokens more freely the higher this is; 0 always takes the likeliest.",
-            ),
-            click.option(
-                "--top-p",
-                type=share,
-                default=1.0,
-                help="Choose among the likeliest tokens that together have this probability.",
-            ),
-            click.option(
-                "--min-p",
-                type=share,
-                default=0.0,
-                help="Drop tokens that are less likely than this share of the likeliest.",
-            ),
-            click.option(
-                "--repetition-penalty",
-                type=click.FloatRange(0, min_open=True),
-                default=1.0,
-                help="Make tokens that were already written less likely; 1 leaves them alone.",
-            ),
-            click.option("--stop", multiple=True, help="End the answer before this string. May be repeated."),
-            click.option("--seed", type=int, default=0, help="Choose tokens by this seed."),
-            click.option(
-                "--prompt", "template", help="Use this file instead of the built-in prompt template."
-            ),
-        )
-    ):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]  # as above
+model_options = _as_one(
+    "options",
+    Options,
+    click.option(
+        "--model",
+        envvar="LONGCTX_MODEL",
+        show_envvar=True,
+        show_default="bundled",
+        help="Use this model: a folder, or the name of a hub repository (organisation/model).",
+    ),
+    click.option(
+        "--device", default="auto", help="Run on cpu, cuda or cuda:N; auto takes a GPU if you have one."
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
+        default="auto",
+        help="Compute with these numbers; auto is float32 on a CPU and those of the checkpoint on "
+        "a GPU. int8 (CPU only) rounds the weights: faster and smaller, but answers may differ.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1),
+        show_default="all that longctx may use",
+        help="Use this many CPU threads.",
+    ),
+    click.option(
+        "--chunk",
+        type=click.IntRange(1),
+        show_default="2048 on a CPU, 16384 on a GPU",
+        help="Read this many tokens at once. It changes the speed, never the answer.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
+    click.option("-o", "--output", help="Write the answer to this file instead of standard output."),
+    click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes."),
+    click.option("-v", "--verbose", is_flag=True, help="Show more notes."),
+)
+sampling_options = _as_one(
+    "sampling",
+    Sampling,
+    click.option(
+        "--max-tokens", type=click.IntRange(1), default=1024, help="Write at most this many tokens."
+    ),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0),
+        default=0.0,
+        help="Choose tokens more freely the higher this is; 0 always takes the likeliest.",
+    ),
+    click.option(
+        "--top-p",
+        type=click.FloatRange(0, 1),
+        default=1.0,
+        help="Choose among the likeliest tokens that together have this probability.",
+    ),
+    click.option(
+        "--min-p",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        help="Drop tokens that are less likely than this share of the likeliest.",
+    ),
+    click.option(
+        "--repetition-penalty",
+        type=click.FloatRange(0, min_open=True),
+        default=1.0,
+        help="Make tokens that were already written less likely; 1 leaves them alone.",
+    ),
+    click.option("--stop", multiple=True, help="End the answer before this string. May be repeated."),
+    click.option("--seed", type=int, default=0, help="Choose tokens by this seed."),
+    click.option("--prompt", "template", help="Use this file instead of the built-in prompt template."),
+)
 
 
 class Length(click.ParamType[int]):

@@ -48,6 +48,7 @@ class Reading:
         """Read the prompt's beginning and all documents, chunk by chunk."""
         started = perf_counter()
         total = sum(document.end - document.start for document in self._stream.documents)
+        yield Progress(label, 0, total, 0)
         self.session.read(self.before)
         for count in self.session.read_chunks(self._stream):
             self.usage.tokens_read += count
