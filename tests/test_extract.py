@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longctx.quotes.extract import Excerpt, candidates, summarize_extractive
@@ -227,6 +227,7 @@ SCRAPS = [story("otter", 3), story("heron", 2), "# Head\n", "x = {1: 2}\n", "\r\
     st.lists(st.sampled_from(SCRAPS), max_size=25),
     st.integers(1, 30),
 )
+@example([SCRAPS[0], "# Head\n", *[SCRAPS[0]] * 3, "# Head\n", "# Head\n"], 3)
 def test_any_summary_is_verbatim_and_bounded(
     tmp_path_factory: pytest.TempPathFactory, parts: list[str], count: int
 ) -> None:

@@ -83,6 +83,8 @@ def _quotas(sizes: Sequence[int], count: int) -> list[int]:
     by_remainder = sorted(range(len(sizes)), key=lambda n: (int(shares[n]) - shares[n], n))
     for number in islice(by_remainder, max(0, count - sum(quotas))):
         quotas[number] += shares[number] >= 1
+    while sum(quotas) > max(count, len(quotas)):  # where small sections got one all the same
+        quotas[max(range(len(quotas)), key=lambda n: (quotas[n] > 1, quotas[n] - shares[n]))] -= 1
     return quotas
 
 
