@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from bench.random_model import random_tensors
+from longctx.hub import SKETCH
 from longctx.models.config_file import translate, weight_map
 from longctx.models.decoder import Decoder
 from longctx.models.weights import assemble
@@ -95,17 +96,8 @@ def original_config(**changes: Any) -> dict[str, Any]:
 
 def published_config() -> dict[str, Any]:
     """Return the configuration of MiniMax-Text-01 and MiniMax-M1 (456B parameters)."""
-    return original_config(
-        vocab_size=200064,
-        hidden_size=6144,
-        num_attention_heads=64,
-        num_key_value_heads=8,
-        head_dim=128,
-        intermediate_size=9216,
-        num_local_experts=32,
-        rotary_dim=64,
-        layers="LLLLLLLS" * 10,
-    )
+    published: dict[str, Any] = json.loads((SKETCH / "config.json").read_text())
+    return published
 
 
 def random_model(config: dict[str, Any], seed: int = 0) -> Decoder:
