@@ -23,8 +23,8 @@ from longctx.engine import Engine
 from longctx.hub import BUNDLED
 from longctx.quotes.passages import PassageIndex, passages
 from longctx.reading import Reading
+from longctx.tasks import lookup
 from longctx.tasks.haystack import load_haystack, make_sample
-from longctx.tasks.lookup import look_up_each
 from longctx.tasks.prompt import Prompt, build_prompt, read_template
 from longctx.tasks.results import Answer
 from longctx.text.source import Document
@@ -61,7 +61,7 @@ def prompted(engine: Engine, question: str) -> Prompt:
 
 def ask(reading: Reading, question: str) -> Answer:
     """Ask as the command does."""
-    answer = look_up_each(reading, question, partial(prompted, reading.engine))
+    answer = lookup.answer(reading, question, partial(prompted, reading.engine))
     assert answer is not None, "the model does not copy"
     return answer
 

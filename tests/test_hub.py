@@ -38,14 +38,8 @@ def hub(tmp_path: Path) -> Iterator[str]:
                 self.reply(json.dumps(entries).encode())
             elif path.startswith("/api/models/org/tiny"):
                 files = [{"rfilename": p.name} for p in sorted(root.iterdir())]
-                values = {
-                    "id": "org/tiny",
-                    "modelId": "org/tiny",
-                    "sha": REVISION,
-                    "siblings": files,
-                    "tags": [],
-                }
-                self.reply(json.dumps(values).encode())
+                values = {"id": "org/tiny", "modelId": "org/tiny", "sha": REVISION, "tags": []}
+                self.reply(json.dumps(values | {"siblings": files}).encode())
             elif (
                 path.startswith(f"/org/tiny/resolve/{REVISION}/")
                 and (file := root / Path(path).name).is_file()

@@ -41,7 +41,7 @@ def ask(
         evidence = index.search(question, passages_wanted)
         reading = Reading(engine, corpus.documents, prompt(question).before, chunk, header(corpus), index)
         yield from reading.read()
-        answer = lookup.look_up_each(reading, question, prompt)
+        answer = lookup.answer(reading, question, prompt)
         if answer is None:
             answer = yield from write(reading, prompt(question).after, sampling)
     answer.evidence, answer.usage = evidence, reading.usage

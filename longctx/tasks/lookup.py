@@ -46,7 +46,7 @@ def cannot_write(config: ModelConfig) -> bool:
     return config.copies_facts
 
 
-def look_up_each(reading: Reading, question: str, prompt: Callable[[str], Prompt]) -> Answer | None:
+def answer(reading: Reading, question: str, prompt: Callable[[str], Prompt]) -> Answer | None:
     """Let a model that copies look up an answer for each key of a question, or all where it asks for all.
 
     None for a model that writes.
@@ -106,23 +106,23 @@ def look_up(reading: Reading, question: str, prompt: Sequence[int]) -> Answer:
 
 
 def look_closer(
-    reading: Reading, found: Iterable[Quote], question: str, prompt: Sequence[int]
+    reading: Reading, likely: Iterable[Quote], question: str, prompt: Sequence[int]
 ) -> Answer | None:
     """Read one passage at a time, alone, and ask again: where little stands, a small model errs less."""
-    for passage in found:
+    for passage in likely:
         span = passage.span
         part = replace(span.document, start=span.byte_start, end=span.byte_end)
         alone = Reading(reading.engine, [part], reading.before, MOST_CHARACTERS)
         for _ in alone.read():
             pass
-        answer = look_up(alone, question, prompt)
+        found = look_up(alone, question, prompt)
         reading.usage.tokens_written += alone.usage.tokens_written
         reading.usage.write_seconds += alone.usage.read_seconds + alone.usage.write_seconds
-        if answer.source:
-            line = answer.source.span.first_line + span.first_line - 1
-            whole = replace(answer.source.span, document=span.document, first_line=line, last_line=line)
-            answer.source = line_around(whole)
-            return answer
+        if found.source:
+            line = found.source.span.first_line + span.first_line - 1
+            whole = replace(found.source.span, document=span.document, first_line=line, last_line=line)
+            found.source = line_around(whole)
+            return found
     return None
 
 
