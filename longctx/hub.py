@@ -69,14 +69,18 @@ def checkpoint_bytes(folder: Path) -> int:
 
 
 def cached() -> list[tuple[str, int]]:
-    """Return name and bytes of the model repositories in the hub cache."""
+    """Return name and bytes of the repositories in the hub cache that have weights; a plan leaves none."""
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
         found = scan_cache_dir()
     except CacheNotFound:
         return []
-    return sorted((repo.repo_id, repo.size_on_disk) for repo in found.repos if repo.repo_type == "model")
+    return sorted(
+        (repo.repo_id, repo.size_on_disk)
+        for repo in found.repos
+        if any(file.file_name.endswith(".safetensors") for held in repo.revisions for file in held.files)
+    )
 
 
 def _has_settings(name: str) -> bool:

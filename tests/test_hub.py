@@ -73,8 +73,12 @@ def run(model: str, endpoint: str, folder: Path, *command: str) -> "subprocess.C
     """Run the real command in a process of its own: the hub's library reads its settings when imported."""
     text = folder / "text.txt"
     text.write_text("The ferry left the quay at noon.\n")
+    return longctx(endpoint, folder, *command, str(text), "--model", model, "--max-tokens", "2")
+
+
+def longctx(endpoint: str, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "longctx", *command, str(text), "--model", model, "--max-tokens", "2"],
+        [sys.executable, "-m", "longctx", *command],
         env=os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -98,6 +102,7 @@ def test_a_hub_model_is_downloaded_without_code_and_used(hub: str, tmp_path: Pat
     names = files(tmp_path / "cache")
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert not {"pytorch_model.bin", "modeling_evil.py"} & names
+    assert "org/tiny" in longctx(hub, tmp_path, "models").stdout
 
 
 def test_a_plan_fetches_no_weights(hub: str, tmp_path: Path) -> None:
@@ -107,6 +112,7 @@ def test_a_plan_fetches_no_weights(hub: str, tmp_path: Path) -> None:
     names = files(tmp_path / "cache")
     assert {"config.json", "tokenizer.json"} <= names
     assert "model.safetensors" not in names
+    assert "org/tiny" not in longctx(hub, tmp_path, "models").stdout
 
 
 def test_known_models_are_planned_without_a_network(tmp_path: Path) -> None:
