@@ -1,7 +1,6 @@
 """The kernels in a form that gradients go through: what training runs in place of those that save memory.
 
-Each is called by the public function of its operation when its input requires a gradient, so that a model
-is trained by the code that runs it. Tests hold values and gradients to the plain formulas.
+A model that is made for training chooses them, and is otherwise the model that answers. Tests hold values and gradients to the plain formulas.
 """
 
 from collections.abc import Sequence

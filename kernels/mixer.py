@@ -107,7 +107,7 @@ def _trial(draw: Callable[..., Tensor], heads: int, width: int) -> Iterator[tupl
     row, single = heads * width, torch.float32
     weight, ours = draw(row, dtype=single), draw(1, heads, width, width, dtype=single)
     decay, theirs = decay_tables((0.1,) * heads, ours.device), ours.clone()
-    for tokens in (20, 1):
+    for tokens in (70, 1):  # more than a chunk; a decode step
         qkv, gate = draw(1, tokens, 3 * row), draw(1, tokens, row)
         active, opened, raw = F.silu(qkv.float()), gate.float().sigmoid(), qkv[..., row:].contiguous()
         found, _ = TRITON.mix(qkv, gate, weight, 1e-5, decay, ours)

@@ -39,21 +39,16 @@ def choose_mixture(site: Site, hidden: int, intermediate: int, n_experts: int) -
     """Return what computes `mixture` for experts of a shape at a site."""
     if n_experts == 1:
         return only_expert
-    few: Experts = one_by_one
     many: Experts = one_by_one
-    if can_decode(site, hidden, intermediate):
-        from longctx.kernels.moe_triton import moe_decode as few
     aligned = hidden % ALIGNED == 0 and intermediate % ALIGNED == 0
     if site.dtype == torch.bfloat16 and aligned and n_experts <= MOST_GROUPS and can_group(site.device):
         many = partial(grouped_experts, choose_sum(site))
-    return partial(mixture, few, many)
-
-
-def can_decode(site: Site, hidden: int, intermediate: int) -> bool:
-    """Tell whether the kernel for up to `FEW` tokens at once runs."""
-    # Its rows are read in pieces: longer ones only take memory in a trial.
+    few = many
+    # Rows are read in pieces: longer ones would only take memory in a trial.
     sizes = min(hidden, 1040), min(intermediate, 520)
-    return hidden >= 16 and select.works("moe_decode", _decode_trial, site, *sizes)
+    if hidden >= 16 and select.works("moe_decode", _decode_trial, site, *sizes):
+        from longctx.kernels.moe_triton import moe_decode as few
+    return partial(mixture, few, many)
 
 
 def choose_sum(site: Site) -> WeightedSum:
