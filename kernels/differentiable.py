@@ -1,6 +1,7 @@
 """The kernels in a form that gradients go through: what training runs in place of those that save memory.
 
-A model that is made for training chooses them, and is otherwise the model that answers. Tests hold values and gradients to the plain formulas.
+A model that is made for training chooses them, and is otherwise the model that answers. Tests hold values and
+gradients to the plain formulas.
 """
 
 from collections.abc import Sequence
