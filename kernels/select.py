@@ -51,7 +51,7 @@ def note(operation: str, why: object) -> None:
     """Remember the first line of why something cannot run here, and warn once."""
     if operation not in failures:
         failures[operation] = next(iter(str(why).strip().splitlines()), type(why).__name__)
-        warnings.warn(f"{operation} cannot run here: {failures[operation]}", stacklevel=3)
+        warnings.warn(f"kernel {operation} cannot run here: {failures[operation]}", stacklevel=3)
 
 
 def works(operation: str, trial: Trial, site: Site, *sizes: int) -> bool:
