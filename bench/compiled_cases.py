@@ -17,7 +17,7 @@ from longctx import hub
 from longctx.models.config import ExpertsSpec, ModelConfig, SoftmaxSpec
 from longctx.models.config_file import read_config
 from longctx.models.families.minimax import translate
-from longctx.models.step import ROWS
+from longctx.models.step import MOST_PAGES
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 SHORT = {BF16: "bf16", FP16: "fp16", FP32: "fp32"}
@@ -109,7 +109,7 @@ def softmax_decode(family: Family, branches: int, dtype: torch.dtype) -> None:
     page = torch.empty(1, family.kv_heads, 1024, family.dim, dtype=dtype)
     q = torch.empty(branches, family.heads, family.dim, dtype=dtype)
     splits = default_splits(q.device, branches, family.kv_heads)
-    table = page_table([[(page, page)]] * branches, ROWS).to(q.device)
+    table = page_table([[(page, page)]] * branches, MOST_PAGES).to(q.device)
     counts = torch.ones(branches, dtype=torch.int32)
     k = torch.empty(branches, family.kv_heads, family.dim, dtype=dtype)
     cos, sin = torch.empty(2, branches, family.rotary // 2)

@@ -20,7 +20,7 @@ Attention = Callable[[Tensor, Tensor, Tensor, Sequence[Page]], Tensor]
 # Attention over some keys alone, (B, H, T, D), and the log-sum-exp of its scores, (B, H, T) float32.
 Partial = tuple[Tensor, Tensor]
 # q, k, v, causal -> attention over these keys alone.
-Part = Callable[[Tensor, Tensor, Tensor, bool], Partial]
+Attend = Callable[[Tensor, Tensor, Tensor, bool], Partial]
 Merge = Callable[[Tensor, Tensor, Tensor, Tensor], Partial]
 
 # The plain formula never holds more scores than this at once (256 MB).
@@ -33,14 +33,14 @@ def choose_attention(site: Site, head_dim: int) -> Attention:
     """Return what computes `attention` for heads of `head_dim` channels at a site."""
     if site.gradients:
         return differentiable.attention
-    part: Part = cpu
+    attend: Attend = cpu
     if site.device.type != "cpu":
         fused = [each for each in FUSED if computes(each, site.dtype, head_dim, site.device)]
-        part = partial(first_that_runs, fused)
+        attend = partial(first_that_runs, fused)
     merge: Merge = torch_merge
     if head_dim in HEAD_WIDTHS and select.works("attention_merge", _merge_trial, site, head_dim):
         from longctx.kernels.attention_merge_triton import merge_partials as merge
-    return partial(paged_attention, part, merge)
+    return partial(paged_attention, attend, merge)
 
 
 def can_decode(site: Site, head_dim: int) -> bool:
@@ -49,12 +49,12 @@ def can_decode(site: Site, head_dim: int) -> bool:
 
 
 def paged_attention(
-    part: Part, merge: Merge, q: Tensor, k: Tensor, v: Tensor, earlier: Sequence[Page]
+    attend: Attend, merge: Merge, q: Tensor, k: Tensor, v: Tensor, earlier: Sequence[Page]
 ) -> Tensor:
     """Attend from a chunk of T tokens to itself (causally) and to all earlier pages.
 
     Args:
-        part: attends to some keys. merge: see `torch_merge`.
+        attend: attends to some keys. merge: see `torch_merge`.
         q: (B, H, T, D). Query head h reads KV head h // (H // Hkv). Scores are scaled by 1/sqrt(D).
         k, v: (B, Hkv, T, D), the chunk's own keys and values.
         earlier: pairs (k, v), each (B, Hkv, n, D), in any order; all of their keys are seen.
@@ -65,14 +65,14 @@ def paged_attention(
     batch, heads, tokens, width = q.shape
     groups = heads // k.shape[1]
     if tokens == 1:
-        out, weight = part(_fold(q, groups), k, v, False)
+        out, weight = attend(_fold(q, groups), k, v, False)
     else:
         own_k, own_v = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k, v))
-        out, weight = part(q, own_k, own_v, True)
+        out, weight = attend(q, own_k, own_v, True)
         out, weight = _fold(out, groups), _fold(weight[..., None], groups)[..., 0]
     folded = _fold(q, groups)
     for page_k, page_v in earlier:
-        out, weight = merge(out.float(), weight, *part(folded, page_k, page_v, False))
+        out, weight = merge(out.float(), weight, *attend(folded, page_k, page_v, False))
     return out.reshape(batch, heads, tokens, width).to(q.dtype)
 
 
@@ -111,9 +111,9 @@ def cpu(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
     return out.float(), weight
 
 
-def first_that_runs(parts: Sequence[Part], q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
+def first_that_runs(choices: Sequence[Attend], q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
     """Run the first of torch's kernels that takes these shapes: a trial at load cannot try them all."""
-    for each in parts:
+    for each in choices:
         name = f"attention_{each.__name__}"
         if name not in select.failures:
             try:
@@ -171,7 +171,7 @@ def _rows(weight: Tensor, q: Tensor) -> Tensor:
 
 
 @cache
-def computes(part: Part, dtype: torch.dtype, width: int, device: torch.device) -> bool:
+def computes(attend: Attend, dtype: torch.dtype, width: int, device: torch.device) -> bool:
     """Tell whether a kernel of torch, private to it, computes on this device what is expected of it.
 
     Tried once: causal on a projection's layout, not causal on a page that is not full, ragged lengths.
@@ -181,13 +181,13 @@ def computes(part: Part, dtype: torch.dtype, width: int, device: torch.device) -
     q, k, v = (x[:, :200].transpose(1, 2) for x in data[:3])
     page_k, page_v = (x.view(1, 2, 400, width)[:, :, :333] for x in data[3:])
     try:
-        return _agrees(part, q, k, v, True) and _agrees(part, q[:, :, :70], page_k, page_v, False)
+        return _agrees(attend, q, k, v, True) and _agrees(attend, q[:, :, :70], page_k, page_v, False)
     except (RuntimeError, AttributeError):
         return False
 
 
-def _agrees(part: Part, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> bool:
-    pairs = zip(part(q, k, v, causal), plain(q, k, v, causal), TOLERANCE[q.dtype], strict=True)
+def _agrees(attend: Attend, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> bool:
+    pairs = zip(attend(q, k, v, causal), plain(q, k, v, causal), TOLERANCE[q.dtype], strict=True)
     return all(torch.allclose(actual.float(), right, rtol=0, atol=limit) for actual, right, limit in pairs)
 
 

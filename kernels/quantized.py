@@ -16,7 +16,7 @@ from torch import Tensor
 
 Activation = Literal["none", "silu", "sigmoid"]
 LEVELS = 127  # on each side of zero
-ROWS = 256  # tokens multiplied at once: their results are scaled while they are in cache
+TOKENS = 256  # tokens multiplied at once: their results are scaled while they are in cache
 # The product of one token reads so many columns at once, and reads on where a row ends before.
 COLUMNS = 64
 TINY = 1e-30  # in place of the scale of a row of zeros
@@ -59,7 +59,7 @@ def int8_linear(x: Tensor, weight: Int8Matrix, activation: Activation = "none") 
         out = torch._weight_int8pack_mm(flat.bfloat16(), weight.levels, weight.short_scales).float()
         return _activate(out, activation).view(*x.shape[:-1], -1)
     out = x.new_empty(len(flat), len(weight.levels))
-    for rows, results in zip(flat.split(ROWS), out.split(ROWS), strict=True):
+    for rows, results in zip(flat.split(TOKENS), out.split(TOKENS), strict=True):
         levels, scales = _round(rows)
         # A product of integers and floats in one step takes longer than the three.
         results.copy_(torch._int_mm(levels, weight.levels.t())).mul_(weight.scales).mul_(scales)

@@ -24,9 +24,9 @@ class LightningSpec:
     """Linear attention with a fixed decay per head, normed over all heads and gated.
 
     Attributes:
-        slopes: decay per token of each head.
-        norm_eps: of the norm on the layer's output.
-        activation, gate: of queries and keys, and of the gate. Values are activated where the gate is.
+        slopes: each head's decay rate per token.
+        norm_eps: epsilon of the norm on the layer's output.
+        activation: of queries and keys, and of values if the gate has one too. gate: the gate's.
         lrpe: queries and keys become [x cos(theta t), x sin(theta t)] with a learned theta (TransNormer).
     """
 
@@ -63,7 +63,7 @@ class ExpertsSpec:
     top_k: int
 
     def sample(self) -> "ExpertsSpec":
-        """Return experts that take a token as long as these, and far less memory."""
+        """Return fewer experts that take as long per token, in far less memory."""
         return replace(self, n_experts=min(self.n_experts, 2 * self.top_k))
 
 
@@ -75,7 +75,7 @@ class GatedSpec:
     activation: Literal["silu", "none"] = "silu"
 
     def sample(self) -> "GatedSpec":
-        """Return itself: there is nothing to leave out."""
+        """Return self: a dense MLP has nothing to leave out."""
         return self
 
 
@@ -103,11 +103,11 @@ class ModelConfig:
 
     Attributes:
         family: the module of `families` that translated the configuration and knows the weights' names.
-        norm_eps: of the norms before mixers and feed-forwards, and of the last one.
+        norm_eps: epsilon of the norms before mixers and feed-forwards, and of the final norm.
         post_norm: the residual is the normed input, not the input (MiniMax's "postnorm").
-        embed_scale: what embeddings are multiplied by.
+        embed_scale: factor on the embeddings.
         stop_ids: tokens that end an answer.
-        stored_dtype: what the checkpoint says its weights are: float32, bfloat16 or float16.
+        stored_dtype: dtype of the weights according to the checkpoint: float32, bfloat16 or float16.
     """
 
     family: str

@@ -1,6 +1,6 @@
-"""config.json -> ModelConfig, by the family that the checkpoint is of. Nothing here needs torch.
+"""config.json -> ModelConfig, translated by the checkpoint's family. Nothing here needs torch.
 
-Checkpoints are untrusted: sizes are bounded, and what is not certain is refused.
+Checkpoints are untrusted: sizes are bounded, and uncertain settings are refused.
 """
 
 import math
@@ -28,7 +28,7 @@ def read_config(folder: Path) -> ModelConfig:
     """Return the specification of the checkpoint in `folder`.
 
     Raises:
-        ModelError: when there is no config.json, or it is not JSON, or of an unknown or refused kind.
+        ModelError: when config.json is missing, is not JSON, or describes an unsupported model.
     """
     return translate(read_json(folder / "config.json"), folder / "config.json")
 
@@ -37,7 +37,7 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
     """Return the specification that a parsed config.json describes; `origin` is named in errors.
 
     Raises:
-        ModelError: when it is of an unknown or refused kind.
+        ModelError: when it describes an unsupported model.
     """
     kind = str(raw.get("model_type", "")).lower().replace("_", "")
     if kind not in FAMILIES:
@@ -48,19 +48,19 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
     try:
         config: ModelConfig = _family(FAMILIES[kind]).translate(raw)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(f"{origin}: missing or malformed setting: {error}") from error
+        raise ModelError(f"{origin}: missing or malformed setting: {error}; download it again") from error
     _check(config, origin)
     return config
 
 
 def weight_map(config: ModelConfig) -> list[Target]:
-    """Return what each weight of a model is made of."""
+    """Return the sources of each weight of a model."""
     targets: list[Target] = _family(config.family).weight_map(config)
     return targets
 
 
 def ignored_tensors(config: ModelConfig) -> str:
-    """Return a pattern of the names of stored tensors that no weight is made of."""
+    """Return a pattern for the names of stored tensors that no weight needs."""
     ignored: str = _family(config.family).IGNORED
     # A tied head is the embedding again, whether the file repeats it or not.
     return ignored + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
@@ -83,7 +83,7 @@ def _check(config: ModelConfig, origin: Path) -> None:
             sizes += [mlp.n_experts, mlp.top_k]
             fits = fits and mlp.top_k <= mlp.n_experts
     if min(sizes) < 1 or not fits or not math.isfinite(config.norm_eps):
-        raise ModelError(f"{origin}: sizes do not fit each other")
+        raise ModelError(f"{origin}: sizes do not fit each other; download the model again")
     pointing = [layer.mixer for layer in config.layers if getattr(layer.mixer, "pointer_heads", ())]
-    if any(not 0 <= head < mixer.n_heads for mixer in pointing for head in mixer.pointer_heads):  # type: ignore[union-attr]  # those that point
-        raise ModelError(f"{origin}: pointer_heads names a head that is not there")
+    if any(not 0 <= head < mixer.n_heads for mixer in pointing for head in mixer.pointer_heads):  # type: ignore[union-attr]  # these have pointer heads
+        raise ModelError(f"{origin}: pointer_heads names no head of the layer; download it again")

@@ -22,7 +22,7 @@ from longctx.models.rotary import Positions
 from longctx.models.state import State
 from longctx.models.weight import Form, Weight
 
-# Spec -> what is made of it; Any, for each takes specs of its own kind.
+# Spec -> module; Any, because each module takes its own kind of spec.
 MIXERS: dict[type, Any] = {LightningSpec: Lightning, SoftmaxSpec: Softmax}
 FEEDFORWARDS: dict[type, Any] = {ExpertsSpec: Experts, GatedSpec: Gated}
 
@@ -34,7 +34,7 @@ class Decoder(nn.Module):
 
     Args:
         config: the specification.
-        dtype: of the matrices and the KV logs. Norms, router, states, softmax and logits are float32.
+        dtype: for matrices and KV logs. Norms, router, states, softmax and logits are float32.
     """
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32):
@@ -46,7 +46,7 @@ class Decoder(nn.Module):
         last = len(config.layers) - 1
         self.layers = nn.ModuleList(Layer(config, x, dtype, i == last) for i, x in enumerate(config.layers))
         self.norm = Weight(config.hidden_size, dtype=torch.float32)
-        # Rounding errors of the head come on top of all others, right before the choice of a token.
+        # The head's rounding errors come last, right before a token is chosen.
         self.head = self.embed if config.tied_embeddings else Weight(*size, dtype=dtype, keep="exact")
 
     def use(self, gradients: bool = False) -> "Decoder":
@@ -86,8 +86,8 @@ class Decoder(nn.Module):
     def absorb(self, tokens: Tensor, state: State) -> None:
         """Move the state past tokens (B, T) whose outputs nobody needs.
 
-        The same state as `forward` leaves, without the work that nothing reads: of the last layer only
-        what its memory takes (keys and values; no queries, attention or experts), and no final norm.
+        Leaves the same state as `forward`, but skips the work that nothing reads: the last layer only
+        updates its memory (keys and values; no queries, attention or experts), and there is no final norm.
         """
         positions = Positions.after(state.position, tokens.shape[1], tokens.device)
         x = self.embedded(tokens)
@@ -104,7 +104,7 @@ class Decoder(nn.Module):
         return x if self.config.embed_scale == 1 else x * self.config.embed_scale
 
     def normed(self, x: Tensor) -> Tensor:
-        """Return what the last layer made (..., hidden_size), normed for `logits`."""
+        """Return the last layer's output (..., hidden_size), normed for `logits`."""
         return self.rms_norm(x, self.norm.weight, self.config.norm_eps)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class Decoder(nn.Module):
         return self.head.logits(hidden)
 
     def blocks(self) -> "Sequence[Layer]":
-        """Return the layers, as what they are."""
+        """Return the layers, with their type."""
         return list(self.layers)  # type: ignore[arg-type]  # ModuleList does not know
 
     def weights(self) -> list[Weight]:
@@ -120,7 +120,7 @@ class Decoder(nn.Module):
         return [module for module in self.modules() if isinstance(module, Weight)]
 
     def convert(self, form: Form) -> None:
-        """Bring all weights into a form; inference only, once."""
+        """Convert all weights to a form; once, and for inference only."""
         for weight in self.weights():
             weight.convert(form)
 
@@ -148,17 +148,17 @@ class Layer(nn.Module):
         self.mlp.use(site)
 
     def forward(self, x: Tensor, memory: Memory, positions: Positions) -> Tensor:
-        """Return the layer's output for x (B, T, hidden) and move its memory on."""
+        """Return the layer's output for x (B, T, hidden) and advance its memory."""
         normed = self.rms_norm(x, self.mixer_norm.weight, self.eps)
         return self.finish(x, normed, self.mixer(normed, memory, positions))
 
     def step(self, x: Tensor, memory: StepMemory[Any], positions: Positions) -> Tensor:
-        """Do the same for x (B, 1, hidden), a token of each branch, in a decode step."""
+        """Do what `forward` does in a decode step: x (B, 1, hidden) is one token per branch."""
         normed = self.rms_norm(x, self.mixer_norm.weight, self.eps)
         return self.finish(x, normed, self.mixer.step(normed, memory, positions))
 
     def finish(self, x: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
-        """Return the layer's output from its input, the same normed, and what the mixer made of it."""
+        """Return the layer's output, given its input, the normed input and the mixer's output."""
         spec = self.spec
         x = _residual(normed if self.post_norm else x, mixed, spec.mixer_alpha, spec.mixer_beta)
         normed = self.rms_norm(x, self.mlp_norm.weight, self.eps)

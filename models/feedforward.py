@@ -33,9 +33,9 @@ class Experts(nn.Module):
 
     @staticmethod
     def workspace_bytes(spec: ExpertsSpec, hidden: int, itemsize: int, cpu: bool) -> int:
-        """Return the bytes per token at the widest.
+        """Return the peak bytes per token.
 
-        Input, that normed, and: rows sorted by expert, their inner halves, and results.
+        Input, normed input, rows sorted by expert, their two inner halves, and results.
         """
         if cpu:
             return itemsize * (3 * hidden + 4 * spec.intermediate_size * spec.top_k)
@@ -54,7 +54,7 @@ class Gated(nn.Module):
         self.down = Weight(hidden, spec.intermediate_size, dtype=dtype)
 
     def use(self, site: Site) -> None:
-        """Choose nothing: products are `Weight`'s."""
+        """Do nothing: `Weight` does all the products."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
@@ -62,5 +62,5 @@ class Gated(nn.Module):
 
     @staticmethod
     def workspace_bytes(spec: GatedSpec, hidden: int, itemsize: int, cpu: bool) -> int:
-        """Return the bytes per token at the widest: input, that normed, the result, two inner halves."""
+        """Return the peak bytes per token: input, normed input, result, two inner halves."""
         return itemsize * (3 * hidden + 2 * spec.intermediate_size)

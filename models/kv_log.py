@@ -1,4 +1,4 @@
-"""The keys and values of one softmax layer: pages that are appended to, shared with forks, and cut."""
+"""The keys and values of one softmax layer, in pages that forks share."""
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class KVLog:
         self._next = FIRST_PAGE
 
     def pages(self) -> list[Page]:
-        """Return (k, v) views of all that was appended, in the order of the tokens."""
+        """Return (k, v) views of all appended tokens, in order."""
         return self.reserve() if self._used else list(self._full)
 
     @property
@@ -34,7 +34,7 @@ class KVLog:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of the keys and values in the log (reserved room not counted)."""
+        """Return the bytes of keys and values in the log, reserved room excluded."""
         return sum(k.nbytes + v.nbytes for k, v in self.pages())
 
     def append(self, k: Tensor, v: Tensor) -> None:
@@ -56,7 +56,7 @@ class KVLog:
         return self._open is None
 
     def reserve(self) -> list[Page]:
-        """Make room for one more token, and return all pages, the one with the room last (maybe empty)."""
+        """Make room for one more token and return all pages; the last, maybe empty, has the room."""
         if self._open is None:
             self._open = self._new_page()
         k, v = self._open

@@ -12,7 +12,7 @@ Angles = tuple[Tensor, Tensor]
 
 
 class Positions:
-    """The positions of the tokens of one call, and what layers make of them, formed once for all layers.
+    """The positions of one call's tokens and their angles, computed once for all layers.
 
     Attributes:
         at: (T,) float64. Float32 angles would be off by 0.016 rad at position 1M; float64 costs nothing here.
@@ -24,11 +24,11 @@ class Positions:
 
     @classmethod
     def after(cls, position: int, tokens: int, device: torch.device) -> "Positions":
-        """Return the positions of `tokens` tokens from `position` on."""
+        """Return `tokens` positions, starting at `position`."""
         return cls(torch.arange(position, position + tokens, dtype=torch.float64, device=device))
 
     def angles(self, rope: RopeSpec) -> Angles:
-        """Return cos and sin, each (T, rotary_dim / 2) float32, of angles formed in float64."""
+        """Return cos and sin, each (T, rotary_dim / 2) float32, of angles computed in float64."""
         if rope not in self._angles:
             angles = self.at[:, None] * _frequencies(rope, self.at.device)
             self._angles[rope] = angles.cos().float(), angles.sin().float()
@@ -38,14 +38,14 @@ class Positions:
 @cache
 def _frequencies(rope: RopeSpec, device: torch.device) -> Tensor:
     """Return radians per token of each pair of channels, float64."""
-    with torch.inference_mode(False):  # they outlive the call, and may serve training next
+    with torch.inference_mode(False):  # they outlive the call, and training may use them
         exponent = torch.arange(0, rope.rotary_dim, 2, dtype=torch.float64, device=device) / rope.rotary_dim
         frequencies: Tensor = rope.theta**-exponent / rope.factor
         return frequencies
 
 
 def rotate(x: Tensor, angles: Angles) -> Tensor:
-    """Turn the first channels of x (B, H, T, D) by the angles; split halves, the rest passes unchanged."""
+    """Rotate the first channels of x (B, H, T, D), in split halves; leave the rest unchanged."""
     cos, sin = angles
     first, second, rest = x.split((cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]), dim=-1)
     turned = (first * cos - second * sin, second * cos + first * sin)  # float32, rounded once

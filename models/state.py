@@ -1,4 +1,4 @@
-"""Everything a model remembers: a memory per layer, and how many tokens went through them all."""
+"""Everything a model remembers: a memory per layer, and the number of tokens read."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from longctx.models.mixers.memory import Memory, Pointed
 
 @dataclass
 class State:
-    """What a model remembers, and the one place that knows how many tokens it has read.
+    """What a model remembers; only this object knows how many tokens were read.
 
     Made by `Decoder.new_state`, changed in place by `forward` and `absorb`.
     """
@@ -24,7 +24,7 @@ class State:
 
     @property
     def pointed(self) -> Pointed | None:
-        """Return where the pointer heads looked from the last token, if it was run by itself."""
+        """Return where the pointer heads looked from the last token, if it ran alone."""
         return next((layer.pointed for layer in self.layers if layer.pointed is not None), None)
 
     def fork(self) -> "State":
@@ -32,20 +32,20 @@ class State:
         return State(self.position, [layer.fork() for layer in self.layers])
 
     def without(self, start: int, end: int) -> "State":
-        """Return a fork whose logs have lost tokens start..end of what they keep.
+        """Return a fork whose KV logs lack tokens start..end.
 
-        As if they had never seen them, where they have no positions; recurrent states keep what they hold.
+        Without positions, it is as if the logs had never seen them; recurrent states are unchanged.
         """
         return State(self.position - (end - start), [layer.without(start, end) for layer in self.layers])
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all that is remembered, by layer and name; `position` goes beside it."""
+        """Return all tensors by layer and name; save `position` beside them."""
         return {
             f"{i}.{name}": x for i, layer in enumerate(self.layers) for name, x in layer.tensors().items()
         }
 
     def restore(self, position: int, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` returned, into a new state."""
+        """Load what `tensors` returned into this new state."""
         self.position = position
         for i, layer in enumerate(self.layers):
             own = {name.partition(".")[2]: x for name, x in tensors.items() if name.startswith(f"{i}.")}

@@ -1,4 +1,4 @@
-"""One decode step in fixed memory: what a CUDA graph can hold and replay for any reading.
+"""One decode step in fixed memory, which a CUDA graph can hold and replay for any reading.
 
 A step of a hybrid model is a hundred or more small kernels; launching them one by one costs more than
 running them. So the step reads its tokens, positions, states and page tables from memory of its own,
@@ -19,16 +19,16 @@ from longctx.models.mixers.memory import StepError, StepMemory
 from longctx.models.rotary import Positions
 from longctx.models.state import State
 
-ROWS = 1024  # pages per branch: 16M tokens
+MOST_PAGES = 1024  # pages per branch: 16M tokens
 WARM_UP = 3  # eager steps before a capture: kernels are compiled and libraries set up in them
 MOST_AT_ONCE = 16  # branches
 
 
 class DecodeStep:
-    """A decode step of B branches, each a state of batch 1, that may be at different positions.
+    """A decode step of B branches, each a state of batch 1 at its own position.
 
-    While a state is in the step, its memories lend themselves to it: they live in the step's places, and
-    stay right to read and to fork. They move out when another state takes the branch.
+    While a state is in the step, its memories live in the step's buffers; you can still read and fork
+    them. They move out when another state takes the branch.
 
     Attributes:
         logits: (B, vocab_size) float32 of the last step; overwritten by the next one.
@@ -44,7 +44,7 @@ class DecodeStep:
         self._positions = torch.zeros(batch, dtype=torch.float64, device=device)
         self._layers: list[StepMemory[Any]] = []
         for layer in model.blocks():
-            memory = layer.mixer.new_steps(batch, ROWS, device)
+            memory = layer.mixer.new_steps(batch, MOST_PAGES, device)
             if memory is None or batch > MOST_AT_ONCE:
                 raise StepError
             self._layers.append(memory)
@@ -88,7 +88,7 @@ class DecodeStep:
         self._positions += 1
 
     def _enter(self, branch: int, state: State) -> None:
-        """Let the branch work on `state`."""
+        """Bring `state` into the branch."""
         bound = self._bound[branch]
         here = bound is not None and bound() is state
         current = here and self._at[branch] == state.position
@@ -101,7 +101,7 @@ class DecodeStep:
             ours.enter(branch, theirs, moved=not current)
 
     def _leave(self, branch: int) -> None:
-        """Let the state that works in a branch move out, if there is one."""
+        """Move the state out of a branch, if there is one."""
         bound = self._bound[branch]
         state = bound() if bound else None
         for ours, theirs in zip(self._layers, state.layers if state else (), strict=False):

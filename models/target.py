@@ -1,4 +1,4 @@
-"""How tensors of a checkpoint become one weight of ours: joined, split, or made up where none is stored."""
+"""How a checkpoint's tensors become one of our weights: joined, split, or made up if none is stored."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class Target:
     """One weight, or one matrix of a stack, and where it comes from.
 
     Attributes:
-        weight: our name of it, as `layers.0.mixer.qkv`.
-        sources: names of the checkpoint's tensors; none for a weight that is all ones.
+        weight: our name for it, such as `layers.0.mixer.qkv`.
+        sources: names of the checkpoint's tensors; empty for a weight of all ones.
         rows: first size of each source; empty when the one source has the weight's own shape.
-        join: makes the weight of the sources.
+        join: turns the sources into the weight.
         member: which matrix of a stack it is.
-        instead: what to take when the first source is not stored.
+        instead: the source to use if the first one is not stored.
     """
 
     weight: str

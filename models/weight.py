@@ -1,6 +1,6 @@
 """A weight in the form that multiplies fastest here, and the only thing that multiplies by it.
 
-Mixers and feed-forwards never look inside: a quantised or packed matrix is theirs as a plain one is.
+Mixers and feed-forwards never look inside: to them, quantised, packed and plain matrices are alike.
 """
 
 import math
@@ -25,7 +25,7 @@ class Weight(nn.Module):
     Args:
         shape: of the weight.
         dtype: of the plain form.
-        keep: "plain" for what is looked up or cut by rows, "exact" for what may be packed but not rounded.
+        keep: "plain" if rows are looked up or cut, "exact" if it may be packed but not rounded.
     """
 
     def __init__(self, *shape: int, dtype: torch.dtype, keep: Literal["", "exact", "plain"] = ""):
@@ -71,7 +71,7 @@ class Weight(nn.Module):
         return math.prod(stack) * Int8Matrix.nbytes(rows, columns)
 
     def fill(self, tensor: Tensor, form: Form, device: torch.device, member: int | None = None) -> None:
-        """Take a weight in its final form, or one matrix of a stack after the other, in their order."""
+        """Store a weight in its final form, or the next matrix of a stack."""
         form = self.final(form)
         if form != "plain":
             self.packed += [_converted(matrix, form) for matrix in (tensor if tensor.ndim > 2 else [tensor])]
@@ -83,7 +83,7 @@ class Weight(nn.Module):
         (self.weight.data if member is None else self.weight.data[member]).copy_(tensor)
 
     def convert(self, form: Form) -> None:
-        """Bring a plain weight into its final form; the plain one is given up, or memory would double."""
+        """Convert a plain weight to its final form; the plain one is freed, or memory would double."""
         if self.final(form) != "plain":
             self.fill(self.weight.detach(), form, self.weight.device)
 

@@ -45,7 +45,7 @@ def load_model(
         folder: holds the safetensors files.
         config: from the folder's config.json.
         device: to put the weights on.
-        dtype: of the matrices; float32 for "int8", which is computed in it.
+        dtype: of the matrices; float32 for "int8", whose products are float32.
         form: of the matrices.
 
     Raises:
@@ -94,7 +94,7 @@ def assemble(
 
 
 def _chosen(target: Target, located: Mapping[str, Any]) -> Target:
-    """Return the target with the source that is stored, where it has a second choice."""
+    """Return the target with the source that is stored, if there are two to choose from."""
     if target.instead is None or target.sources[0] in located:
         return target
     return replace(target, sources=(target.instead,), instead=None)

@@ -1,6 +1,6 @@
 """Summaries made of sentences of the text itself, section by section, without a model.
 
-Only one window of sentences is held at a time. Which sections there are, `longctx.quotes.outline` decides.
+Only one window of sentences is held at a time. `longctx.quotes.outline` decides on the sections.
 """
 
 import re
@@ -30,9 +30,9 @@ TELLING_WORDS = (
     8  # no stop words; a sentence with fewer scores less, for it is like everything: "Yes," said he
 )
 COMPARED = 300  # sentences compared with each other at a time
-KEPT = 30  # of a window, to be compared with the best of the others
-SPEECH_WEIGHT = 0.5  # what somebody says in a story tells less than what is told
-SAME = 0.6  # share of common words from which two sentences say the same
+KEPT = 30  # best sentences of a window, compared with those of the others
+SPEECH_WEIGHT = 0.5  # in a story, speech tells less than narration
+SAME = 0.6  # two sentences that share this much of their words say the same
 FROM_COMMENT = 3
 LONGEST_LINE = 300
 
@@ -55,13 +55,13 @@ class Excerpt:
 
 
 def summarize_extractive(documents: Sequence[Document], sentences: int) -> list[Excerpt]:
-    """Choose about that many sentences to stand for the whole text, from each section by its length.
+    """Choose about `count` sentences to stand for the text, from each section by its length.
 
     Sections follow the headings, or the files, or are equal slices; see `outline`. Every sentence of running
     text with 5 to 80 words is considered: each is compared with the others of its window of 300 (LexRank),
     then the best of all windows with each other, since the comparison costs the square of their number.
-    Of source code only the docstring or comment at the top is considered. A section that has nothing of the
-    kind gives its first line.
+    Source code is represented by the docstring or comment at its top. A section without any of these gives
+    its first line.
     """
     sections = outline(documents, max(1, sentences))
     chosen: list[frozenset[str]] = []
@@ -83,13 +83,13 @@ def _quotas(sizes: Sequence[int], count: int) -> list[int]:
     by_remainder = sorted(range(len(sizes)), key=lambda n: (int(shares[n]) - shares[n], n))
     for number in islice(by_remainder, max(0, count - sum(quotas))):
         quotas[number] += shares[number] >= 1
-    while sum(quotas) > max(count, len(quotas)):  # where small sections got one all the same
+    while sum(quotas) > max(count, len(quotas)):  # small sections got one each
         quotas[max(range(len(quotas)), key=lambda n: (quotas[n] > 1, quotas[n] - shares[n]))] -= 1
     return quotas
 
 
 def candidates(section: Section) -> Iterator[Quote]:
-    """Yield the sentences of a section that may stand for it."""
+    """Yield the candidate sentences of a section."""
     for span in section.spans:
         yield from _from_comment(span) if is_program(span.document) else _from_prose(span)
 
@@ -102,7 +102,7 @@ def _from_prose(stretch: Span) -> Iterator[Quote]:
 
 
 def _from_comment(stretch: Span) -> Iterator[Quote]:
-    """Yield the first sentences of the docstring a program begins with, or the first line of its comment."""
+    """Yield the first sentences of a program's docstring, or the first line of its comment."""
     document = stretch.document
     beginning = next(document.blocks(HEAD), "") if stretch.byte_start == document.start else ""
     comments = (comment for comment in COMMENT.finditer(beginning) if not _LICENCE.search(comment[0]))
@@ -145,8 +145,8 @@ def _ranked(sentences: Iterator[Quote], quota: int) -> list[Quote]:
 
 
 def _central(sentences: Sequence[Quote]) -> list[Quote]:
-    """Score sentences and return them, the most central ones first."""
-    common = common_words()  # in other languages their frequency has to do
+    """Score sentences; return them most central first."""
+    common = common_words()  # other languages rely on word frequency
     said = [[word for word in words(s.text.lower()) if word not in common] for s in sentences]
     scored = []
     for sentence, telling, score in zip(sentences, said, centrality(said).tolist(), strict=True):
@@ -157,7 +157,7 @@ def _central(sentences: Sequence[Quote]) -> list[Quote]:
 
 
 def _distinct(ranked: Iterable[Quote], quota: int, chosen: list[frozenset[str]]) -> list[Quote]:
-    """Pick the best sentences that do not say again what is in `chosen`, to which theirs are added."""
+    """Pick the best sentences that do not repeat `chosen`, and add their words to it."""
     picked: list[Quote] = []
     for sentence in ranked:
         said = frozenset(words(sentence.text.lower()))

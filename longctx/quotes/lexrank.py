@@ -1,4 +1,4 @@
-"""LexRank (Erkan and Radev 2004): central is what is similar to many that are central. Knows words only."""
+"""LexRank (Erkan and Radev 2004): a text is central if many central texts resemble it. Knows words only."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIMILAR = 0.1  # the threshold of the paper
-PRECISION = 1e-4  # of the scores, whose squares add up to 1 until they have settled
+PRECISION = 1e-4  # of the scores, whose squares add up to 1 while they converge
 
 
 def centrality(texts: Sequence[Sequence[str]]) -> "NDArray[float64]":
@@ -29,7 +29,7 @@ def centrality(texts: Sequence[Sequence[str]]) -> "NDArray[float64]":
 
 
 def similarities(texts: Sequence[Sequence[str]]) -> "NDArray[float64]":
-    """Return (len(texts), len(texts)) the matrix to walk on: who is similar to whom, rows adding up to 1."""
+    """Return the similarities (len(texts), len(texts)) as a transition matrix: rows add up to 1."""
     import numpy
 
     counts = [Counter(text) for text in texts]
@@ -43,6 +43,6 @@ def similarities(texts: Sequence[Sequence[str]]) -> "NDArray[float64]":
     lengths = numpy.linalg.norm(weights, axis=1, keepdims=True)
     weights /= numpy.where(lengths > 0, lengths, 1)
     similar = (weights @ weights.T > SIMILAR).astype(numpy.float64)
-    numpy.fill_diagonal(similar, 1)  # also where no word tells anything, as in two equal sentences
+    numpy.fill_diagonal(similar, 1)  # even if all weights are zero, as for two equal sentences
     matrix: NDArray[float64] = similar / similar.sum(axis=1, keepdims=True)
     return matrix

@@ -1,4 +1,4 @@
-"""The sections of a text that a summary goes through: headings, files or slices, never more than asked for.
+"""Divide a text into sections for a summary, by headings, files or slices; never more than asked for.
 
 Reads the documents once, paragraph by paragraph, and keeps only where sections begin.
 """
@@ -13,12 +13,12 @@ from longctx.text.source import Document
 from longctx.text.span import Span
 
 FILE, SLICE = 0, 9  # levels wider and deeper than those of headings
-SMALLEST = 80  # bytes below the heading; less is a title page or a line of a table of contents
-PER_SECTION = 3  # sentences that a section should have room for
+SMALLEST = 80  # bytes below a heading; less is a title page or a table of contents
+PER_SECTION = 3  # sentences a section should have room for
 MOST_PER_SECTION = 50
 MOST_JOINED = 12
 MOST_IN_ONE = 0.6  # of the text
-SLICES = 4  # marks set for each sentence asked for, so that neighbours can be joined to equal sections
+SLICES = 4  # slices per sentence asked for, to be joined into equal sections
 HEAD = 1 << 14  # bytes that tell code from prose
 PROSE_SUFFIXES = frozenset(
     ["", ".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex", ".htm", ".html"]
@@ -35,15 +35,15 @@ class Section:
 
     @property
     def size(self) -> int:
-        """How many bytes the section holds."""
+        """The size of the section in bytes."""
         return sum(span.byte_end - span.byte_start for span in self.spans)
 
 
 def outline(documents: Sequence[Document], count: int) -> list[Section]:
-    """Divide the documents into at most `count` sections, which together are all of the text, in order.
+    """Divide the documents into at most `count` sections that cover the whole text in order.
 
-    Taken are the deepest headings that are not too many. Where these leave too few sections, neighbours of
-    the next level are joined instead; a text without headings comes in equal slices.
+    Uses the deepest level of headings that gives at most `count`. If that gives too few, neighbours of
+    the next level are joined instead. A text without headings is cut into equal slices.
     """
     step = max(1, sum(document.end - document.start for document in documents) // (SLICES * count))
     marks = [
@@ -72,7 +72,7 @@ def _useful(sections: list[Section], wanted: int) -> bool:
 
 
 def is_program(document: Document) -> bool:
-    """Tell program text by the suffix of its name and, where that is not known, by its look."""
+    """Recognise program text by its suffix or, if that is unknown, by its look."""
     return Path(document.name).suffix.lower() not in PROSE_SUFFIXES and is_code(
         next(document.blocks(HEAD), "")
     )
@@ -100,7 +100,7 @@ def _marked(document: Document, step: int) -> list[Section]:
 
 
 def _down_to(level: int, marks: list[Section]) -> list[Section]:
-    """Add sections deeper than `level` to the section that they belong to."""
+    """Merge sections deeper than `level` into the section they belong to."""
     groups: list[list[Section]] = []
     for mark in marks:
         if mark.level <= level or not groups:
@@ -111,7 +111,7 @@ def _down_to(level: int, marks: list[Section]) -> list[Section]:
 
 
 def _without_small(sections: list[Section]) -> list[Section]:
-    """Add sections that are only a heading to the next one of the document, or the last to the one before."""
+    """Merge a mere heading into the next section of its document, the last one into the section before."""
     several = sections[0].spans[0].document is not sections[-1].spans[0].document
     kept: list[Section] = []
     waiting: list[Section] = []
@@ -126,7 +126,7 @@ def _without_small(sections: list[Section]) -> list[Section]:
         elif kept and kept[-1].spans[0].document is document and not waiting and section.size < SMALLEST:
             kept[-1] = _join([kept[-1], section], kept[-1].title)
         else:
-            # Of a book's and its first chapter's heading both are the title, of a table of contents none.
+            # A book's and its first chapter's headings both go into the title; a table of contents does not.
             wider = waiting[-1:] if waiting and waiting[-1].level < section.level else []
             titles = [
                 p.title for p in (*wider, section) if p.title and (p.level != FILE or several or not wider)

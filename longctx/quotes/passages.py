@@ -1,7 +1,7 @@
-"""Cut documents into passages that know their place, and find the ones that share words with a question.
+"""Cut documents into passages with their places, and find those that share words with a question.
 
-Text is streamed: of a document at most one block and one paragraph are held, and the index of its words
-lies in a temporary file. No model is asked here: a passage is found by its words, not by its meaning.
+Text is streamed: at most one block and one paragraph of a document are held, and the index is in a
+temporary file. No model is asked here: a passage is found by its words, not by its meaning.
 """
 
 import math
@@ -37,7 +37,7 @@ LONGEST_PARAGRAPH = 8192
 
 BATCH = 256
 MOST_NEIGHBOURS = 3  # passages that come as one
-NAME_WEIGHT = 0.5  # of a word in the name of a document, against about 1 in its text
+NAME_WEIGHT = 0.5  # of a word in a document's name; in its text a word weighs about 1
 
 _SCHEMA = (
     "PRAGMA journal_mode = OFF",
@@ -67,14 +67,14 @@ _SPACES = re.compile(r"\s+")
 def passages(document: Document) -> Iterator[Quote]:
     """Yield the document in pieces of about 400 to 900 characters, at most 20 lines, in reading order.
 
-    Pieces end at paragraph ends where these are near, else at sentence ends (prose) or line ends (code,
-    logs, tables), else at white space. Only white space lies between one passage and the next.
+    Pieces end at a paragraph end if one is near, else at sentence ends (prose) or line ends (code, logs,
+    tables), else at white space. Only white space lies between one passage and the next.
     """
     yield from placed(_sized(_paragraphs(document)), document)
 
 
 def paragraphs(document: Document, within: Span | None = None) -> Iterator[Quote]:
-    """Yield what stands between blank lines (within a span of the document); very long paragraphs are cut."""
+    """Yield the paragraphs of a document or of a span of it; very long ones are cut."""
     if within is None:
         return placed(_paragraphs(document), document)
     stretch = replace(document, start=within.byte_start, end=within.byte_end)
@@ -128,7 +128,7 @@ def _sized(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _divided(paragraph: str) -> Iterator[str]:
-    """Divide a paragraph that is too long; equal parts read better than full ones and a scrap."""
+    """Divide a paragraph that is too long, into equal parts rather than full ones and a scrap."""
     if _fits(paragraph):
         yield paragraph
         return
@@ -153,7 +153,7 @@ def _fits(text: str) -> bool:
 
 
 def _atoms(text: str) -> Iterator[str]:
-    """Yield the pieces that are not to be divided: sentences of prose, lines of anything else."""
+    """Yield what should stay whole: sentences of prose, lines of anything else."""
     for unit in split_sentences(text) if is_prose(text) else LINE.findall(text):
         if len(unit) <= MOST_CHARACTERS:
             yield unit
@@ -164,7 +164,7 @@ def _atoms(text: str) -> Iterator[str]:
 
 
 def _chopped(text: str) -> Iterator[str]:
-    """Cut what has no sentence ends at white space, or anywhere if it has none."""
+    """Cut text without sentence ends at white space, or else anywhere."""
     while len(text) > MOST_CHARACTERS:
         spaces = [space.end() for space in _SPACES.finditer(text, MOST_CHARACTERS // 2, MOST_CHARACTERS)]
         cut = spaces[-1] if spaces else MOST_CHARACTERS
@@ -174,7 +174,7 @@ def _chopped(text: str) -> Iterator[str]:
 
 
 def placed(texts: Iterable[str], document: Document, byte: int = -1, line: int = 1) -> Iterator[Quote]:
-    """Give consecutive texts of a document their places; the first begins at `byte`, in `line`."""
+    """Locate consecutive texts of a document; the first begins at `byte`, in `line`."""
     byte = document.start if byte < 0 else byte
     after_return = False
     for text in texts:
@@ -184,7 +184,7 @@ def placed(texts: Iterable[str], document: Document, byte: int = -1, line: int =
             byte_start, first_line = byte, line
             if part:
                 byte = byte_after(document, byte, part)
-                # What was cut inside \r\n is one line end all the same.
+                # A \r\n that was cut in two is still one line end.
                 line += line_ends(part) - (after_return and part[0] == "\n")
                 after_return = part[-1] == "\r"
             if part and part is body:
@@ -201,7 +201,7 @@ class _Hit:
     score: float
 
     def takes(self, other: "_Hit") -> bool:
-        """Take over another hit of one row if it lies beside this one."""
+        """Merge another hit of one row into this one if it lies beside it."""
         first, last = min(self.first, other.first), max(self.last, other.last)
         near = last - first == self.last - self.first + 1 and last - first < MOST_NEIGHBOURS
         if near and self.document == other.document:
@@ -211,14 +211,14 @@ class _Hit:
 
 
 class PassageIndex:
-    """The words of passages, in a temporary database that goes when the index is closed or the process ends.
+    """The words of passages, in a temporary database that lasts until the index is closed.
 
     Use it as a context manager: `add` passages in reading order, document after document, then `search`.
-    The text is not stored again: what is found is read from its document.
+    The text is not stored: passages found are read from their documents.
     """
 
     def __init__(self) -> None:
-        # The empty name is SQLite's own temporary database: on disk as soon as it outgrows the cache.
+        # An empty name is SQLite's temporary database: it moves to disk once it outgrows the cache.
         self._database = sqlite3.connect("", isolation_level=None)
         self._documents: list[Document] = []
         self._first_rows: list[int] = []
@@ -254,7 +254,7 @@ class PassageIndex:
             self._write()
 
     def search(self, question: str, limit: int) -> list[Quote]:
-        """Return up to `limit` passages, best first, equals in reading order; neighbours come as one."""
+        """Return up to `limit` passages, best first, ties in reading order; neighbours are joined."""
         self._write()
         chosen: list[_Hit] = []
         for hit in self._hits(question, limit):
@@ -289,7 +289,7 @@ class PassageIndex:
         }
         bonus = self._named(question)
         for document in sorted(bonus, key=lambda n: (-bonus[n], n))[:limit]:
-            # What a file is asked for by name need not stand in its text.
+            # A file asked for by name need not hold the words in its text.
             scores.setdefault((self._first_rows[document], document), 0.0)
             for row, _, score in self._database.execute(_BEST_IN_DOCUMENT, (query, document, count)):
                 scores[row, document] = score
@@ -318,9 +318,9 @@ class PassageIndex:
 
 
 def _query(question: str) -> str:
-    """Write a question as an FTS5 query: any of its words, and its dotted, dashed or other names as a whole.
+    """Write a question as an FTS5 query for any of its words, and for its dotted or dashed names as a whole.
 
-    Every term is quoted, so that nothing in the question is taken for query syntax.
+    Every term is quoted, so that nothing in the question is query syntax.
     """
     plain = question.encode("utf-8", "replace").decode("utf-8").replace('"', " ").replace("\0", " ")
     terms: dict[str, None] = {}

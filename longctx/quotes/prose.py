@@ -1,4 +1,4 @@
-"""What a text looks like: words, sentence ends, headings, running text or not. Knows no files."""
+"""What a text looks like: words, sentences, headings, prose or code. Knows no files."""
 
 import re
 import unicodedata
@@ -74,7 +74,7 @@ def words(text: str) -> list[str]:
 
 @cache
 def common_words() -> frozenset[str]:
-    """Return the function words of English: they say nothing about what a text or a question is after."""
+    """Return English function words: they say nothing about the subject of a text or a question."""
     return frozenset(Path(__file__).with_name("common_words.txt").read_text(encoding="utf-8").split())
 
 
@@ -105,8 +105,8 @@ def humps(text: str) -> str:
 def heading_level(paragraph: str) -> int | None:
     """Tell how deep a heading is (1 = widest), or None for text.
 
-    Known are Markdown headings, names such as CHAPTER with what follows them, numbers alone and lines in
-    capitals, each of at most two lines between blank lines.
+    Headings are Markdown headings, names such as CHAPTER and what follows, lone numbers and lines in
+    capitals; each has at most two lines, between blank lines.
     """
     if len(paragraph) > 4 * LONGEST_HEADING and len(paragraph.rstrip()) > 2 * LONGEST_HEADING:
         return None
@@ -131,13 +131,13 @@ def _plain_heading_level(line: str, alone: bool) -> int | None:
 
 
 def is_code(text: str) -> bool:
-    """Tell program text by a comment at its top, by its declarations or by its symbols."""
+    """Recognise program text by a comment at its top, its declarations or its symbols."""
     return bool(COMMENT.match(text.lstrip()) or _CODE_LINE.search(text)) or not is_prose(text)
 
 
 def is_prose(text: str) -> bool:
-    """Tell running text from code, logs and tables by its share of symbols, digits and indented lines."""
-    # Four digits count as one symbol: "In 1805, 20,000 men fell." is prose, a line of a log seldom is.
+    """Tell prose from code, logs and tables by its share of symbols, digits and indented lines."""
+    # Four digits count as one symbol: "In 1805, 20,000 men fell." is prose; a line of a log seldom is.
     if len(_SYMBOL.findall(text)) + len(_DIGIT.findall(text)) / 4 > MOST_SYMBOLS * len(text):
         return False
     lines = line_ends(text.strip()) + 1
@@ -145,7 +145,7 @@ def is_prose(text: str) -> bool:
 
 
 def within_bracket(before: str, text: str) -> str:
-    """Cut a text where a bracket closes that was opened before it: `a, b` of `a, b) -> int:`."""
+    """Cut a text where a bracket opened before it closes: `a, b` of `a, b) -> int:`."""
     opened = depth = before.count("(") - before.count(")")
     for end, sign in enumerate(text):
         depth += (sign == "(") - (sign == ")")

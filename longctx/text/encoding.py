@@ -1,4 +1,4 @@
-"""Which encoding a file is in, or why it is not text. Bounded memory; knows no names and no documents."""
+"""Find a file's encoding, or why it is not text. Bounded memory; knows no names and no documents."""
 
 import codecs
 import re
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 BLOCK = 1 << 16
 SAMPLE = 1 << 15
-PROBE = 1 << 23  # as far as a legacy encoding is tried before it is believed
+PROBE = 1 << 23  # bytes that a legacy encoding must decode before it is believed
 MOST_CONTROLS = 0.05  # random bytes have 0.10; logs with stray NULs and bells stay far below
 
 # The longer mark first: UTF-32-LE begins with the mark of UTF-16-LE.
@@ -31,7 +31,7 @@ SINGLE_BYTE = (
 
 UNPACK = "unpack it first"
 CONVERT = "convert it to text first"
-# Beginnings of files that are mostly printable in part, and for which better advice can be given.
+# Beginnings of files that may look printable, or that deserve better advice.
 MAGIC = (
     (re.compile(rb"%PDF-"), "a PDF", CONVERT + ", for example with pdftotext"),
     (re.compile(rb"PK\x03\x04"), "a zip archive or an office document", "unpack it or " + CONVERT),
@@ -57,7 +57,7 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 
 @dataclass(frozen=True)
 class Readable:
-    """Text: where the text starts (after a byte order mark), its codec, and what the user should know."""
+    """Text: its start (after a byte order mark), its codec, and a note for the user."""
 
     start: int
     encoding: str
@@ -73,7 +73,7 @@ class Binary:
 
 
 def inspect(path: Path) -> Readable | Binary:
-    """Decide how to read the file: by its byte order mark, as strict UTF-8, or as samples of it suggest."""
+    """Decide how to read the file: by its byte order mark, as strict UTF-8, or by samples."""
     with path.open("rb") as file:
         head = file.read(SAMPLE)
         for pattern, kind, advice in MAGIC:
@@ -168,7 +168,7 @@ def _count_undecodable(file: BinaryIO, start: int) -> tuple[int, int]:
 
 
 def _only_stray_marks(file: BinaryIO, failure: int, bad: int, good: int) -> bool:
-    """Whether pure ASCII is broken only by 0xFE and 0xFF, which are no text alone in any encoding."""
+    """Whether only 0xFE and 0xFF break pure ASCII; no encoding uses these two alone."""
     if good:
         return False
     stray = sum(block.count(b"\xfe") + block.count(b"\xff") for block in _blocks(file, max(failure - 4, 0)))
@@ -176,7 +176,7 @@ def _only_stray_marks(file: BinaryIO, failure: int, bad: int, good: int) -> bool
 
 
 def _guess(file: BinaryIO, failure: int) -> str:
-    """The likeliest legacy encoding, by lines from the beginning, middle, end and the first failure."""
+    """The likeliest legacy encoding, judged by lines from the beginning, middle, end and first failure."""
     from charset_normalizer import from_bytes
 
     file.seek(0)
@@ -191,11 +191,11 @@ def _guess(file: BinaryIO, failure: int) -> str:
     for length in (len(sample), 4096, 1024):
         matches = list(from_bytes(_whole_lines(sample[:length]), cp_isolation=fitting))
         if not matches:
-            continue  # dense prose of old times can look like noise; a shorter sample seldom does
+            continue  # dense old prose can look like noise; a shorter sample seldom does
         best = matches[0]
         close = [match for match in matches if match.chaos <= best.chaos + 0.01]
         equal: set[str] = {name for match in close for name in match.could_be_from_charset}
-        # Where several code pages fit, the commonest is meant.
+        # If several code pages fit, take the commonest.
         western = next((name for name in WESTERN if name in equal), "")
         if western and not _has_signs_in_words(sample.decode(western, "replace")):
             return western

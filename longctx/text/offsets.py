@@ -13,8 +13,8 @@ _WIDEST = 8  # bytes per character, at most, in any encoding without shift state
 def byte_after(document: Document, byte: int, text: str) -> int:
     """Return the offset of the byte after `text`, which the document's bytes from `byte` on decode to.
 
-    Elsewhere than in Unicode a character may have several forms, and U+FFFD may stand for any undecodable
-    bytes: then the bytes are read again. Encodings with shift states (ISO 2022, UTF-7) are not supported.
+    Outside Unicode a character may have several forms, and U+FFFD may stand for any undecodable bytes:
+    then the bytes are read again. Encodings with shift states (ISO 2022, UTF-7) are not supported.
     """
     codec = codecs.lookup(document.encoding).name
     if codec in _ONE_FORM and "\ufffd" not in text:

@@ -1,4 +1,4 @@
-"""Files packed into one text (repomix, files-to-prompt, gitingest, git diff): where each of them lies.
+"""Find the files packed into one text (repomix, files-to-prompt, gitingest, git diff).
 
 Works on bytes of an encoding that extends ASCII, line by line in bounded memory; knows no documents.
 Nothing is lost: what belongs to no packed file comes back as a member without a path, or as a delimiter.
@@ -29,8 +29,8 @@ class Format:
     opening: re.Pattern[bytes]
     closing: re.Pattern[bytes] | None = None  # counts only before another opening, an ending or the end
     ending: re.Pattern[bytes] | None = None  # what follows the last file
-    filler: re.Pattern[bytes] = re.compile(b"")  # wrapping outside files that holds nobody's words
-    is_diff: bool = False  # the opening belongs to the file's text, and its path needs decoding
+    filler: re.Pattern[bytes] = re.compile(b"")  # wrapping outside files, without content
+    is_diff: bool = False  # the opening is part of the file's text, and its path needs decoding
     must_close: bool = False
 
 
@@ -153,7 +153,7 @@ class _Line:
 
 
 def _read_lines(file: BinaryIO, position: int) -> Iterator[_Line]:
-    """Lines with where they start; those longer than any mark are passed over in bounded pieces."""
+    """Lines and their offsets; lines longer than any mark are skipped in bounded pieces."""
     while line := file.readline(LONGEST_MARK):
         start = position
         position += len(line)
@@ -171,7 +171,7 @@ class _Scan:
         self.form = form
         self.file = file
         self.split = Split(form.name)
-        self.done = start  # all before is in a member or a delimiter
+        self.done = start  # everything before is in a member or a delimiter
         self.inside: re.Match[bytes] | None = None  # the opening of the file that is being read
         self.closed: tuple[int, int] | None = (
             None  # a closing mark, until the next words confirm or refute it
@@ -233,7 +233,7 @@ class _Scan:
         self.done, self.inside, self.closed = after, None, None
 
     def _end_gap(self, here: int) -> None:
-        """Make what lies between files a member, unless it is blank or the wrapping of the format."""
+        """Make text between files a member, unless it is blank or the format's wrapping."""
         if self.done == here:
             return
         position = self.file.tell()
@@ -247,7 +247,7 @@ class _Scan:
         self.done = here
 
     def _finish(self, size: int) -> Split | None:
-        """A last file without its closing mark is a dump that was cut off, if others came before it."""
+        """If other files were closed, a last file without a closing mark means that the dump was cut off."""
         complete = self.closed is not None or self.form.closing is None
         earlier = any(member.path is not None for member in self.split.members)
         if self.inside and not complete and (self.form.must_close or not earlier):

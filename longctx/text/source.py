@@ -81,7 +81,7 @@ class Skipped:
 
 @dataclass
 class Corpus:
-    """All that is to be read, in order. A context manager: leaving it removes what was spooled."""
+    """All documents to read, in order. As a context manager, it removes spooled files on exit."""
 
     documents: list[Document] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -90,11 +90,11 @@ class Corpus:
 
     @property
     def bytes(self) -> int:
-        """How many bytes the documents hold together."""
+        """The total size of the documents."""
         return sum(document.end - document.start for document in self.documents)
 
     def spool(self, stream: BinaryIO) -> Path:
-        """Copy `stream` to a file that lives until this corpus is closed, forgotten, or the program ends."""
+        """Copy `stream` to a file that lives until the corpus is closed or collected, or the program ends."""
         folder = tempfile.mkdtemp(prefix="longctx-")
         self._spools.append(weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True))
         path = Path(folder, "stdin")
@@ -103,7 +103,7 @@ class Corpus:
         return path
 
     def close(self) -> None:
-        """Remove what was spooled; the documents of pipes cannot be read any more."""
+        """Remove spooled files; documents from pipes cannot be read after this."""
         while self._spools:
             self._spools.pop()()
 
@@ -115,7 +115,7 @@ class Corpus:
 
 
 def gather(inputs: Sequence[str], stdin: BinaryIO | None = None) -> Corpus:
-    """Find the texts that `inputs` name: files, folders, pipes; "-" or nothing at all means `stdin`."""
+    """Find the texts that `inputs` name: files, folders, pipes; "-" or no input means `stdin`."""
     gathering = _Gathering(Corpus(), stdin)
     try:
         for item in inputs or ("-",):
@@ -128,7 +128,7 @@ def gather(inputs: Sequence[str], stdin: BinaryIO | None = None) -> Corpus:
 
 
 def printable(name: str) -> str:
-    """`name` with everything escaped that could move the cursor, break the line or turn the writing round."""
+    """`name`, with everything escaped that could move the cursor, break the line or reverse the text."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
 
 
@@ -202,7 +202,7 @@ class _Gathering:
         self._add_text(self.corpus.spool(stream), "<stdin>", named=True)
 
     def _add_text(self, path: Path, name: str, *, named: bool) -> None:
-        """Add one file, or what is packed in it when the user named it."""
+        """Add one file, or the files packed in it if the user named it."""
         size = path.stat().st_size
         found = inspect(path)
         if isinstance(found, Binary):
@@ -239,7 +239,7 @@ class _Gathering:
 
     def _skip(self, name: str, reason: str) -> None:
         skipped = Skipped(name, reason)
-        if skipped not in self.corpus.skipped[-1:]:  # a hidden folder's files come in a row: said once
+        if skipped not in self.corpus.skipped[-1:]:  # name a hidden folder once, not for each file
             self.corpus.skipped.append(skipped)
 
     def _add_folder(self, item: str) -> None:
@@ -282,7 +282,7 @@ class _Gathering:
 
 
 def _unwanted_by_name(relative: str) -> tuple[str, str]:
-    """(the hidden or generated folder or file that the path lies in, why not to read it), or (path, "")."""
+    """(the hidden or generated file or folder that the path is in, the reason to skip it), or (path, "")."""
     parts = relative.split("/")
     for index, part in enumerate(parts):
         inner = index < len(parts) - 1
@@ -304,12 +304,12 @@ def _generated(path: Path) -> str:
 
 
 def _listed_by_git(root: str) -> list[str]:
-    """Files of a git work tree that are tracked or not ignored; empty where there is none, or no git."""
+    """Files of a git work tree that are tracked or not ignored; empty without a work tree or git."""
     # The repository is not trusted: its configuration must not start programs or reach out for objects.
     settings = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "safe.bareRepository=explicit")
     options = [part for setting in settings for part in ("-c", setting)]
     command = ["git", *options, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    # A hook's environment would lead git to another repository than the one the folder is in.
+    # A hook's environment would lead git to a different repository.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
     try:
@@ -320,7 +320,7 @@ def _listed_by_git(root: str) -> list[str]:
 
 
 def _walk(root: str) -> Iterator[str]:
-    """Files below `root` that no .gitignore hides; a folder that is not entered is named, with a "/"."""
+    """Files below `root` that no .gitignore hides; a skipped folder is yielded itself, with a "/"."""
     waiting: list[tuple[str, _Rules]] = [("", ())]
     while waiting:
         folder, rules = waiting.pop()
@@ -349,14 +349,14 @@ def _read_rules(path: Path) -> GitIgnoreSpec:
             lines = path.read_text("utf-8", "surrogateescape").splitlines()
     patterns: list[str] = []
     for line in lines:
-        with contextlib.suppress(ValueError, re.error):  # git, too, passes over what is no pattern
+        with contextlib.suppress(ValueError, re.error):  # git, too, skips invalid patterns
             GitIgnoreSpec.from_lines([line])
             patterns.append(line)
     return GitIgnoreSpec.from_lines(patterns)
 
 
 def _is_ignored(relative: str, rules: _Rules) -> bool:
-    """Whether the innermost .gitignore with an opinion hides the path; each speaks of its own folder."""
+    """Whether the innermost .gitignore that matches hides the path; patterns are relative to its folder."""
     for folder, patterns in reversed(rules):
         verdict = patterns.check_file(relative.removeprefix(folder)).include
         if verdict is not None:

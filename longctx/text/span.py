@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from longctx.text.offsets import byte_after
 from longctx.text.source import Document
 
-REACH = 500  # bytes on each side of an answer that its line is quoted to
+REACH = 500  # bytes of its line quoted on each side of an answer
 CUT = "[...]"
 LINE_END = re.compile(r"[\r\n]")
 
@@ -25,7 +25,7 @@ class Span:
     last_line: int
 
     def text(self) -> str:
-        """Read the bytes again and decode them as the document does, what cannot be decoded as U+FFFD."""
+        """Read and decode the bytes again; undecodable ones become U+FFFD."""
         with self.document.path.open("rb") as file:
             file.seek(self.byte_start)
             return file.read(self.byte_end - self.byte_start).decode(self.document.encoding, "replace")
@@ -37,9 +37,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Words of a document, verbatim, and where they stand.
+    """Verbatim words of a document, and where they stand.
 
-    `score` ranks quotes by how well they fit a question or sum up a text; None where nothing was ranked.
+    `score` ranks quotes by how well they fit a question or sum up a text; None if nothing was ranked.
     """
 
     span: Span
@@ -48,7 +48,7 @@ class Quote:
 
 
 def line_around(span: Span) -> Quote:
-    """Quote the line that a span stands in; a long one up to REACH bytes away, with CUT where it goes on.
+    """Quote the span's line; cut a long one REACH bytes away and mark it with CUT.
 
     The bytes of the quote are those between the marks.
     """
@@ -58,7 +58,7 @@ def line_around(span: Span) -> Quote:
     after = replace(span, byte_start=span.byte_end, byte_end=last).text()
     head, tail = LINE_END.split(before)[-1], LINE_END.split(after)[0]
     starts, ends = first == document.start or head != before, last == document.end or tail != after
-    if not starts:  # with a whole word
+    if not starts:  # begin with a whole word
         head = re.sub(r"\A(?:\S*\s+|\ufffd*)", "", head)
     if not ends:
         tail = re.sub(r"(?:\s+\S*|\ufffd*)\Z", "", tail, count=1)

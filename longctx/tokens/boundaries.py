@@ -1,4 +1,4 @@
-"""Where a text may be cut so that its parts tokenise exactly as the whole does; knows no documents.
+"""Find where to cut a text so that its parts tokenise exactly like the whole; knows no documents.
 
 A *cut* lies between two characters c and d. It is proven from the pair alone, for any text around it:
 
@@ -22,7 +22,7 @@ from typing import Any
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Digits, Split
 
-# What the ByteLevel stage of the library splits by.
+# The pattern of the library's ByteLevel stage.
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 _QUANTIFIER = re.compile(r"[*+?]|\{(?=,?\d)(\d*),?\d*\}")
@@ -31,12 +31,12 @@ _ESCAPE = re.compile(
 )
 _LITERAL = re.compile(r"[^\\^$.|?*+()\[\]{}]")
 _CASELESS_SET = re.compile(r"\[[A-Za-z0-9]+\]")
-_LETTERS = r"[\p{L}\p{M}]"  # what a letter can match, whatever the case folding makes of it
+_LETTERS = r"[\p{L}\p{M}]"  # whatever a letter can match when case is folded
 _GROUPS = {"(?:": False, "(?>": False, "(?=": True, "(?!": True, "(?i:": False}
 
 
 class NotProvableError(Exception):
-    """The parts of a text cannot be shown to tokenise as the whole does; the message says why."""
+    """The parts of a text may not tokenise like the whole; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Pattern:
         while found := _QUANTIFIER.match(self.source, self.at):
             self.at = found.end()
             if found.group() != "?":
-                self._join(node, node)  # more than a counted repetition allows, which only costs cuts
+                self._join(node, node)  # too many for a counted repetition, which only costs cuts
             if found.group() in "*?" or found[1] in ("", "0"):
                 node = _Node(nullable=True, first=node.first, last=node.last)
         return node
@@ -174,7 +174,7 @@ class _RegexStage:
 
 
 class _DigitStage:
-    """Each character is a digit or not, whatever stands around it."""
+    """A character is a digit or not, whatever its neighbours."""
 
     def __init__(self, individual: bool) -> None:
         self._digits = Digits(individual_digits=individual)
@@ -204,7 +204,7 @@ class Boundaries:
 
     def _between(self, pair: str) -> bool:
         if pair == "\r\n":
-            return False  # one line end stays in one window, so that lines can be counted window by window
+            return False  # never split a line end, so that lines can be counted by window
         for stage in self._stages:
             if stage.spans(pair):
                 return False

@@ -13,7 +13,7 @@ from longctx.errors import ModelError
 
 
 def read_specification(folder: Path) -> dict[str, Any]:
-    """Return tokenizer.json, or its equal made from the files of a GPT-2 style tokenizer."""
+    """Return tokenizer.json, or its equivalent made from a GPT-2 style tokenizer's files."""
     path = folder / "tokenizer.json"
     if path.is_file():
         found = read_json(path)
@@ -28,7 +28,7 @@ def read_specification(folder: Path) -> dict[str, Any]:
 
 
 def _from_merges(folder: Path) -> dict[str, Any]:
-    """Describe a byte-level BPE that splits as GPT-2 does, which is what such checkpoints mean."""
+    """Describe a byte-level BPE that splits like GPT-2, as such checkpoints expect."""
     vocabulary = read_json(folder / "vocab.json")
     if not all(isinstance(id, int) for id in vocabulary.values()):
         raise ModelError(f"{folder / 'vocab.json'}: not a table of token ids; download the model again")
@@ -36,7 +36,7 @@ def _from_merges(folder: Path) -> dict[str, Any]:
     merges = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
     settings = folder / "tokenizer_config.json"
     config = read_json(settings) if settings.is_file() else {}
-    # An entry that neither a byte nor a merge makes can only be a special token.
+    # An entry made by neither a byte nor a merge can only be a special token.
     made = {*ByteLevel.alphabet(), *(merge.replace(" ", "") for merge in merges)}
     added = {content: {"content": content, "special": True} for content in vocabulary if content not in made}
     ids = {content: vocabulary[content] for content in added}
@@ -60,7 +60,7 @@ def _from_merges(folder: Path) -> dict[str, Any]:
 
 
 def build(specification: dict[str, Any], origin: Path) -> Backend:
-    """Have the library build the tokenizer, or say why it will not."""
+    """Build the tokenizer with the library, or say why it cannot."""
     try:
         return Backend.from_str(json.dumps(specification))
     except Exception as error:  # the library raises nothing narrower
@@ -68,16 +68,16 @@ def build(specification: dict[str, Any], origin: Path) -> Backend:
 
 
 def check_added(added: Sequence[dict[str, Any]], backend: Backend, origin: Path) -> None:
-    """Refuse gaps between the ids: the library closes them silently, so that later tokens get wrong ids."""
+    """Refuse gaps between ids: the library closes them silently, and later tokens get wrong ids."""
     for token in added:
         found = backend.token_to_id(token["content"])
         if found != token["id"]:
             detail = f"{token['content']!r} should have id {token['id']} but gets {found}"
-            raise ModelError(f"{origin}: {detail}; its added tokens do not fit its vocabulary")
+            raise ModelError(f"{origin}: {detail}; added tokens do not fit the vocabulary; download it again")
 
 
 def without_special(specification: dict[str, Any]) -> dict[str, Any]:
-    """Remove added tokens, and every other way in which text could become a special token."""
+    """Remove added tokens and everything else that could turn text into a special token."""
     model = specification["model"]
     added = specification.get("added_tokens") or []
     special = {token["content"] for token in added if token.get("special")} - {model.get("unk_token")}

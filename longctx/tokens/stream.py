@@ -1,4 +1,4 @@
-"""Documents to token ids, streaming, in bounded memory; each position leads back to bytes and a line.
+"""Stream documents as token ids in bounded memory; each position leads back to bytes and lines.
 
 Knows documents and a tokenizer, not models.
 """
@@ -22,7 +22,7 @@ BATCH = 8  # windows encoded side by side
 
 @dataclass(frozen=True, slots=True)
 class _Anchor:
-    """What is kept of a window, a stretch of text between two cuts: enough to read it again."""
+    """What is kept of a window (text between two cuts): enough to read it again."""
 
     position: int
     tokens: int
@@ -110,7 +110,7 @@ class TokenStream:
             if text := "".join(document.blocks()):
                 yield text
             return
-        text, searched = "", 0  # up to `searched`, a text that is too long is known to have no cut
+        text, searched = "", 0  # a too long text has no cut before `searched`
         for block in document.blocks():
             text += block
             start = 0
@@ -128,7 +128,7 @@ class TokenStream:
             yield text
 
     def locate(self, position: int) -> Span | None:
-        """Return where a token that was already read comes from; a header is at the start of its document.
+        """Return where a token already read comes from; a header is at the start of its document.
 
         Raises InputError when the document has changed since it was read.
         """

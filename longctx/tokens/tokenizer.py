@@ -13,7 +13,7 @@ from longctx.tokens.files import build, check_added, read_specification, without
 
 
 class Tokenizer:
-    """The tokenizer of a checkpoint: one way for documents, in which nothing is special, one for templates.
+    """The tokenizer of a checkpoint: special tokens exist in templates, never in documents.
 
     `vocab_size` is one more than the highest token id. `note` is empty, or says why text is encoded whole.
     """
@@ -45,7 +45,7 @@ class Tokenizer:
         return tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """Encode text in which the strings of special tokens mean nothing."""
+        """Encode text; the strings of special tokens are plain text here."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -53,7 +53,7 @@ class Tokenizer:
         return [found.ids for found in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def encode_with_offsets(self, text: str) -> Encoding:
-        """Encode as `encode` does, and remember which characters each token comes from."""
+        """Encode like `encode`, and keep the characters of each token."""
         return self._plain.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -62,12 +62,12 @@ class Tokenizer:
 
     @property
     def special_tokens(self) -> dict[str, int]:
-        """Return the strings that mean something in a template, with their ids."""
+        """Return the special strings of templates, with their ids."""
         return {token.content: id_ for id_, token in self._full.get_added_tokens_decoder().items()}
 
 
 class Detokenizer:
-    """Turns tokens into text one by one; a character made of several tokens appears with the last of them."""
+    """Turns tokens into text one by one; a character of several tokens appears with the last one."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -78,7 +78,7 @@ class Detokenizer:
         self._held: list[int] = []
 
     def push(self, token: int) -> str:
-        """Return the text that this token completes, perhaps none."""
+        """Return the text that this token completes, if any."""
         text = self._stream.step(self._tokenizer._full, token)
         self._held = [*self._held, token] if text is None else []
         return text or ""

@@ -27,7 +27,7 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
     """Turn a parsed config.json into a ModelConfig.
 
     Raises:
-        ModelError: for a setting whose meaning is not certain; guessing would give wrong answers.
+        ModelError: for a setting of uncertain meaning; a guess would give wrong answers.
     """
     raw = raw.get("text_config") or raw
     _refuse_unknown(raw)
@@ -71,7 +71,7 @@ def hf_slopes(heads: int, layer: int, n_layers: int) -> tuple[float, ...]:
 
 
 def weight_map(config: ModelConfig) -> list[Target]:
-    """Return what each weight is made of; the sources are exactly what must be in the files."""
+    """Return the sources of each weight: exactly the tensors that the files must hold."""
     targets = [
         Target("embed", ("model.embed_tokens.weight",)),
         Target("norm", ("model.norm.weight",)),

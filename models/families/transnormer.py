@@ -20,7 +20,7 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
     """Turn a parsed config.json into a ModelConfig.
 
     Raises:
-        ModelError: for a setting whose meaning is not certain.
+        ModelError: for a setting of uncertain meaning.
     """
     hidden, heads, layers = (int(raw[f"decoder_{x}"]) for x in ("embed_dim", "attention_heads", "layers"))
     _refuse_unknown(raw, hidden, layers)
@@ -54,7 +54,7 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
 
 
 def weight_map(config: ModelConfig) -> list[Target]:
-    """Return what each weight is made of."""
+    """Return the sources of each weight."""
     embedding = "model.embed_tokens.weight"
     targets = [
         Target("embed", (embedding,)),

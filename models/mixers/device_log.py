@@ -1,4 +1,4 @@
-"""KV logs as a decode step on a device sees them: a table of pages that kernels follow by themselves."""
+"""KV logs as a decode step sees them: a table of pages on the device, which the kernels read."""
 
 import torch
 from torch import Tensor
@@ -12,13 +12,13 @@ from longctx.models.rotary import Angles
 class DeviceLog(StepMemory[KVLog]):
     """The KV logs of one softmax layer for B branches.
 
-    Where keys and values lie, and how many there are, is read from device memory when the kernels run: a
-    CUDA graph that was captured once serves every reading.
+    Kernels read from device memory where keys and values lie and how many there are, so one captured CUDA
+    graph serves every reading.
 
     Attributes:
         table: (B, rows, 5) int64, made by `kernels.pages_triton.page_table`.
         counts: (B,) int32, pages in use.
-        pointed: of the last step; None without pointer heads.
+        pointed: where pointer heads looked in the last step; None without pointer heads.
     """
 
     def __init__(self, spec: SoftmaxSpec, batch: int, rows: int, device: torch.device):
@@ -34,7 +34,7 @@ class DeviceLog(StepMemory[KVLog]):
         self._splits = default_splits(device, batch, spec.n_kv_heads) if device.type == "cuda" else 2
 
     def enter(self, branch: int, memory: KVLog, moved: bool) -> None:
-        """Let a branch see the pages of a log; the last one has room for its next token.
+        """Give a branch the pages of a log; the last page has room for its next token.
 
         Raises:
             StepError: when there are more pages than rows.
@@ -57,7 +57,7 @@ class DeviceLog(StepMemory[KVLog]):
             memory.pointed = position[branch : branch + 1], mass[branch : branch + 1]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, angles: Angles) -> Tensor:
-        """Append one token per branch and attend from it to all of its branch, itself included.
+        """Append one token per branch and attend from it to its whole branch, itself included.
 
         Args:
             q: (B, H, D), k, v: (B, Hkv, D), not rotated. angles: cos and sin, (B, R/2) float32.

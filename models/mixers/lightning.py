@@ -38,7 +38,7 @@ class LightningMemory:
         return LightningMemory(self.kv.clone())
 
     def without(self, start: int, end: int) -> "LightningMemory":
-        """Return a copy; what tokens have left in it cannot be told apart."""
+        """Return a copy: single tokens cannot be removed from a recurrent state."""
         return self.fork()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -46,30 +46,30 @@ class LightningMemory:
         return {"kv": self.kv}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a state."""
+        """Copy a saved state into this one."""
         self.kv.copy_(tensors["kv"])
 
     def lend(self, room: Tensor) -> None:
-        """Move into a place that a decode step works on, if it is not there yet."""
+        """Move into a decode step's buffer, unless already there."""
         if self.kv.data_ptr() != room.data_ptr():
             room.copy_(self.kv)
             self.kv = room
 
     def take_back(self, room: Tensor) -> None:
-        """Move out of that place again, if it is still there."""
+        """Move out of that buffer, if still there."""
         if self.kv.data_ptr() == room.data_ptr():
             self.kv = self.kv.clone()
 
 
 class LightningSteps(StepMemory[LightningMemory], LightningMemory):
-    """The states of B branches in one tensor: what enters lives here until another takes the place."""
+    """The states of B branches in one tensor; each lives here until another takes its place."""
 
     def enter(self, branch: int, memory: LightningMemory, moved: bool) -> None:
-        """Let the memory move in."""
+        """Move the memory in."""
         memory.lend(self.kv[branch : branch + 1])
 
     def leave(self, branch: int, memory: LightningMemory) -> None:
-        """Let the memory move out."""
+        """Move the memory out."""
         memory.take_back(self.kv[branch : branch + 1])
 
 
@@ -80,7 +80,7 @@ class Lightning(nn.Module):
         hidden: width of the residual stream.
         spec: what the layer is.
         dtype: of the matrices.
-        last: whether nothing comes after it: then `absorb` multiplies by some rows of the projection only.
+        last: this is the last layer, whose `absorb` uses only some rows of the projection.
     """
 
     def __init__(self, hidden: int, spec: LightningSpec, dtype: torch.dtype, last: bool):
@@ -101,17 +101,17 @@ class Lightning(nn.Module):
         self.rms_norm = choose_norm(site, self.width)
 
     def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> LightningMemory:
-        """Return the memory before the first token; it is float32, whatever the model's dtype."""
+        """Return the memory before the first token; always float32."""
         return LightningMemory(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> LightningSteps | None:
-        """Return the memories of a decode step; None where its kernel does not run."""
+        """Return the memories of a decode step; None if its kernel does not run."""
         if not (self.mix.raw and _fused(self.spec)):
             return None
         return LightningSteps(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def forward(self, x: Tensor, memory: LightningMemory, positions: Positions) -> Tensor:
-        """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
+        """Return (B, T, hidden) for x (B, T, hidden) and advance the memory."""
         spec = self.spec
         if _fused(spec):
             first, second = self.mix.activations
@@ -122,10 +122,10 @@ class Lightning(nn.Module):
         mixed = lightning_attention(q, k, v, self._decay(x), memory.kv).flatten(2)
         return self.out(self.gate(x, spec.gate) * self.rms_norm(mixed, self.norm.weight, spec.norm_eps))  # type: ignore[no-any-return]  # as above
 
-    step = forward  # a step's memory is a state as any other
+    step = forward  # a step's memory is an ordinary state
 
     def absorb(self, x: Tensor, memory: LightningMemory, positions: Positions) -> None:
-        """Move the memory past x: keys and values only."""
+        """Advance the memory past x; only keys and values are computed."""
         if _fused(self.spec):
             self.mix.absorb(self.qkv.below(self.width, x, self.mix.activations[0]), self._decay(x), memory.kv)
         else:
@@ -136,7 +136,7 @@ class Lightning(nn.Module):
         return decay_tables(self.spec.slopes, x.device)
 
     def _turned(self, projected: Tensor, parts: int, positions: Positions) -> list[Tensor]:
-        """Return queries, keys and values (B, T, H, D or 2 D) of raw projections (B, T, parts H D)."""
+        """Return activated q, k and raw v (B, T, H, D or 2 D) of projections (B, T, parts H D)."""
         *turned, v = projected.view(*projected.shape[:2], parts, self.spec.n_heads, -1).unbind(2)
         if self.spec.activation == "silu":
             turned = [F.silu(x) for x in turned]
@@ -148,21 +148,21 @@ class Lightning(nn.Module):
 
     @staticmethod
     def memory_bytes(spec: LightningSpec, tokens: int, itemsize: int) -> int:
-        """Return the bytes of a memory, which are the same after any number of tokens."""
+        """Return the bytes of a memory, the same for any number of tokens."""
         return 4 * math.prod(state_shape(spec))
 
     @staticmethod
     def workspace_bytes(spec: LightningSpec, hidden: int, itemsize: int, cpu: bool) -> int:
-        """Return the bytes per token at the widest: input, that normed, projections, gate, result."""
+        """Return the peak bytes per token: input, normed input, projections, gate, result."""
         width = spec.n_heads * spec.head_dim
         return itemsize * (2 * hidden + (6 if cpu else 7) * width)
 
 
 def state_shape(spec: LightningSpec) -> tuple[int, int, int]:
-    """Return heads, key channels and value channels of the state."""
+    """Return the shape of the state: heads, key channels, value channels."""
     return spec.n_heads, spec.head_dim * (2 if spec.lrpe else 1), spec.head_dim
 
 
 def _fused(spec: LightningSpec) -> bool:
-    """Tell whether one kernel does all from the projections to the gated result."""
+    """Tell whether one kernel does everything between the projections and the gated result."""
     return (spec.activation, spec.lrpe, spec.gate) == ("silu", False, "sigmoid")

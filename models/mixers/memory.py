@@ -1,4 +1,4 @@
-"""What one layer remembers, and its place in a decode step: the contracts that every mixer keeps."""
+"""What one layer remembers, and its part in a decode step: the interfaces that every mixer implements."""
 
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -13,7 +13,7 @@ class StepError(Exception):
 
 
 class Memory(Protocol):
-    """What one layer remembers of the tokens that went through it."""
+    """What one layer remembers of the tokens it has seen."""
 
     @property
     def nbytes(self) -> int:
@@ -21,19 +21,19 @@ class Memory(Protocol):
 
     @property
     def pointed(self) -> Pointed | None:
-        """Return where pointer heads looked from the last token alone; None where there are none."""
+        """Return where pointer heads looked from the last token, if it ran alone; None without such heads."""
 
     def fork(self) -> Self:
         """Return an independent continuation; what is only appended to is shared."""
 
     def without(self, start: int, end: int) -> Self:
-        """Return a fork that has lost tokens start..end, where single tokens can be told apart in it."""
+        """Return a fork without tokens start..end, if it stores tokens one by one."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all that is held, by name."""
+        """Return all tensors, by name."""
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` returned, into a new memory."""
+        """Load what `tensors` returned into this new memory."""
 
 
 M = TypeVar("M", bound=Memory)
@@ -42,14 +42,14 @@ M = TypeVar("M", bound=Memory)
 class StepMemory(Generic[M]):
     """One layer's memories of B branches at fixed addresses, so that a step can be captured once.
 
-    Here are the steps that a kind of layer need not care for.
+    The methods here do nothing; a mixer overrides those it needs.
     """
 
     def enter(self, branch: int, memory: M, moved: bool) -> None:
-        """Let a branch work on `memory`; `moved` when it is another one, or went on elsewhere meanwhile."""
+        """Let a branch work on `memory`; `moved` if it is new here or advanced elsewhere meanwhile."""
 
     def leave(self, branch: int, memory: M) -> None:
-        """Let `memory` have a place of its own again."""
+        """Give `memory` its own storage again."""
 
     def advance(self, branch: int, memory: M) -> None:
-        """Tell `memory` that a token went through the branch."""
+        """Tell `memory` that the branch processed a token."""

@@ -20,7 +20,7 @@ class Softmax(nn.Module):
         hidden: width of the residual stream.
         spec: what the layer is.
         dtype: of the matrices.
-        last: of no meaning here.
+        last: unused; every mixer takes it.
     """
 
     def __init__(self, hidden: int, spec: SoftmaxSpec, dtype: torch.dtype, last: bool):
@@ -42,11 +42,11 @@ class Softmax(nn.Module):
         return KVLog(batch, self.spec.n_kv_heads, self.spec.head_dim, dtype, device)
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> DeviceLog | None:
-        """Return the memories of a decode step; None where its kernels do not run."""
+        """Return the memories of a decode step; None if its kernels do not run."""
         return DeviceLog(self.spec, batch, rows, device) if self.can_step else None
 
     def forward(self, x: Tensor, memory: KVLog, positions: Positions) -> Tensor:
-        """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
+        """Return (B, T, hidden) for x (B, T, hidden) and advance the memory."""
         q = rotate(self._heads(self.q(x)), positions.angles(self.spec.rope))
         k, v = self.keys_values(x, positions)
         earlier = memory.pages()
@@ -57,7 +57,7 @@ class Softmax(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # nn.Module does not know
 
     def step(self, x: Tensor, memory: DeviceLog, positions: Positions) -> Tensor:
-        """Do what `forward` does for a token of each branch, x (B, 1, hidden), in a decode step."""
+        """Do what `forward` does in a decode step: x (B, 1, hidden) is one token per branch."""
         q, k, v = (self._heads(project(x))[:, :, 0] for project in (self.q, self.k, self.v))
         mixed = memory.attend(q, k, v, positions.angles(self.spec.rope))
         return self.out(mixed.flatten(1)[:, None])  # type: ignore[no-any-return]  # as above
@@ -86,9 +86,9 @@ class Softmax(nn.Module):
 
     @staticmethod
     def workspace_bytes(spec: SoftmaxSpec, hidden: int, itemsize: int, cpu: bool) -> int:
-        """Return the bytes per token at the widest.
+        """Return the peak bytes per token.
 
-        Input, that normed, and on a GPU: queries in two layouts, keys and values for every head, a sum in
-        float32 and a part of it.
+        Input, normed input, and on a GPU: queries in two layouts, keys and values for every head, a float32
+        sum and one of its terms.
         """
         return 2 * hidden * itemsize + (6 * 4 if cpu else 5 * itemsize + 4) * spec.n_heads * spec.head_dim
