@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bench.gpu.roofline import Ceilings, Work
 from longctx.models.config import ModelConfig
 from longctx.models.config_file import translate, weight_map
 from longctx.models.decoder import Decoder
@@ -22,26 +23,33 @@ ROPE_THETA = 10_000_000.0
 # The three engines disagree about the epsilon of the lightning output norm: two always take 1e-6,
 # llama.cpp takes rms_norm_eps. Making that 1e-6 as well lets all three compute one function.
 NORM_EPS = 1e-6
-CORE_CHUNK = 64  # the lightning chunk that the work is counted with
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The tiny hybrid: seven lightning layers, then one softmax layer; about 31 M parameters."""
+    """The sizes of a hybrid in the MiniMax format, and the work of its tokens.
+
+    The default is the tiny hybrid: seven lightning layers, then one softmax layer; about 31 M parameters.
+
+    Attributes:
+        softmax: softmax layers, one at the end of each of as many groups of layers.
+        taken: experts that a token goes through.
+        chunk: tokens of a lightning chunk, with which its work is counted.
+    """
 
     layers: int = 8
+    softmax: int = 1
     hidden: int = 512
     heads: int = 8
     kv_heads: int = 2
     head_dim: int = 64
     ffn: int = 1024
+    experts: int = 1
+    taken: int = 1
     vocab: int = 8192
     context: int = 131072
-
-    @property
-    def lightning_layers(self) -> int:
-        """How many layers are lightning: all but the last."""
-        return self.layers - 1
+    alpha: float = ALPHA
+    chunk: int = 64
 
     @property
     def width(self) -> int:
@@ -49,44 +57,59 @@ class Shape:
         return self.heads * self.head_dim
 
     @property
-    def body(self) -> int:
-        """Parameters that every token is multiplied with, without embedding and head."""
-        lightning = self.hidden * self.width * 5
-        softmax = self.hidden * self.width * 2 + self.hidden * self.kv_heads * self.head_dim * 2
-        mlp = 3 * self.hidden * self.ffn
-        return self.lightning_layers * lightning + softmax + self.layers * mlp
+    def head(self) -> int:
+        """Parameters of the output head."""
+        return self.vocab * self.hidden
 
     @property
-    def parameters(self) -> int:
-        """All parameters but the few of norms and routers."""
-        return self.body + 2 * self.vocab * self.hidden
+    def body(self) -> int:
+        """Parameters that every token is multiplied with, without embedding and head."""
+        return self.of_layers(self.taken)
+
+    def of_layers(self, experts: int) -> int:
+        """Return the parameters of all layers with `experts` each, and of the routers to all."""
+        lightning = self.hidden * self.width * 5  # q, k, v, gate, out
+        softmax = self.hidden * self.width * 2 + self.hidden * self.kv_heads * self.head_dim * 2
+        router = self.hidden * self.experts if self.experts > 1 else 0
+        rest = self.layers * (router + experts * 3 * self.hidden * self.ffn)
+        return (self.layers - self.softmax) * lightning + self.softmax * softmax + rest
 
     def forward_flops(self, tokens: int) -> float:
-        """Work of a full forward pass over `tokens`, logits of the last one only."""
-        core = self.heads * (4 * CORE_CHUNK * self.head_dim + 4 * self.head_dim**2) * self.lightning_layers
-        softmax = 4 * self.width * tokens / 2
-        return tokens * (2 * self.body + core + softmax) + 2 * self.vocab * self.hidden
+        """Return the operations of a full forward pass over `tokens`, logits of the last one only."""
+        attention = self.softmax * 4 * self.width * tokens / 2
+        return tokens * (2 * self.body + self._core + attention) + 2 * self.head
 
     def read_flops(self, tokens: int) -> float:
-        """Work needed for the state and the last token's logits: of the last layer only K and V."""
+        """Return those of the state and the last token's logits: of the last layer only K and V."""
         last = 2 * self.hidden * self.width + 3 * self.hidden * self.ffn
-        core = self.heads * (4 * CORE_CHUNK * self.head_dim + 4 * self.head_dim**2) * self.lightning_layers
-        one_query = 2 * last + 4 * self.width * tokens + 2 * self.vocab * self.hidden
-        return tokens * (2 * (self.body - last) + core) + one_query
+        one_query = 2 * last + 4 * self.width * tokens + 2 * self.head
+        return tokens * (2 * (self.body - last) + self._core) + one_query
 
-    def decode_bytes(self, tokens: int) -> float:
-        """Float32 bytes that one decoded token must move after `tokens`: weights, state in and out, KV."""
-        weights = (self.body + self.vocab * self.hidden) * 4
-        state = 2 * self.lightning_layers * self.heads * self.head_dim**2 * 4
-        return weights + state + tokens * 2 * self.kv_heads * self.head_dim * 4
+    def read_seconds(self, tokens: int, chunk: int, ceilings: Ceilings) -> float:
+        """Return the least time of reading in chunks: compute, or all bf16 weights once per chunk."""
+        weights = -(-tokens // chunk) * self.of_layers(self.experts) * 2
+        return max(self.forward_flops(tokens) / ceilings.rate, weights / ceilings.bandwidth)
+
+    def decode(self, keys: int, itemsize: int = 2) -> Work:
+        """Return the work of one token after `keys`: active weights, head, float32 states in and out, KV."""
+        state = 2 * (self.layers - self.softmax) * self.heads * self.head_dim**2 * 4
+        kv = self.softmax * 2 * self.kv_heads * self.head_dim * keys
+        active = self.body + self.head
+        return Work((active + kv) * itemsize + state, 2 * active + self.softmax * 4 * self.width * keys)
+
+    @property
+    def _core(self) -> int:
+        """Operations of all lightning layers on one token, beside their weights."""
+        core = self.heads * (4 * self.chunk * self.head_dim + 4 * self.head_dim**2)
+        return core * (self.layers - self.softmax)
 
     def config(self) -> dict[str, object]:
         """Return config.json of the `minimax` model type."""
-        kinds = ["linear_attention"] * self.lightning_layers + ["full_attention"]
+        group = ["linear_attention"] * (self.layers // self.softmax - 1) + ["full_attention"]
         factors = {
             f"{part}_{name}_factor": value
             for part in ("full_attn", "linear_attn", "mlp")
-            for name, value in (("alpha", ALPHA), ("beta", 1.0))
+            for name, value in (("alpha", self.alpha), ("beta", 1.0))
         }
         return {
             "architectures": ["MiniMaxForCausalLM"],
@@ -99,9 +122,9 @@ class Shape:
             "num_key_value_heads": self.kv_heads,
             "head_dim": self.head_dim,
             "hidden_act": "silu",
-            "num_local_experts": 1,
-            "num_experts_per_tok": 1,
-            "layer_types": kinds,
+            "num_local_experts": self.experts,
+            "num_experts_per_tok": self.taken,
+            "layer_types": group * self.softmax,
             "block_size": 256,
             "rms_norm_eps": NORM_EPS,
             "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},

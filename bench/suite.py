@@ -150,7 +150,7 @@ class Suite:
             interleave(jobs, 1)
             timings = interleave(jobs, 3 if self.quick else 5)
             for name, timing in timings.items():
-                roofline = bandwidth / self.shape.decode_bytes(length)
+                roofline = bandwidth / self.shape.decode(length, itemsize=4).bytes
                 self.report.row("decode", length, name, tokens=DECODE_STEPS, timing=timing, roofline=roofline)
             self.report.end("decode", length)
 

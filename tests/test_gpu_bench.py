@@ -13,12 +13,13 @@ from gpu import PUBLIC, Twin
 
 from bench.gpu import bars, parity, report, roofline, sanitize
 from bench.gpu.lightning import crossover
-from bench.gpu.model import RING, RING_SHAPE
+from bench.gpu.model import RING_SHAPE
 from bench.gpu.roofline import H200, Work
 from bench.gpu.timing import HERE, Timing, guarded
+from bench.random_model import Shape, random_tensors
+from longctx.models.families.minimax import translate
 
 ROOT = Path(__file__).parents[1]
-RING_MINI = roofline.ModelShape(16, 4, 16, 4, 128, body=0.947e9, stored=16.4e9 - 0.644e9, head=0.322e9)
 
 
 def close(value: float, expected: float) -> None:
@@ -40,30 +41,34 @@ def test_rooflines_of_the_kernels_are_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "rate"), [(4096, 398e3), (131072, 194e3), (1 << 20, 41.4e3), (1 << 22, 11.2e3)]
+    ("tokens", "rate"), [(4096, 420e3), (131072, 199e3), (1 << 20, 41.6e3), (1 << 22, 11.2e3)]
 )
 def test_prefill_roofline_of_ring_mini(tokens: int, rate: float) -> None:
     """If this fails a reading looks faster or slower than the device allows."""
-    close(tokens / RING_MINI.prefill_seconds(tokens, 16384, H200), rate)
+    close(tokens / RING_SHAPE.read_seconds(tokens, 16384, H200), rate)
 
 
-@pytest.mark.parametrize(("keys", "rate"), [(4096, 1650), (131072, 1180), (1 << 20, 385), (1 << 22, 116)])
+@pytest.mark.parametrize(("keys", "rate"), [(4096, 1720), (131072, 1217), (1 << 20, 389), (1 << 22, 117)])
 def test_decode_roofline_of_ring_mini(keys: int, rate: float) -> None:
     """If this fails writing looks faster or slower than the device allows."""
-    close(1 / RING_MINI.decode(keys).seconds(H200), rate)
+    close(1 / RING_SHAPE.decode(keys).seconds(H200), rate)
 
 
 def test_sizes_of_models_from_their_layers() -> None:
     """If this fails the roofline belongs to another model than the one that is timed."""
-    minimax = roofline.moe_shape(
-        **{"layers": 80, "softmax": 10, "heads": 64, "kv_heads": 8, "dim": 128, "hidden": 6144},
-        **{"inner": 9216, "n_experts": 32, "top_k": 2, "vocabulary": 200064},
+    minimax = Shape(
+        **{"layers": 80, "softmax": 10, "hidden": 6144, "heads": 64, "kv_heads": 8, "head_dim": 128},
+        **{"ffn": 9216, "experts": 32, "taken": 2, "vocab": 200064},
     )
     close(minimax.body, 45.9e9)
-    close(minimax.stored + 2 * minimax.head, 456e9)
-    assert RING_SHAPE.softmax_layers == RING["layer_types"].count("full_attention")
-    assert RING_SHAPE.heads * RING_SHAPE.dim == RING["num_attention_heads"] * RING["head_dim"]
-    close(RING_SHAPE.stored, 16.5e9)
+    close(minimax.of_layers(minimax.experts) + 2 * minimax.head, 456e9)
+    assert minimax.config()["layer_types"] == [*["linear_attention"] * 7, "full_attention"] * 10
+    close(RING_SHAPE.of_layers(256), 16.5e9)
+    close(Shape().body + 2 * Shape().head, 31e6)
+    tensors = random_tensors(translate(Shape().config()))
+    assert sum(each.numel() for each in tensors.values()) == pytest.approx(
+        Shape().body + 2 * Shape().head, rel=1e-3
+    )
 
 
 def test_work_is_bound_by_the_slower_of_memory_and_arithmetic() -> None:

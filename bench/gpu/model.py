@@ -37,31 +37,16 @@ from longctx.tokens.tokenizer import Tokenizer
 
 BF16 = torch.bfloat16
 CHUNK = 16384
-RING: dict[str, Any] = {
-    "model_type": "minimax",
-    "vocab_size": 157184,
-    "hidden_size": 2048,
-    "intermediate_size": 512,
-    "num_hidden_layers": 20,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-    "head_dim": 128,
-    "num_local_experts": 256,
-    "num_experts_per_tok": 8,
-    "layer_types": ["full_attention" if i % 5 == 4 else "linear_attention" for i in range(20)],
-    "rms_norm_eps": 1e-6,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 600000.0, "partial_rotary_factor": 0.5},
-    "tie_word_embeddings": False,
-}
-RING_SHAPE = roofline.moe_shape(
-    **{"layers": 20, "softmax": 4, "heads": 16, "kv_heads": 4, "dim": 128, "hidden": 2048},
-    **{"inner": 512, "n_experts": 256, "top_k": 8, "vocabulary": 157184},
+RING_SHAPE = Shape(
+    **{"layers": 20, "softmax": 4, "hidden": 2048, "heads": 16, "kv_heads": 4, "head_dim": 128, "ffn": 512},
+    **{"experts": 256, "taken": 8, "vocab": 157184, "alpha": 1.0, "chunk": roofline.CHUNK},
 )
-TINY = RING | {  # of a rehearsal
-    **{"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
-    **{"vocab_size": 4096, "hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1},
-    **{"head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 32},
-}
+TINY_SHAPE = Shape(  # of a rehearsal
+    **{"layers": 2, "hidden": 64, "heads": 2, "kv_heads": 1, "head_dim": 32, "ffn": 32},
+    **{"experts": 4, "taken": 2, "vocab": 4096, "alpha": 1.0},
+)
+ROPE = {"rope_type": "default", "rope_theta": 600000.0, "partial_rotary_factor": 0.5}
+RING, TINY = (shape.config() | {"rope_parameters": ROPE} for shape in (RING_SHAPE, TINY_SHAPE))
 # Beside transformers: dense, so that its loop over experts does not decide the comparison.
 PEER = Shape(layers=8, hidden=2048, heads=16, kv_heads=4, head_dim=128, ffn=5632, vocab=8192)
 TINY_PEER = Shape(layers=2, hidden=64, heads=2, kv_heads=1, head_dim=32, ffn=64, vocab=512)
@@ -124,7 +109,7 @@ def reading(
             seconds[chunk].append(read(engine.session(), ids, chunk))
     for chunk, times in seconds.items():
         timing = Timing(sorted(times)[len(times) // 2], min(times), len(times))
-        floor = RING_SHAPE.prefill_seconds(tokens, chunk, table.ceilings)
+        floor = RING_SHAPE.read_seconds(tokens, chunk, table.ceilings)
         table.line(f"Ring-mini shape prefill {tokens} in {chunk}", timing, tokens=tokens, least=floor)
     return {chunk: min(times) for chunk, times in seconds.items()}
 
@@ -161,7 +146,7 @@ def ring(table: Table, args: argparse.Namespace) -> None:
     HERE.forget()
     tokens, session = 1 << 20, engine.session()
     seconds = read(session, random_ids(tokens, config.vocab_size), CHUNK)
-    floor = RING_SHAPE.prefill_seconds(tokens, CHUNK, table.ceilings)
+    floor = RING_SHAPE.read_seconds(tokens, CHUNK, table.ceilings)
     table.line("Ring-mini shape prefill 1M in 16384", Timing(seconds, seconds, 1), tokens=tokens, least=floor)
     table.value("Ring-mini shape prefill 1M", tokens / seconds)
     beside_plan(table, "Ring-mini shape 1M", engine, tokens, CHUNK, HERE.peak())

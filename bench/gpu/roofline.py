@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHUNK = (
-    128  # of the lightning core; 64 or 256 change its operations, which never bind at head sizes up to 128
-)
+# Of the lightning core; 64 or 256 change its operations, which never bind at head sizes up to 128.
+CHUNK = 128
 
 
 @dataclass(frozen=True)
@@ -80,72 +79,3 @@ def experts(tokens: int, hidden: int, inner: int, top_k: int, n_experts: int, it
     picked = n_experts * (1 - (1 - top_k / n_experts) ** tokens)
     one = 3 * hidden * inner
     return Work(picked * one * itemsize + 2 * tokens * hidden * itemsize, 2 * tokens * top_k * one)
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """A hybrid model's sizes.
-
-    Attributes:
-        body: parameters that one token is multiplied with, without embedding and head.
-        stored: parameters of all layers, read once per chunk when the chunk touches every expert.
-        head: parameters of the output head.
-    """
-
-    lightning_layers: int
-    softmax_layers: int
-    heads: int
-    kv_heads: int
-    dim: int
-    body: float
-    stored: float
-    head: float
-
-    def prefill(self, tokens: int) -> float:
-        """Return the operations of reading `tokens`."""
-        core = self.lightning_layers * self.heads * (4 * CHUNK * self.dim + 4 * self.dim**2)
-        softmax = self.softmax_layers * 4 * self.heads * self.dim * tokens / 2
-        return tokens * (2 * self.body + core + softmax)
-
-    def prefill_seconds(self, tokens: int, chunk: int, ceilings: Ceilings) -> float:
-        """Return the least time of reading `tokens` in chunks: compute, or all weights once per chunk."""
-        weights = -(-tokens // chunk) * self.stored * 2
-        return max(self.prefill(tokens) / ceilings.rate, weights / ceilings.bandwidth)
-
-    def decode(self, keys: int) -> Work:
-        """Return the work of one token after `keys`: active weights, head, states twice, KV."""
-        state = 2 * self.lightning_layers * self.heads * self.dim**2 * 4
-        kv = self.softmax_layers * 2 * self.kv_heads * self.dim * 2 * keys
-        active = 2 * (self.body + self.head)
-        return Work(active + state + kv, active + self.softmax_layers * 4 * self.heads * self.dim * keys)
-
-
-def moe_shape(
-    *,
-    layers: int,
-    softmax: int,
-    heads: int,
-    kv_heads: int,
-    dim: int,
-    hidden: int,
-    inner: int,
-    n_experts: int,
-    top_k: int,
-    vocabulary: int,
-) -> ModelShape:
-    """Return the sizes of a model in the MiniMax format: experts in every layer, none of them shared."""
-    width, kv_width = heads * dim, kv_heads * dim
-    lightning = 5 * hidden * width  # q, k, v, gate, out
-    attention = hidden * (2 * width + 2 * kv_width)
-    mixers = (layers - softmax) * lightning + softmax * attention + layers * n_experts * hidden
-    expert = 3 * hidden * inner
-    return ModelShape(
-        layers - softmax,
-        softmax,
-        heads,
-        kv_heads,
-        dim,
-        body=mixers + layers * top_k * expert,
-        stored=mixers + layers * n_experts * expert,
-        head=vocabulary * hidden,
-    )
