@@ -17,6 +17,7 @@ from bench.gpu.roofline import Ceilings, Work
 from longctx.models.config import ModelConfig
 from longctx.models.config_file import translate, weight_map
 from longctx.models.decoder import Decoder
+from training import shape as minimax
 
 ALPHA = 3.5565588200778455  # the residual factor of MiniMax-Text-01
 ROPE_THETA = 10_000_000.0
@@ -105,35 +106,16 @@ class Shape:
 
     def config(self) -> dict[str, object]:
         """Return config.json of the `minimax` model type."""
-        group = ["linear_attention"] * (self.layers // self.softmax - 1) + ["full_attention"]
-        factors = {
-            f"{part}_{name}_factor": value
-            for part in ("full_attn", "linear_attn", "mlp")
-            for name, value in (("alpha", self.alpha), ("beta", 1.0))
-        }
-        return {
-            "architectures": ["MiniMaxForCausalLM"],
-            "model_type": "minimax",
-            "vocab_size": self.vocab,
-            "hidden_size": self.hidden,
-            "intermediate_size": self.ffn,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
+        mixers = ("L" * (self.layers // self.softmax - 1) + "S") * self.softmax
+        sizes = self.hidden, mixers, self.heads, self.kv_heads, self.ffn, self.vocab, self.alpha
+        return minimax.config(minimax.Shape(*sizes, pointers=0, theta=ROPE_THETA)) | {
             "head_dim": self.head_dim,
-            "hidden_act": "silu",
             "num_local_experts": self.experts,
             "num_experts_per_tok": self.taken,
-            "layer_types": group * self.softmax,
-            "block_size": 256,
             "rms_norm_eps": NORM_EPS,
-            "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},
             "max_position_embeddings": self.context,
             "tie_word_embeddings": False,
-            "bos_token_id": None,
             "eos_token_id": None,
-            "dtype": "float32",
-            **factors,
         }
 
 
