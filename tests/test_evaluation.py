@@ -40,7 +40,7 @@ def test_evaluation_asks_about_facts_that_are_there(evaluation: evaluate.Evaluat
     args = evaluate.arguments().parse_args(line.split())
     (tmp_path / "program.py").write_text(PROGRAM + SHORT_FUNCTIONS * 2, "utf-8")
     for task in evaluate.tasks(evaluation, args).values():
-        task(900)
+        task(900, 0)
     asked = {result.task for result in evaluation.results}
     assert {"single", "first line", "mixed", "unseen", "absent", "ten needles", "needles in log"} <= asked
     assert {"names in a program", "absent in a program", "gaps"} <= asked

@@ -292,30 +292,24 @@ def _answers(branches: list[Branch], count: int, length: int) -> dict[str, Tenso
     each = len(branches) // count
     longest = max(len(b.prompt) + len(b.answer) for b in branches)
     tails = torch.zeros(len(branches), -(-longest // TAIL_STEP) * TAIL_STEP, dtype=torch.long)
-    row, position, target, absent, first, weight = [], [], [], [], [], []
-    source: list[list[int]] = []
-    for i, branch in enumerate(branches):
-        end = len(branch.prompt)
-        tails[i, : end + len(branch.answer)] = torch.tensor(branch.prompt + branch.answer)
-        for j, (token, origins) in enumerate(zip(branch.answer, branch.sources, strict=True)):
-            row.append(i)
-            position.append(end - 1 + j)
-            target.append(token)
-            document = (i // each) * length
-            source.append([count * length + ~p if p < 0 else document + p for p in origins])
-            absent.append(origins == [~(end - 1)])
-            first.append(j == 0)
-            weight.append(len(branch.answer) ** -0.5)
+    for tail, branch in zip(tails, branches, strict=True):
+        both = torch.tensor(branch.prompt + branch.answer)
+        tail[: len(both)] = both
+    tokens = [(i, j, branch) for i, branch in enumerate(branches) for j in range(len(branch.answer))]
+    source = [
+        [count * length + ~p if p < 0 else i // each * length + p for p in branch.sources[j]]
+        for i, j, branch in tokens
+    ]
     most = max(map(len, source))
-    share = torch.tensor(weight)
+    share = torch.tensor([len(branch.answer) ** -0.5 for *_, branch in tokens])
     return {
         "tails": tails,
-        "row": torch.tensor(row),
-        "position": torch.tensor(position),
-        "target": torch.tensor(target),
+        "row": torch.tensor([i for i, *_ in tokens]),
+        "position": torch.tensor([len(branch.prompt) - 1 + j for _, j, branch in tokens]),
+        "target": torch.tensor([branch.answer[j] for _, j, branch in tokens]),
         "source": torch.tensor([places + [-1] * (most - len(places)) for places in source]),
-        "absent": torch.tensor(absent),
-        "first": torch.tensor(first),
+        "absent": torch.tensor([branch.sources[j] == [~(len(branch.prompt) - 1)] for _, j, branch in tokens]),
+        "first": torch.tensor([j == 0 for _, j, _ in tokens]),
         "weight": share / share.sum(),
     }
 

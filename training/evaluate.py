@@ -284,11 +284,11 @@ class Evaluation:
         )
 
 
-def elsewhere(evaluation: Evaluation, length: int, documents: int, folder: Path | None) -> None:
+def elsewhere(evaluation: Evaluation, length: int, index: int, folder: Path | None) -> None:
     """Ask for needles and code facts in code, logs and noise, and needles in the texts of a folder."""
-    tokenizer, seed = evaluation.haystack.tokenizer, evaluation.seed
-    rng = Random(f"{seed} elsewhere {length}")
-    words = Words(rng, evaluation.haystack.text, held_out=True)
+    prose = evaluation.haystack
+    rng = Random(f"{evaluation.seed} elsewhere {length}")
+    words = Words(rng, prose.text, held_out=True)
     size = length * 6
     texts: dict[str, tuple[str, str]] = {
         "code": ("".join(straw.code_pieces(rng, words, size)), "\n"),
@@ -298,61 +298,51 @@ def elsewhere(evaluation: Evaluation, length: int, documents: int, folder: Path 
     for path in sorted(folder.iterdir()) if folder else []:
         texts[path.stem] = (path.read_text(encoding="utf-8"), ".。" if path.suffix == ".txt" else "\n")
     for name, (text, stops) in texts.items():
-        evaluation.haystack = Haystack(Prose([text]), tokenizer, stops)
+        evaluation.haystack = Haystack(Prose([text]), prose.tokenizer, stops)
         evaluation.haystack.text += words.text  # keys are English words
-        for index in range(documents):
-            task = f"needles in {name}"
-            evaluation.many(task, ["magic"], length=length, index=index, count=10, absent=0)
-            if stops == "\n":
-                task = f"code facts in {name}"
-                evaluation.many(task, CODE_FAMILIES, length=length, index=index, count=12, absent=0)
+        task = f"needles in {name}"
+        evaluation.many(task, ["magic"], length=length, index=index, count=10, absent=0)
+        if stops == "\n":
+            task = f"code facts in {name}"
+            evaluation.many(task, CODE_FAMILIES, length=length, index=index, count=12, absent=0)
+    evaluation.haystack = prose
 
 
-def tasks(evaluation: Evaluation, args: argparse.Namespace) -> dict[str, Callable[[int], None]]:
-    """Return what each task does at one length."""
-    prose = evaluation.haystack
+def tasks(evaluation: Evaluation, args: argparse.Namespace) -> dict[str, Callable[[int, int], None]]:
+    """Return what each task does with the document of a length and a number."""
 
-    def mixed(length: int) -> None:
+    def mixed(length: int, index: int) -> None:
         count = min(40, max(4, length // 100))
-        for index in range(args.documents):
-            parts = {"length": length, "index": index, "count": count}
-            evaluation.many("mixed", MIXED_FAMILIES, **parts, absent=count // 2)
-            evaluation.many("unseen", UNSEEN_FAMILIES, **parts, absent=0)
+        parts = {"length": length, "index": index, "count": count}
+        evaluation.many("mixed", MIXED_FAMILIES, **parts, absent=count // 2)
+        evaluation.many("unseen", UNSEEN_FAMILIES, **parts, absent=0)
 
-    def lists(length: int) -> None:
-        for index in range(args.documents):
-            evaluation.lists(length, index, 4)
-            evaluation.lists(length, index, 16)
+    def lists(length: int, index: int) -> None:
+        for distractors in (4, 16):
+            evaluation.lists(length, index, distractors)
 
-    def first(length: int) -> None:
-        for index in range(args.documents):
-            evaluation.first(length, index)
+    def other(length: int, index: int) -> None:
+        elsewhere(evaluation, length, index, args.other)
 
-    def other(length: int) -> None:
-        elsewhere(evaluation, length, args.documents, args.other)
-        evaluation.haystack = prose
-
-    def names(length: int) -> None:
+    def names(length: int, index: int) -> None:
         if not args.programs:
             raise SystemExit("the task `names` needs --programs FOLDER")
         text = "\n".join(path.read_text("utf-8") for path in sorted(args.programs.rglob("*.py")))
-        for index in range(args.documents):
-            evaluation.names(text, length, index, 20)
+        evaluation.names(text, length, index, 20)
 
-    def gaps(length: int) -> None:
-        for index in range(args.documents):
-            for form in ("whole", "echo"):
-                evaluation.gaps(length, index, form)
+    def gaps(length: int, index: int) -> None:
+        for form in ("whole", "echo"):
+            evaluation.gaps(length, index, form)
 
-    def many(length: int) -> None:
-        for index in range(args.documents):
-            evaluation.many("ten needles", ["magic"], length=length, index=index, count=10, absent=0)
+    def many(length: int, index: int) -> None:
+        evaluation.many("ten needles", ["magic"], length=length, index=index, count=10, absent=0)
 
-    def single(length: int) -> None:
-        for index in range(args.singles):
-            evaluation.single(length, index, args.trials, args.kinds)
+    def single(length: int, index: int) -> None:
+        evaluation.single(length, index, args.trials, args.kinds)
 
-    return {task.__name__: task for task in (single, first, mixed, lists, other, names, gaps, many)}
+    return {
+        task.__name__: task for task in (single, evaluation.first, mixed, lists, other, names, gaps, many)
+    }
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -386,7 +376,8 @@ def main() -> None:
     for length in args.lengths:
         for task in args.tasks:
             begun = time.monotonic()
-            tasks(evaluation, args)[task](length)
+            for index in range(args.singles if task == "single" else args.documents):
+                tasks(evaluation, args)[task](length, index)
             rows = [asdict(result) for result in evaluation.results]
             args.out.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
             print(f"{task}, {length} tokens: {time.monotonic() - begun:.0f} s", flush=True)
