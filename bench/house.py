@@ -23,10 +23,7 @@ from typing import Any
 PRODUCT = ("longctx/", "kernels/", "models/")
 FOLDERS = (*PRODUCT, "tests/", "training/", "bench/")
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50
-# Whose kind nobody should ask: classes by the end of their name, and the two words of a configuration.
-KIND = re.compile(r"(Layer|Mixer|State|Log|Memory)$")
-KINDS = ("lightning", "softmax")
-FAMILY = re.compile(r"families|minimax")  # translates configurations, so it may ask
+KIND = re.compile(r"(Layer|Mixer|State|Log|Memory)$")  # the names of classes whose kind nobody should ask
 # A file of longctx/ knows the bundled model when its code names what only a model that copies has.
 # The engine, which says what a model can do and where it looked, is not counted.
 COPYING = re.compile(r"pointer_heads|copies_facts|look_up|retriever")
@@ -48,8 +45,7 @@ def counted(root: Path) -> dict[str, str]:
     texts = {path: (root / path).read_text(encoding="utf-8") for path in paths}
     sizes = {path: text.count("\n") for path, text in texts.items()}
     trees = {path: ast.parse(text) for path, text in texts.items() if path.endswith(".py")}
-    asking = [path for path in trees if path.startswith(PRODUCT) and not FAMILY.search(path)]
-    nodes = [node for path in asking for node in ast.walk(trees[path])]
+    nodes = [node for path in trees if path.startswith(PRODUCT) for node in ast.walk(trees[path])]
     ours = {path: tree for path, tree in trees.items() if path.startswith("longctx/")}
 
     def lines(*folders: str, suffix: str = ".py") -> str:
@@ -57,7 +53,6 @@ def counted(root: Path) -> dict[str, str]:
 
     return {
         **{f"lines of {folder}": lines(folder) for folder in FOLDERS},
-        "lines of training/, toml": lines("training/", suffix=".toml"),
         "lines of the product": lines(*PRODUCT),
         "lines of training/ and bench/, toml too": lines("training/", "bench/", suffix=""),
         f"files over {LONGEST_FILE} lines": listing(f"{p} {n}" for p, n in sizes.items() if n > LONGEST_FILE),
@@ -65,7 +60,6 @@ def counted(root: Path) -> dict[str, str]:
             f"{path}:{name}" for path, tree in trees.items() for name in long_functions(tree)
         ),
         "`isinstance` on layers and states": str(sum(map(asks_for_a_class, nodes))),
-        "comparisons with a kind's name": str(sum(map(compares_a_kind, nodes))),
         "files of longctx/ that know the bundled model": listing(
             p
             for p, tree in ours.items()
@@ -87,12 +81,6 @@ def asks_for_a_class(node: ast.AST) -> bool:
     """Tell whether a node is `isinstance` with a class of layers or states."""
     called = node.func if isinstance(node, ast.Call) else None
     return isinstance(called, ast.Name) and called.id == "isinstance" and any(map(KIND.search, names(node)))
-
-
-def compares_a_kind(node: ast.AST) -> bool:
-    """Tell whether a node compares something with the name of a kind of layer."""
-    sides = (node.left, *node.comparators) if isinstance(node, ast.Compare) else ()
-    return any(isinstance(side, ast.Constant) and side.value in KINDS for side in sides)
 
 
 def names(tree: ast.AST) -> Iterator[str]:
