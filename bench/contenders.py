@@ -21,12 +21,8 @@ class Contender(ABC):
     """What the measurements ask of an engine."""
 
     @abstractmethod
-    def prefill(self, tokens: Tensor) -> None:
-        """Forget everything, take in (T,) tokens and compute the logits of the last one."""
-
-    def start(self, tokens: Tensor) -> None:
-        """Like prefill, but be ready for `step`."""
-        self.prefill(tokens)
+    def prefill(self, tokens: Tensor, steps: bool = False) -> None:
+        """Forget everything, take in (T,) tokens and compute the logits of the last one; steps may follow."""
 
     @abstractmethod
     def step(self, token: int) -> None:
@@ -52,7 +48,7 @@ class Longctx(Contender):
         self.state = model.new_state()
         self.last = torch.empty(0)
 
-    def prefill(self, tokens: Tensor) -> None:
+    def prefill(self, tokens: Tensor, steps: bool = False) -> None:
         """See Contender."""
         with torch.inference_mode():
             self.state = self.model.new_state()
@@ -89,13 +85,13 @@ class Transformers(Contender):
         self.position = 0
         self.last = torch.empty(0)
 
-    def prefill(self, tokens: Tensor) -> None:
+    def prefill(self, tokens: Tensor, steps: bool = False) -> None:
         """See Contender."""
-        self._run(tokens, keep=False)
-
-    def start(self, tokens: Tensor) -> None:
-        """See Contender."""
-        self._run(tokens, keep=True)
+        self.cache = None
+        with torch.inference_mode():
+            output = self.model(tokens[None], use_cache=steps, logits_to_keep=1)
+        self.last, self.position = output.logits[0, -1], len(tokens)
+        self.cache = output.past_key_values if steps else None
 
     def step(self, token: int) -> None:
         """See Contender."""
@@ -113,13 +109,6 @@ class Transformers(Contender):
     def logits(self) -> Tensor:
         """See Contender."""
         return self.last
-
-    def _run(self, tokens: Tensor, keep: bool) -> None:
-        self.cache = None
-        with torch.inference_mode():
-            output = self.model(tokens[None], use_cache=keep, logits_to_keep=1)
-        self.last, self.position = output.logits[0, -1], len(tokens)
-        self.cache = output.past_key_values if keep else None
 
 
 class LlamaCpp(Contender):
@@ -146,7 +135,7 @@ class LlamaCpp(Contender):
             verbose=False,
         )
 
-    def prefill(self, tokens: Tensor) -> None:
+    def prefill(self, tokens: Tensor, steps: bool = False) -> None:
         """See Contender."""
         self.llama.reset()
         self.llama.eval(tokens.tolist())

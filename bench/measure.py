@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from longctx.models.config_file import read_config
-from longctx.models.weights import load_model
+from longctx.engine import Engine
+from longctx.sampling import Sampling
 
 REST = 0.05  # seconds between two runs, so that the worker threads of the last engine stop spinning
 CHUNK = 2048  # tokens that longctx is fed at once unless a case says otherwise
@@ -26,11 +26,6 @@ class Timing:
     best: float
     worst: float
     repeats: int
-
-    @property
-    def spread(self) -> float:
-        """How much slower the slowest repeat was, as a fraction."""
-        return self.worst / self.best - 1
 
 
 def interleave(jobs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
@@ -87,16 +82,14 @@ def _peak_bytes() -> int:
 
 def _child(folder: Path, tokens: int, threads: int) -> None:
     torch.set_num_threads(threads)
-    model = load_model(folder, read_config(folder), form="packed")
-    with torch.inference_mode():
-        ids = torch.randint(model.config.vocab_size, (1, CHUNK))
-        model.absorb(ids, model.new_state())  # what the first chunk allocates is not growth
-        before = _peak_bytes()
-        state = model.new_state()
-        for _ in range(0, tokens, CHUNK):
-            model.absorb(ids, state)
-        model(ids[:, :1], state)
-    print(json.dumps({"before": before, "peak": _peak_bytes(), "state": state.nbytes}))
+    engine = Engine.load(folder, "cpu", "float32")
+    ids = torch.randint(engine.model.config.vocab_size, (CHUNK,)).tolist()
+    engine.session().read(ids)  # what the first chunk allocates is not growth
+    before, session = _peak_bytes(), engine.session()
+    for _ in range(0, tokens, CHUNK):
+        session.read(ids)
+    next(session.generate(ids[:1], Sampling(max_tokens=1)))
+    print(json.dumps({"before": before, "peak": _peak_bytes(), "state": session.state.nbytes}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from bench.contenders import Contender, LlamaCpp, Longctx, Transformers
 from bench.measure import CHUNK, ceilings, interleave, memory_of_read
 from bench.random_model import Shape, write_checkpoint
 from bench.report import Report
-from longctx.models import weights as weights_module
+from longctx.engine import Engine
+from longctx.hub import BUNDLED
 from longctx.models.config_file import read_config
 from longctx.models.decoder import Decoder
 from longctx.models.weights import load_model
@@ -41,7 +43,7 @@ class Suite:
         torch.set_num_threads(threads)
         self.report, self.threads, self.quick = report, threads, quick
         self.lengths = [n for n in REPEATS if n <= 4096 or not quick]
-        self.retrieval = retrieval_model or Path(weights_module.__file__).parent / "bundled"
+        self.retrieval = retrieval_model or BUNDLED
         self.shape = Shape()
         generator = torch.Generator().manual_seed(1)
         self.tokens = torch.randint(self.shape.vocab, (max(self.lengths),), generator=generator)
@@ -92,7 +94,7 @@ class Suite:
         """Refuse to time engines that do not compute one function, in prefill and in eight more tokens."""
         logits: dict[str, Tensor] = {}
         for name, engine in engines.items():
-            engine.start(self.tokens[:300])
+            engine.prefill(self.tokens[:300], steps=True)
             rows = [engine.logits()]
             for token in self.tokens[300:308].tolist():
                 engine.step(token)
@@ -113,7 +115,7 @@ class Suite:
             if length > 4096:
                 self._keep_best_llama(engines, length)
             tokens = self.tokens[:length]
-            jobs = {name: _call(engine.prefill, tokens) for name, engine in engines.items()}
+            jobs = {name: partial(engine.prefill, tokens) for name, engine in engines.items()}
             if length == min(self.lengths):
                 interleave(jobs, 1)
             timings = interleave(jobs, 2 if self.quick else REPEATS[length])
@@ -145,7 +147,7 @@ class Suite:
         chosen = {name: engine for name, engine in engines.items() if not name.endswith(left_out)}
         for length in [n for n in self.lengths if n in (1024, 16384)]:
             for engine in chosen.values():
-                engine.start(self.tokens[:length])
+                engine.prefill(self.tokens[:length], steps=True)
             jobs = {name: _steps(engine) for name, engine in chosen.items()}
             interleave(jobs, 1)
             timings = interleave(jobs, 3 if self.quick else 5)
@@ -161,7 +163,7 @@ class Suite:
                 section = "streamed, all outputs" if everything else "streamed"
                 names = {0: "one pass", 1024: "chunks of 1024", 2048: "chunks of 2048"}
                 runs = {name: Longctx(model, chunk, everything) for chunk, name in names.items()}
-                jobs = {name: _call(run.prefill, self.tokens[:length]) for name, run in runs.items()}
+                jobs = {name: partial(run.prefill, self.tokens[:length]) for name, run in runs.items()}
                 work = self.shape.forward_flops if everything else self.shape.read_flops
                 roofline = flops / work(length) * length
                 for name, timing in interleave(jobs, 3 if self.quick else REPEATS[length]).items():
@@ -173,16 +175,16 @@ class Suite:
         if not (self.retrieval / "config.json").exists():
             self.report.note("trained model: left out, none is bundled; name one with --retrieval-model")
             return
-        model = load_model(self.retrieval, read_config(self.retrieval), form="packed")
-        longest = 1 << (17 if self.quick else 20)
-        ids = torch.randint(model.config.vocab_size, (1, CHUNK), generator=torch.Generator().manual_seed(2))
+        engine = Engine.load(self.retrieval, "cpu", "float32")
+        longest, vocabulary = 1 << (17 if self.quick else 20), engine.model.config.vocab_size
+        ids = torch.randint(vocabulary, (CHUNK,), generator=torch.Generator().manual_seed(2))
+        chunk: list[int] = ids.tolist()
 
         def read(tokens: int, total: int) -> None:
-            with torch.inference_mode():
-                for _ in range(0, total, tokens):
-                    state = model.new_state()
-                    for _ in range(0, tokens, CHUNK):
-                        model.absorb(ids, state)
+            for _ in range(0, total, tokens):
+                session = engine.session()
+                for _ in range(0, tokens, CHUNK):
+                    session.read(chunk)
 
         # Short texts are read many times over, so that both clocks run for about as long.
         jobs = {"texts of 4096": lambda: read(4096, longest), "one text": lambda: read(longest, longest)}
@@ -190,18 +192,14 @@ class Suite:
             self.report.row("trained model", longest, name, tokens=longest, timing=timing, roofline=None)
         self.report.end("trained model", longest)
         for tokens in (4096, longest):
-            engine = Longctx(model, CHUNK, everything=False)
-            engine.start(ids[0].repeat(tokens // CHUNK))
-            timing = interleave({"decode": _steps(engine)}, 3)["decode"]
+            decoder = Longctx(engine.model, CHUNK, everything=False)
+            decoder.prefill(ids.repeat(tokens // CHUNK), steps=True)
+            timing = interleave({"decode": _steps(decoder)}, 3)["decode"]
             section = "trained model, decode after"
             self.report.row(section, tokens, "longctx", tokens=DECODE_STEPS, timing=timing, roofline=None)
             self.report.end(section, tokens)
         for tokens in (1 << 16, longest):
             self.report.memory(tokens, memory_of_read(self.retrieval, tokens, self.threads))
-
-
-def _call(prefill: Callable[[Tensor], None], tokens: Tensor) -> Callable[[], None]:
-    return lambda: prefill(tokens)
 
 
 def _steps(engine: Contender) -> Callable[[], None]:

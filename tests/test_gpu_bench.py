@@ -172,8 +172,7 @@ def test_gpu_day_lists_its_stages_and_stays_within_its_time() -> None:
         ["bench/gpu_day.sh", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert {row[0] for row in rows} == {"environment", *bars.STAGES}
-    assert {bar.stage for bar in bars.BARS} == set(bars.STAGES)
+    assert {row[0] for row in rows} == {"environment", *(bar.stage for bar in bars.BARS)}
     assert sum(int(row[1]) for row in rows) <= 20 * 60
     assert len({row[3] for row in rows} | {"results.json", "summary.md"}) <= 8
     for row in rows:

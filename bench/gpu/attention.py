@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.gpu import peers, roofline
 from bench.gpu.report import Table, run
-from bench.gpu.timing import HERE, Timing, guarded, in_graph, interleave, measure, relative_error
+from bench.gpu.timing import HERE, Timing, in_graph, interleave, measure, relative_error
 from longctx.kernels.attention import choose_attention
 from longctx.kernels.select import Site
 from longctx.models.kv_log import KVLog
@@ -53,9 +53,8 @@ def prefill(table: Table, name: str, tokens: int, keys: int) -> None:
     others: dict[str, Timing | None] = {}
     if not keys:
         for backend, kind in peers.FLASHES.items():
-            others[f"sdpa {backend}"], why = guarded(partial(measure, partial(peers.flash, q, k, v, kind)))
-            if why:
-                table.note(f"sdpa {backend}: {why}")
+            peer = f"sdpa {backend}"
+            others[peer] = table.guard(peer, partial(measure, partial(peers.flash, q, k, v, kind)))
     table.line(
         f"attention prefill {name} {tokens} after {keys}", timing, tokens=tokens, least=work, peers=others
     )
@@ -110,17 +109,16 @@ def _sdpa_decode(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def tables(table: Table, args: argparse.Namespace) -> None:
     """Measure everything."""
-    with torch.inference_mode():
-        lengths = (1 << 20,) if HERE.rehearsal else (4096,) if args.quick else (4096, 131072, 1 << 20)
-        names = ("Ring-mini",) if HERE.rehearsal else tuple(FAMILIES)
-        for name in names:
-            for keys in lengths:
-                if (name, keys) != ("MiniMax-Text-01", 1 << 20):
-                    decode(table, name, keys)
-        for name in names:
-            prefill(table, name, 4096 if args.quick else 16384, 0)
-        prefill(table, "Ring-mini", 16384, 65536)
-        candidates(table)
+    lengths = (1 << 20,) if HERE.rehearsal else (4096,) if args.quick else (4096, 131072, 1 << 20)
+    names = ("Ring-mini",) if HERE.rehearsal else tuple(FAMILIES)
+    for name in names:
+        for keys in lengths:
+            if (name, keys) != ("MiniMax-Text-01", 1 << 20):
+                decode(table, name, keys)
+    for name in names:
+        prefill(table, name, 4096 if args.quick else 16384, 0)
+    prefill(table, "Ring-mini", 16384, 65536)
+    candidates(table)
 
 
 if __name__ == "__main__":

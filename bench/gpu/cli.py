@@ -19,7 +19,7 @@ import torch
 
 from bench.gpu.model import beside_plan
 from bench.gpu.report import Table, run
-from bench.gpu.timing import HERE, guarded
+from bench.gpu.timing import HERE
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
 from longctx.tasks.haystack import load_haystack, make_sample
@@ -112,9 +112,7 @@ def tables(table: Table, args: argparse.Namespace) -> None:
         parts = [partial(doctor, table), partial(ask, table, Path(folder)), partial(memory, table)]
         parts += [partial(niah, table, length, depths) for length, depths in NIAH.items()]
         for part in parts[:1] if args.quick else [*parts, partial(summarize, table)]:
-            _, why = guarded(part)
-            if why:
-                table.note(f"{part.func.__name__}: {why}")
+            table.guard(part.func.__name__, part)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.gpu import peers, roofline
 from bench.gpu.report import Table, run
-from bench.gpu.timing import HERE, Timing, back_to_back, guarded, in_graph, measure
+from bench.gpu.timing import HERE, back_to_back, in_graph, measure
 from longctx.models.families.minimax import original_slopes
 
 DIM = 128
@@ -46,33 +46,26 @@ def recurrence(core: peers.Core, heads: int) -> Callable[[], object]:
     return partial(core, q, k, v, slopes, torch.randn(1, heads, dim, dim, device=HERE.device))
 
 
-def _time_fla(heads: int) -> Timing:
-    return measure(recurrence(peers.fla_recurrent, heads))
-
-
 def tables(table: Table, args: argparse.Namespace) -> None:
     """Measure everything."""
-    with torch.inference_mode():
-        for heads, branches in ((64, 1),) if args.quick else ((64, 1), (16, 1), (32, 1), (64, 4)):
-            jobs = steps(heads, branches)
-            work = roofline.lightning_decode(heads, DIM, branches)
-            title = f"lightning decode {heads}x128, {branches} branches"
-            fla, why = guarded(partial(_time_fla, heads)) if branches == 1 else (None, "")
-            if why:
-                table.note(f"fla: {why}")
-            plain = measure(recurrence(peers.torch_chunks, heads)) if branches == 1 else None
-            alone, in_row = measure(jobs[0]), back_to_back(jobs)
-            with_peers = {"fla recurrence": fla, "torch recurrence": plain}
-            table.line(f"{title}, alone", alone, tokens=branches, least=work, peers=with_peers)
-            table.line(f"{title}, launched in a row", in_row, tokens=branches, least=work)
-            graphed = table.attempt(
-                f"{title}, in a graph", partial(in_graph, jobs), tokens=branches, least=work
-            )
-            if (heads, branches) == (64, 1):
-                table.value("lightning decode step 64x128 alone", alone.median * 1e6)
-                table.value(
-                    "lightning decode step 64x128 in a graph", graphed.median * 1e6 if graphed else None
-                )
+    for heads, branches in ((64, 1),) if args.quick else ((64, 1), (16, 1), (32, 1), (64, 4)):
+        jobs = steps(heads, branches)
+        work = roofline.lightning_decode(heads, DIM, branches)
+        title = f"lightning decode {heads}x128, {branches} branches"
+        fla = (
+            table.guard("fla", partial(measure, recurrence(peers.fla_recurrent, heads)))
+            if branches == 1
+            else None
+        )
+        plain = measure(recurrence(peers.torch_chunks, heads)) if branches == 1 else None
+        alone, in_row = measure(jobs[0]), back_to_back(jobs)
+        with_peers = {"fla recurrence": fla, "torch recurrence": plain}
+        table.line(f"{title}, alone", alone, tokens=branches, least=work, peers=with_peers)
+        table.line(f"{title}, launched in a row", in_row, tokens=branches, least=work)
+        graphed = table.attempt(f"{title}, in a graph", partial(in_graph, jobs), tokens=branches, least=work)
+        if (heads, branches) == (64, 1):
+            table.value("lightning decode step 64x128 alone", alone.median * 1e6)
+            table.value("lightning decode step 64x128 in a graph", graphed.median * 1e6 if graphed else None)
 
 
 if __name__ == "__main__":

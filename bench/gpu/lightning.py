@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.gpu import peers, roofline
 from bench.gpu.report import Table, run
-from bench.gpu.timing import HERE, guarded, interleave, measure
+from bench.gpu.timing import HERE, interleave, measure
 from longctx.kernels.lightning import decay_tables
 from longctx.kernels.mixer import choose_lightning
 from longctx.kernels.select import Site
@@ -161,19 +161,16 @@ def other_dtypes(table: Table) -> None:
 
 def tables(table: Table, args: argparse.Namespace) -> None:
     """Measure everything."""
-    with torch.inference_mode():
-        check(table)
-        over = by_length(table, 64, LENGTHS[:2] if args.quick else LENGTHS)
-        table.value("tokens from which lightning beats flash attention", crossover(over))
-        if 65536 in over:
-            table.value("lightning over flash attention at 64k", over[65536])
-        by_length(table, 16, (16384,))
-        for heads in HEADS:
-            layer(table, heads, 16384)
-        other_dtypes(table)
-        _, why = guarded(partial(beside_fla, table))
-        if why:
-            table.note(f"fla: {why}")
+    check(table)
+    over = by_length(table, 64, LENGTHS[:2] if args.quick else LENGTHS)
+    table.value("tokens from which lightning beats flash attention", crossover(over))
+    if 65536 in over:
+        table.value("lightning over flash attention at 64k", over[65536])
+    by_length(table, 16, (16384,))
+    for heads in HEADS:
+        layer(table, heads, 16384)
+    other_dtypes(table)
+    table.guard("fla", partial(beside_fla, table))
 
 
 if __name__ == "__main__":

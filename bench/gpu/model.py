@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bench.gpu import roofline
 from bench.gpu.report import Table, run
-from bench.gpu.timing import HERE, Timing, guarded, interleave, relative_error
+from bench.gpu.timing import HERE, Timing, interleave, relative_error
 from bench.random_model import Shape, write_checkpoint
 from longctx.engine import Engine, Session
 from longctx.hub import BUNDLED
@@ -39,11 +39,13 @@ BF16 = torch.bfloat16
 CHUNK = 16384
 RING_SHAPE = Shape(
     **{"layers": 20, "softmax": 4, "hidden": 2048, "heads": 16, "kv_heads": 4, "head_dim": 128, "ffn": 512},
-    **{"experts": 256, "taken": 8, "vocab": 157184, "alpha": 1.0, "chunk": roofline.CHUNK},
+    **{"experts": 256, "taken": 8, "vocab": 157184, "chunk": roofline.CHUNK},
+    alpha=1.0,
 )
 TINY_SHAPE = Shape(  # of a rehearsal
     **{"layers": 2, "hidden": 64, "heads": 2, "kv_heads": 1, "head_dim": 32, "ffn": 32},
-    **{"experts": 4, "taken": 2, "vocab": 4096, "alpha": 1.0},
+    **{"experts": 4, "taken": 2, "vocab": 4096},
+    alpha=1.0,
 )
 ROPE = {"rope_type": "default", "rope_theta": 600000.0, "partial_rotary_factor": 0.5}
 RING, TINY = (shape.config() | {"rope_parameters": ROPE} for shape in (RING_SHAPE, TINY_SHAPE))
@@ -198,13 +200,10 @@ def beside_transformers(table: Table) -> None:
 
 def tables(table: Table, args: argparse.Namespace) -> None:
     """Measure everything; what fails does not take the rest with it."""
-    with torch.inference_mode():
-        ours = partial(ring, args=args)
-        for name, part in (("Ring-mini shape", ours), ("transformers", beside_transformers)):
-            _, why = guarded(partial(part, table))
-            if why:
-                table.note(f"{name} stopped: {why}")
-            HERE.forget()
+    ours = partial(ring, args=args)
+    for name, part in (("Ring-mini shape", ours), ("transformers", beside_transformers)):
+        table.guard(f"{name} stopped", partial(part, table))
+        HERE.forget()
 
 
 if __name__ == "__main__":

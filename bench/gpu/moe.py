@@ -87,16 +87,15 @@ def many(
 def tables(table: Table, args: argparse.Namespace) -> None:
     """Measure everything."""
     small = args.quick or HERE.rehearsal
-    with torch.inference_mode():
-        for name in ("Ring-mini",) if HERE.rehearsal else SHAPES:
-            shape = {each: HERE.size(size, SMALL[each]) for each, size in SHAPES[name].items()}
-            stack = weights(shape["hidden"], shape["inner"], shape["n_experts"])
-            for tokens in (1,) if small else (1, 4, 16):
-                few(table, name, shape, tokens, stack)
-            for tokens in (1, 512) if small else (1, 512, 4096, 16384):
-                many(table, name, shape, tokens, stack)
-            del stack
-            HERE.forget()
+    for name in ("Ring-mini",) if HERE.rehearsal else SHAPES:
+        shape = {each: HERE.size(size, SMALL[each]) for each, size in SHAPES[name].items()}
+        stack = weights(shape["hidden"], shape["inner"], shape["n_experts"])
+        for tokens in (1,) if small else (1, 4, 16):
+            few(table, name, shape, tokens, stack)
+        for tokens in (1, 512) if small else (1, 512, 4096, 16384):
+            many(table, name, shape, tokens, stack)
+        del stack
+        HERE.forget()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,6 +25,7 @@ from bench.report import versions
 
 RESULTS = Path(__file__).parents[1] / "results"
 LIBRARIES = ("torch", "triton", "transformers", "fla-core")
+T = TypeVar("T")
 
 
 class Table:
@@ -100,12 +101,17 @@ class Table:
 
     def attempt(self, what: str, job: Callable[[], Timing], *, tokens: int, least: Work) -> Timing | None:
         """Take a measurement that may not be possible here; when it is not, note why."""
-        timing, why = guarded(job)
+        timing = self.guard(what, job)
         if timing:
             self.line(what, timing, tokens=tokens, least=least)
-        else:
-            self.note(f"{what}: {why}")
         return timing
+
+    def guard(self, name: str, job: Callable[[], T]) -> T | None:
+        """Return what a peer or a step returns; when it fails, note why, so that the rest goes on."""
+        result, why = guarded(job)
+        if why:
+            self.note(f"{name}: {why}")
+        return result
 
     def value(self, name: str, value: float | None) -> None:
         """Take the value of a bar, in the bar's unit; None says that it could not be measured."""
@@ -146,7 +152,9 @@ def run(
     HERE.rehearsal = args.rehearse
     if not args.rehearse:
         need_cuda()
-    measure(Table(name, args.out), args)
+    table = Table(name, args.out)
+    with torch.inference_mode():
+        measure(table, args)
     return 0
 
 

@@ -142,12 +142,8 @@ def in_graph(jobs: Sequence[Callable[[], object]], rounds: int = 3) -> Timing:
 
 def back_to_back(jobs: Sequence[Callable[[], object]], rounds: int = 10) -> Timing:
     """Time one of several jobs launched one after another from Python: launch cost included."""
-
-    def all_of_them() -> None:
-        for job in list(jobs) * HERE.size(rounds, 1):
-            job()
-
-    return _each(measure(all_of_them, cold=False), len(jobs) * HERE.size(rounds, 1))
+    all_of_them = list(jobs) * HERE.size(rounds, 1)
+    return _each(measure(lambda: [job() for job in all_of_them], cold=False), len(all_of_them))
 
 
 def _each(timing: Timing, parts: int) -> Timing:
