@@ -119,9 +119,9 @@ class Report:
         return int(any(bar["passed"] is False for bar in bars))
 
     def _bars(self) -> list[tuple[str, float | None, float]]:
-        prefill = self._rates.get(("prefill", 4096), {})
+        prefill = _with_best(self._rates.get(("prefill", 4096), {}))
         decode = self._rates.get(("decode", 1024), {})
-        llama = max((rate for name, rate in prefill.items() if name.startswith("llama.cpp")), default=None)
+        trained = self._rates.get(("trained model", 1 << 20), {})
         streamed = [
             rate / rates["one pass"]
             for (section, _), rates in self._rates.items()
@@ -129,22 +129,13 @@ class Report:
             for name, rate in rates.items()
             if name != "one pass"
         ]
-        trained = self._rates.get(("trained model", 1 << 20), {})
-        ours, theirs = prefill.get("longctx"), prefill.get("transformers")
+        one_text = _over(trained, "one text", "texts of 4096")
         return [
-            ("prefill 4k over transformers", _over(ours, theirs), 1.4),
-            ("prefill 4k over the best llama.cpp", _over(ours, llama), 3.0),
-            (
-                "decode after 1k over transformers",
-                _over(decode.get("longctx"), decode.get("transformers")),
-                2.0,
-            ),
+            ("prefill 4k over transformers", _over(prefill, "longctx", "transformers"), 1.4),
+            ("prefill 4k over the best llama.cpp", _over(prefill, "longctx", "best llama.cpp"), 3.0),
+            ("decode after 1k over transformers", _over(decode, "longctx", "transformers"), 2.0),
             ("streamed over one pass, worst", min(streamed, default=None), 0.95),
-            (
-                "trained model, one text of 1M over texts of 4096",
-                _over(trained.get("one text"), trained.get("texts of 4096")),
-                0.95,
-            ),
+            ("trained model, one text of 1M over texts of 4096", one_text, 0.95),
         ]
 
 
@@ -180,13 +171,19 @@ def _ratios(name: str, rates: dict[str, float]) -> str:
             return f"{rates[name] / rates[base]:.2f}x {base}"
     if not name.startswith("longctx"):
         return ""
-    llama = max((rate for peer, rate in rates.items() if peer.startswith("llama.cpp")), default=None)
-    peers = {"transformers": rates.get("transformers"), "best llama.cpp": llama}
-    return ", ".join(f"{rates[name] / rate:.2f}x {peer}" for peer, rate in peers.items() if rate)
+    rates = _with_best(rates)
+    peers = [peer for peer in ("transformers", "best llama.cpp") if peer in rates]
+    return ", ".join(f"{rates[name] / rates[peer]:.2f}x {peer}" for peer in peers)
 
 
-def _over(value: float | None, other: float | None) -> float | None:
-    return value / other if value and other else None
+def _with_best(rates: dict[str, float]) -> dict[str, float]:
+    """Add the fastest llama.cpp under a name of its own, if there is one."""
+    llamas = [rate for name, rate in rates.items() if name.startswith("llama.cpp")]
+    return rates | ({"best llama.cpp": max(llamas)} if llamas else {})
+
+
+def _over(rates: dict[str, float], name: str, other: str) -> float | None:
+    return rates[name] / rates[other] if name in rates and other in rates else None
 
 
 def _bar(name: str, value: float | None, least: float) -> dict[str, object]:
