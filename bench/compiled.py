@@ -27,6 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from longctx.kernels import chips
 
@@ -114,12 +115,8 @@ def recording(case: Case, chip: int) -> Iterator[list[Launch]]:
     def capability(device: object) -> tuple[int, int]:
         return divmod(chip, 10)
 
-    run, real = JITFunction.run, chips.capability
-    JITFunction.run, chips.capability = record, capability  # type: ignore[assignment]  # stands in for a cached function
-    try:
+    with patch.object(JITFunction, "run", record), patch.object(chips, "capability", capability):
         yield launches
-    finally:
-        JITFunction.run, chips.capability = run, real
 
 
 def record(case: Case, chip: int) -> list[Launch] | Row:
@@ -238,16 +235,8 @@ def _fresh_compiles() -> Iterator[None]:
     """Make triton print what ptxas says, which it only has when it compiles anew."""
     with tempfile.TemporaryDirectory() as folder:
         wanted = {"TRITON_DUMP_PTXAS_LOG": "1", "TRITON_CACHE_DIR": folder}
-        before = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
-        try:
+        with patch.dict(os.environ, wanted):
             yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
 
 def version() -> str:
