@@ -1,4 +1,4 @@
-"""Files of a checkpoint, which is untrusted: their size is bounded, and what cannot be read is one error."""
+"""Read a checkpoint's small, untrusted files: size is bounded, every failure is a ModelError."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ def read_text(path: Path) -> str:
     """Return a file as text; ModelError when there is none."""
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise ModelError(f"{path}: larger than {LARGEST_FILE >> 20} MiB; not a file of a checkpoint")
+            raise ModelError(f"{path}: larger than {LARGEST_FILE >> 20} MiB; {AGAIN}")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file; --model takes a folder with config.json in it") from error

@@ -204,7 +204,7 @@ def doctor(options: Options) -> None:
 
 
 def _read(out: "Output", inputs: Inputs) -> "Corpus":
-    """Gather what the command was given; with nothing named, standard input, unless a person sits there."""
+    """Gather the inputs; without any, read standard input unless it is a terminal."""
     from longctx.text.source import gather
 
     if not inputs and sys.stdin.isatty():
@@ -215,7 +215,7 @@ def _read(out: "Output", inputs: Inputs) -> "Corpus":
 
 
 def _finish(out: "Output", command: str, answer: object, corpus: "Corpus", **more: str) -> None:
-    """Write an answer, which comes last of a task's events, then what it cost."""
+    """Write the answer, a task's last event, and then its cost."""
     from longctx import render
     from longctx.tasks.results import Answer
 

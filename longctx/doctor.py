@@ -33,7 +33,7 @@ class Check:
 
 
 def models() -> list[Model]:
-    """Return the bundled model, those in the hub cache, and the published ones that are known to run."""
+    """Return the bundled model, models known to run, and others in the hub cache."""
     here = dict(cached())
     found = [Model("bundled", "bundled", gib(checkpoint_bytes(BUNDLED)), "finds facts; cannot write prose")]
     for known in KNOWN:
@@ -43,7 +43,7 @@ def models() -> list[Model]:
 
 
 def check(launch: Launch, out: Output) -> list[Check]:
-    """Return what matters on this machine, and whether the model finds a fact on it."""
+    """Return the checks of this machine, the last ones of the model and its kernels."""
     import torch
 
     from longctx.kernels.select import describe, failures
@@ -61,12 +61,12 @@ def check(launch: Launch, out: Output) -> list[Check]:
         checks.append(_retrieval(launch, out))
     except LongctxError as error:
         checks.append(Check("model", False, str(error)))
-    # Last, because a kernel that cannot be built is found out by running it.
+    # Last, because loading the model tries its kernels.
     return [*checks, Check("kernels", not failures, describe(launch.device))]
 
 
 def _retrieval(launch: Launch, out: Output) -> Check:
-    """Hide a fact in a page of text and look whether the answer holds it."""
+    """Hide a fact in a page of text and check that the answer holds it."""
     from longctx.progress import Usage
     from longctx.tasks.haystack import Sample, hidden
     from longctx.tasks.niah import probe

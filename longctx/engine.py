@@ -1,6 +1,6 @@
-"""A loaded model, and readings of it. An Engine owns weights and device; a Session owns what was read.
+"""A loaded model and its sessions. An Engine owns weights and device; a Session owns the tokens read.
 
-Neither knows what the tokens mean to the user: tasks build prompts and interpret answers.
+Neither knows what tokens mean to the user: tasks build prompts and interpret answers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pointer:
-    """The token that the pointer heads attended to most, and how much of their attention it got."""
+    """The token that got most of the pointer heads' attention, and its share."""
 
     position: int
     mass: float
@@ -37,8 +37,8 @@ class Piece:
     """A step of an answer.
 
     Attributes:
-        text: what may be shown now; may be empty while a character or a stop string is incomplete.
-        token: the id written, None for the last piece when the answer ended without a token of its own.
+        text: to show now; may be empty while a character or a stop string is incomplete.
+        token: the id written; None if the answer ended without one.
         pointer: where the model looked when it wrote the token; None for models without pointer heads.
         finish: why the answer ended, on its last piece.
     """
@@ -79,10 +79,10 @@ class Engine:
         device: "torch.device",
         dtype: "torch.dtype",
     ) -> "Engine":
-        """Load the weights in a folder whose other files were read before.
+        """Load the weights in a folder whose other files have been read.
 
         Raises:
-            ModelError: when weights are missing, corrupt or of other sizes.
+            ModelError: when weights are missing, corrupt or of the wrong shape.
         """
         import torch
 
@@ -93,12 +93,12 @@ class Engine:
         return cls(load_model(folder, config, device, kind, form), tokenizer, folder)
 
     def session(self) -> "Session":
-        """Start a reading."""
+        """Start a session before the first token."""
         return Session(self, self.model.new_state())
 
     @cached_property
     def step(self) -> "DecodeStep | None":
-        """The decode step in memory of its own, where the kernels for it run; built when first asked for."""
+        """The decode step in its own memory, built on first use; None if its kernels do not run."""
         from longctx.models.mixers.memory import StepError
         from longctx.models.step import DecodeStep
 
@@ -109,7 +109,7 @@ class Engine:
 
     @property
     def copies_facts(self) -> bool:
-        """Tell whether the model copies facts out of a text, and shows where it looks; it cannot write."""
+        """Tell whether the model only copies facts and shows where they stand."""
         return self.model.config.copies_facts
 
     @property
@@ -119,12 +119,12 @@ class Engine:
 
 
 class Session:
-    """One reading: the state after some tokens, which can be continued, forked and asked."""
+    """The state after some tokens. You can continue it, fork it and ask it."""
 
     def __init__(self, engine: Engine, state: "State", gone: tuple[int, ...] = ()):
         self.engine = engine
         self.state = state
-        self.gone = gone  # tokens read that softmax layers see no more, in order
+        self.gone = gone  # tokens read but removed from softmax layers, in order
 
     @property
     def position(self) -> int:
@@ -132,13 +132,13 @@ class Session:
         return self.state.position
 
     def fork(self) -> "Session":
-        """Return an independent continuation; what it reads and writes does not touch this one."""
+        """Return an independent continuation; using it leaves this session unchanged."""
         return Session(self.engine, self.state.fork(), self.gone)
 
     def without(self, start: int, end: int) -> "Session":
-        """Return a continuation that finds everything but tokens start..end of what was read.
+        """Return a continuation that can find everything except tokens start..end.
 
-        For models whose softmax layers have no positions: there it is as if these had never stood there.
+        For models whose softmax layers have no positions: to these, the tokens were never there.
         """
         gone = [place for place in range(start, end) if place not in self.gone]
         first = start - sum(place < start for place in self.gone)
@@ -146,7 +146,7 @@ class Session:
         return Session(self.engine, state, tuple(sorted([*self.gone, *gone])))
 
     def read(self, tokens: Sequence[int]) -> None:
-        """Read tokens whose outputs nobody needs, in one piece."""
+        """Read tokens in one piece, without outputs."""
         import torch
 
         if tokens:
@@ -154,9 +154,9 @@ class Session:
                 self.engine.model.absorb(self._tensor(tokens), self.state)
 
     def read_chunks(self, chunks: Iterable[Sequence[int]]) -> Iterator[int]:
-        """Read chunk by chunk, yielding the number of tokens of each once it is read; none is empty.
+        """Read chunk by chunk; yield the number of tokens of each once it is read, never 0.
 
-        A GPU works on one chunk while the text of the next is made into tokens.
+        A GPU works on one chunk while the next is tokenised.
         """
         import torch
 
@@ -178,7 +178,7 @@ class Session:
     def generate(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[Piece]:
         """Read the prompt and write an answer, one piece per token; the last piece has `finish` set.
 
-        The state moves along: fork first to keep it. The prompt must have at least one token.
+        This advances the state: fork first to keep it. The prompt must have at least one token.
         """
         import torch
 
@@ -214,7 +214,7 @@ class Session:
         if step is not None:
             try:
                 logits = step.run([token], [self.state])[0]
-            except StepError:  # the text has outgrown the step's table; nothing has moved
+            except StepError:  # the text has outgrown the step's table; no state has changed
                 self.engine.step = None
         if logits is None:
             logits = model.logits(model(self._tensor([token]), self.state)[0, -1])
@@ -223,7 +223,7 @@ class Session:
         return logits, self._as_read(Pointer(int(found[0][0]), float(found[1][0])))
 
     def _as_read(self, pointer: Pointer) -> Pointer:
-        """Return the pointer by the number of its token in what was read."""
+        """Return the pointer as a position among all tokens read."""
         position = pointer.position
         for place in self.gone:
             position += position >= place
@@ -233,12 +233,12 @@ class Session:
         import torch
 
         device = self.engine.device
-        # Only from pinned memory does a copy not wait for all that the device still has to do.
+        # Only a copy from pinned memory does not wait for the device's queue.
         rows = torch.tensor([tokens], dtype=torch.int64, pin_memory=device.type == "cuda")
         return rows.to(device, non_blocking=True)
 
     def _forbidden(self) -> "Tensor":
-        """Return the ids that no answer may hold: padding rows of the embedding, and ids without text."""
+        """Return the ids that no answer may contain: padding rows of the embedding, and ids without text."""
         import torch
 
         unused = self.engine.model.unused_ids()
@@ -249,7 +249,7 @@ class Session:
 
 
 def _mark() -> "torch.cuda.Event":
-    """Return an event that comes when the device has done everything asked of it so far."""
+    """Return an event that fires once the device has finished its queue."""
     import torch
 
     event = torch.cuda.Event()
@@ -268,14 +268,14 @@ def pick_device(name: str) -> "torch.device":
     except RuntimeError as error:
         raise ModelError(f"--device {name}: not a device; use cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"--device {name}: there is no such CUDA device here")
+        raise ModelError(f"--device {name}: no such CUDA device; use --device auto")
     if device.type not in ("cpu", "cuda"):
-        raise ModelError(f"--device {name}: only cpu and cuda are supported")
+        raise ModelError(f"--device {name}: not supported; use cpu, cuda or cuda:N")
     return device
 
 
 def form_of(dtype: "torch.dtype", device: "torch.device") -> "Form":
-    """Return the form of a model's matrices: what multiplies fastest in a dtype on a device."""
+    """Return the fastest form of matrices for a dtype on a device."""
     import torch
 
     if dtype == torch.int8:
@@ -284,7 +284,7 @@ def form_of(dtype: "torch.dtype", device: "torch.device") -> "Form":
 
 
 def pick_dtype(name: str, device: "torch.device", stored: str = "bfloat16") -> "torch.dtype":
-    """Return the dtype called `name`; "auto" is float32 on the CPU, elsewhere that of the checkpoint.
+    """Return the dtype called `name`; "auto" is float32 on the CPU, elsewhere the checkpoint's own.
 
     Raises:
         ModelError: when the device cannot compute in it. "int8" is for matrices on the CPU alone.

@@ -8,7 +8,7 @@ class LongctxError(Exception):
 
 
 class OptionError(LongctxError):
-    """A setting that does not exist, in the environment for example, where click does not look."""
+    """An invalid setting where click does not look, such as the environment."""
 
     exit_code = 2
 
@@ -32,6 +32,6 @@ class DoesNotFitError(LongctxError):
 
 
 class OutputError(LongctxError):
-    """The answer cannot be written where it was asked to go."""
+    """The answer cannot be written to the chosen place."""
 
     exit_code = 6

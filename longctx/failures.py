@@ -26,7 +26,7 @@ Exit codes:
 
 
 class ReaderGoneError(Exception):
-    """Whoever read our stdout has stopped reading."""
+    """The program that reads our stdout has closed it."""
 
 
 class Commands(click.Group):

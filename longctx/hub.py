@@ -10,7 +10,7 @@ from longctx.errors import ModelError
 
 BUNDLED = Path(longctx.__file__).parent / "models" / "bundled"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-SKETCH = BUNDLED.parent / "known" / "minimax"  # the configuration that the known models share, nothing more
+SKETCH = BUNDLED.parent / "known" / "minimax"  # only the configuration that the known models share
 # Only data, here and for weights: no code, no pickles.
 SETTINGS = ("*.json", "*.jinja", "merges.txt")
 
@@ -35,9 +35,9 @@ KNOWN = (
 def settings(model: str | None, *, to_plan: bool = False) -> Path:
     """Return the folder with a model's configuration and tokenizer.
 
-    None is the bundled model; else a folder, else a repository on the hub, of which the small files are taken
-    from the cache or downloaded (never code). `to_plan`: of a known model that is not in the cache, the
-    configuration that ships with longctx will do.
+    None is the bundled model; else `model` is a folder or a hub repository, whose small files (never code)
+    come from the cache or are downloaded. With `to_plan`, a known model that is not in the cache gets the
+    configuration that ships with longctx.
 
     Raises:
         ModelError: when there is no such folder or repository, or the download fails.
@@ -57,7 +57,7 @@ def settings(model: str | None, *, to_plan: bool = False) -> Path:
 
 
 def weights(model: str | None, folder: Path) -> Path:
-    """Return the folder with the weights that belong to `settings(model)`, downloading them if need be."""
+    """Return the folder with the weights for `settings(model)`; download them if needed."""
     if model is None or Path(model).expanduser().is_dir():
         return folder
     return _download(model, ("*.safetensors", *SETTINGS), revision=folder.name)
@@ -69,7 +69,7 @@ def checkpoint_bytes(folder: Path) -> int:
 
 
 def cached() -> list[tuple[str, int]]:
-    """Return name and bytes of the repositories in the hub cache that have weights; a plan leaves none."""
+    """Return name and bytes of cached repositories with weights; a plan caches none."""
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:

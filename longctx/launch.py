@@ -1,4 +1,4 @@
-"""From options to a loaded model: each part is resolved once for a command, when it is first asked for."""
+"""From options to a loaded model: each part is resolved once per command, on first use."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +27,7 @@ class Launch:
 
     Attributes:
         options: as given.
-        to_plan: nothing will be loaded, so that a known model need not be fetched.
+        to_plan: nothing will be loaded, so a known model need not be downloaded.
     """
 
     options: Options
@@ -54,7 +54,7 @@ class Launch:
 
     @cached_property
     def device(self) -> "torch.device":
-        """Return the device to run on; torch will use the threads that were asked for."""
+        """Return the device to run on, and set torch's threads."""
         import torch
 
         from longctx.engine import pick_device
@@ -64,18 +64,18 @@ class Launch:
 
     @cached_property
     def dtype(self) -> "torch.dtype":
-        """Return the kind of numbers to compute with; int8 is for weights alone."""
+        """Return the dtype; int8 applies to weights only."""
         from longctx.engine import pick_dtype
 
         return pick_dtype(self.options.dtype, self.device, self.config.stored_dtype)
 
     @cached_property
     def chunk(self) -> int:
-        """Return the tokens fed at once: enough for full matrix speed, few enough for the caches."""
+        """Return the tokens per chunk: enough for full matrix speed, few enough for the caches."""
         return self.options.chunk or (2048 if self.device.type == "cpu" else 16384)
 
     def plan(self, text: "Corpus | int", answer_tokens: int, *, calibrate: bool = False) -> "Plan":
-        """Plan a reading of a corpus, or of so many tokens, and an answer."""
+        """Plan reading a corpus (or a number of tokens) and an answer."""
         from longctx.plan import count_tokens, guess_tokens, make_plan
 
         if isinstance(text, int):
@@ -95,11 +95,11 @@ class Launch:
         )
 
     def engine(self, out: "Output", text: "Corpus | int", answer_tokens: int) -> "Engine":
-        """Load the model, once it is known that it and the text fit into memory.
+        """Load the model, after checking that it and the text fit into memory.
 
         Raises:
             DoesNotFitError: when they do not; no weights were fetched.
-            ModelError: when the model cannot be downloaded, or its files are not whole.
+            ModelError: when the model cannot be downloaded or its files are damaged.
         """
         from longctx.engine import Engine
 

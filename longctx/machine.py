@@ -1,4 +1,4 @@
-"""Facts about the machine that decide how a model can run: threads, memory, and a CPU hazard."""
+"""What a machine offers a model: threads, memory, and one CPU hazard."""
 
 import os
 import subprocess
@@ -12,16 +12,16 @@ SPIN = "2000"  # turns of a waiting loop
 
 
 def prepare_cpu() -> None:
-    """Set what torch's libraries read when they are loaded; must run before torch is imported.
+    """Set the environment of torch's libraries; must run before torch is imported.
 
-    Threads that wait for each other spin for some microseconds and then sleep. Spinning for long, as GNU
+    Waiting threads spin for some microseconds and then sleep. Spinning for long, as GNU
     OpenMP does by itself, makes two threads 80 times slower than one as soon as another program keeps a
     core busy; sleeping at once makes them three times slower than this on an idle machine.
 
-    And oneDNN is kept off AMX where it is advertised: some virtual machines advertise AMX tiles without
+    oneDNN is kept off AMX: some virtual machines advertise AMX tiles without
     letting programs use them, and a bfloat16 matmul then dies with SIGILL.
 
-    Values that the user has set are kept.
+    Values set by the user are kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
@@ -31,7 +31,7 @@ def prepare_cpu() -> None:
 
 
 def check_reduced_precision(dtype: str) -> None:
-    """Try a matmul in `dtype` in a child process, so that a crash costs nothing.
+    """Try a matmul in `dtype` in a child process, where a crash does no harm.
 
     Raises:
         ModelError: when the child dies or computes nonsense.
@@ -46,12 +46,12 @@ def check_reduced_precision(dtype: str) -> None:
 
 
 def usable_threads() -> int:
-    """Return how many CPUs this process may run on."""
+    """Return the number of CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> int:
-    """Return the bytes this process can still take: free memory, or less under a container's limit."""
+    """Return the bytes this process can still use: free memory, or less under a container's limit."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
@@ -71,7 +71,7 @@ def resident_memory() -> int:
 
 
 def gib(size: float) -> str:
-    """Return a size in words, with binary units."""
+    """Return a size as text, in binary units."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024 or unit == "GiB":
             return f"{size:,.0f} bytes" if unit == "bytes" else f"{size:,.1f} {unit}"

@@ -1,4 +1,4 @@
-"""What the commands have in common on the command line: options and how they are parsed."""
+"""The options that commands share, and how they are parsed."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Options:
-    """What all commands that run a model have in common, as it was given."""
+    """The options of all commands that run a model, as given."""
 
     model: str | None
     device: str
@@ -33,7 +33,7 @@ class Options:
     verbose: bool
 
     def out(self) -> "Output":
-        """Return where the answer goes; refuse an unwritable place now."""
+        """Return the output; refuse an unwritable file now."""
         from longctx.output import Output
 
         return Output(self.output, self.as_json, self.quiet, self.verbose)

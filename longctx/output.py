@@ -1,6 +1,6 @@
 """Where a command's answer goes: stdout or a file. Notes and progress go to stderr.
 
-Whatever comes from a text is cleaned of control characters before it reaches a terminal.
+Text from documents is stripped of control characters before it reaches a terminal.
 """
 
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Event = TypeVar("Event")
 SCHEMA = 1
-# Control characters other than tab and line feed, and marks that reorder text, must not reach a terminal.
+# Control characters (but tab and line feed) and marks that reorder text must not reach a terminal.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -35,7 +35,7 @@ def clean(text: str) -> str:
 
 
 class Output:
-    """Where one command's answer goes, and how much is said on stderr; leaving it removes the progress bar.
+    """Where one command's answer goes, and what appears on stderr; on exit the progress bar is removed.
 
     Raises:
         OutputError: at once, when the answer cannot be written to `path`.
@@ -66,12 +66,12 @@ class Output:
         return self.path is None and not self.as_json
 
     def note(self, text: str, *, detail: bool = False) -> None:
-        """Say something on stderr; details only with -v."""
+        """Print a note on stderr; details only with -v."""
         if not detail or self.verbose:
             self.console.print(clean(text), markup=False)
 
     def report_sources(self, corpus: "Corpus") -> None:
-        """Say what is read and what is not; nothing is left out silently."""
+        """Report what is read and what is skipped; nothing is skipped silently."""
         for note in corpus.notes:
             self.note(note)
         for skipped in corpus.skipped:
@@ -89,11 +89,11 @@ class Output:
         try:
             _write_whole(Path(self.path), text + "\n")
         except OSError as error:
-            click.echo(text)  # an hour of reading is not lost to a full disk
+            click.echo(text)  # a full disk must not cost an hour of reading
             raise OutputError(f"{self.path}: {error.strerror}; the answer went to stdout instead") from error
 
     def show(self, event: Event) -> Event:
-        """Draw progress, or print text as it is written, where people see it; return the event."""
+        """Draw progress, or print text as it is written, if a person can see it; return the event."""
         if isinstance(event, Progress):
             self._draw(event)
         else:
@@ -140,9 +140,9 @@ def _check_writable(path: Path) -> None:
     if path.is_dir():
         raise OutputError(f"{path}: is a directory; -o takes a file")
     if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist")
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OutputError(f"{path}: cannot be written; choose another place for -o")
+        raise OutputError(f"{path}: cannot be written; choose another file for -o")
 
 
 def _write_whole(path: Path, text: str) -> None:

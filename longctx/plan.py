@@ -1,4 +1,4 @@
-"""What a run will need, known before anything loads: tokens, bytes per component, and time."""
+"""What a run will need, before anything loads: tokens, bytes per component, and time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from longctx.models.decoder import Layer
     from longctx.models.mixers.memory import Memory
 
-COUNTED_WHOLE = 1 << 20  # bytes of text up to which tokens are counted; beyond it, estimated from samples
+COUNTED_WHOLE = 1 << 20  # bytes; tokens of a longer text are estimated from samples
 SAMPLE = 1 << 16
-BYTES_PER_TOKEN = 4  # of a text that no tokenizer has counted; large vocabularies need more, for prose
+BYTES_PER_TOKEN = 4  # without a tokenizer; prose with a large vocabulary has more
 PROGRAM = 350 << 20  # torch and Python themselves, resident
-CALIBRATION_LIMIT = 4 << 30  # bytes of one layer of each kind, beyond which no time is estimated
+CALIBRATION_LIMIT = 4 << 30  # bytes of one layer of each kind; beyond, no time is estimated
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Needs of one reading.
+    """What one reading needs.
 
     Attributes:
         tokens: of the text and the answer; `exact` when they were counted, not estimated.
@@ -76,14 +76,14 @@ def make_plan(
 
     seconds = read_seconds(config, tokens, device, dtype, chunk) if calibrate else None
     weights, cpu = weight_bytes(config, dtype), device.type == "cpu"
-    dtype = torch.float32 if dtype == torch.int8 else dtype  # which is of weights alone
+    dtype = torch.float32 if dtype == torch.int8 else dtype  # only weights are int8
     size = dtype.itemsize
     mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
     inner = {(FEEDFORWARDS[type(layer.feedforward)], layer.feedforward) for layer in config.layers}
     state, kept = (sum(mixer.memory_bytes(spec, n, size) for mixer, spec in mixers) for n in (0, tokens))
     at_work = config.hidden_size, 4 if cpu else size, cpu
     widest = max(kind.workspace_bytes(spec, *at_work) for kind, spec in {*mixers, *inner})
-    # On a GPU the decode step has states of its own.
+    # On a GPU the decode step has its own states.
     beside = PROGRAM + size * min(chunk, tokens) * config.hidden_size if cpu else state
     return Plan(
         tokens=tokens,
@@ -98,7 +98,7 @@ def make_plan(
 
 
 def weight_bytes(config: "ModelConfig", dtype: "torch.dtype") -> int:
-    """Return the bytes of all weights once loaded, and rounded where dtype is int8."""
+    """Return the bytes of all weights once loaded (and rounded, for int8)."""
     import torch
 
     from longctx.models.decoder import Decoder
@@ -128,7 +128,7 @@ def count_tokens(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, bool]:
 
 
 def guess_tokens(corpus: Corpus) -> int:
-    """Return about how many tokens the corpus has, for a model whose tokenizer is not here."""
+    """Estimate the tokens of the corpus for a model whose tokenizer is not here."""
     return -(-corpus.bytes // BYTES_PER_TOKEN)
 
 
@@ -137,8 +137,8 @@ def read_seconds(
 ) -> float | None:
     """Estimate the seconds of a reading from one random layer of each kind, timed on one chunk.
 
-    Costs per chunk: each layer's time is the same for all its kind, attention grows with the keys before
-    it, and the last layer only takes keys and values.
+    Layers of one kind take the same time per chunk; attention grows with the keys before the chunk; the last
+    layer only computes keys and values.
     """
     import torch
 
@@ -147,7 +147,7 @@ def read_seconds(
     from longctx.models.rotary import Positions
 
     kinds = {_kind(layer): layer for layer in reversed(config.layers)}
-    # A chunk meets every expert, but each token works for top_k of them: as many as there are work the same.
+    # A chunk may use every expert, but each token uses top_k: a few experts take as long as all.
     one_each = tuple(replace(layer, feedforward=layer.feedforward.sample()) for layer in kinds.values())
     sample = replace(config, layers=one_each, vocab_size=1)
     if weight_bytes(sample, dtype) > min(CALIBRATION_LIMIT, _available(device) // 2):

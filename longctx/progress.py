@@ -1,11 +1,11 @@
-"""How far a reading is, and what it has cost."""
+"""The progress of a reading, and its cost."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a reading is: bytes of text and tokens so far, and the bytes in all."""
+    """The progress of a reading: bytes and tokens so far, and all bytes."""
 
     label: str
     bytes_done: int
@@ -24,7 +24,7 @@ class Usage:
     state_bytes: int = 0
 
     def add(self, other: "Usage") -> None:
-        """Count another reading, which came after this one."""
+        """Add the cost of a later reading."""
         self.tokens_read += other.tokens_read
         self.tokens_written += other.tokens_written
         self.read_seconds += other.read_seconds

@@ -1,4 +1,4 @@
-"""A reading keeps its text: documents that a model has read, to be asked about and to be looked up in.
+"""A reading keeps its text: documents that a model has read. You can ask it and locate its tokens.
 
 It knows token ids and places, not what a question or an answer means.
 """
@@ -18,14 +18,14 @@ from longctx.tokens.stream import TokenStream
 
 
 class Reading:
-    """Documents as a model reads them, behind the beginning of a prompt.
+    """Documents that a model reads after the beginning of a prompt.
 
     Attributes:
         engine: the model.
-        before: token ids that stand before the documents.
-        index: of the documents' passages, where there is one.
+        before: token ids of the prompt before the documents.
+        index: the documents' passages, if indexed.
         session: what the model has read so far.
-        usage: what reading and asking have cost, forks included.
+        usage: the cost of reading and asking, forks included.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Reading:
         self.usage.state_bytes = self.session.state.nbytes
 
     def locate(self, position: int) -> Span | None:
-        """Return where the token at a position of the session stands; None for one of the prompt.
+        """Return where the token at a session's position stands; None for a token of the prompt.
 
         Raises:
             InputError: when the document has changed since it was read.
@@ -65,15 +65,15 @@ class Reading:
         return self._stream.locate(position - len(self.before))
 
     def fork(self) -> Self:
-        """Return an independent continuation: asking it does not disturb this one."""
+        """Return an independent continuation; asking it leaves this reading unchanged."""
         return self._with(self.session.fork())
 
     def without(self, start: int, end: int) -> Self:
-        """Return a fork that finds everything but the tokens at positions start..end of the session."""
+        """Return a fork that can find everything except the session's tokens start..end."""
         return self._with(self.session.without(start, end))
 
     def generate(self, after: Sequence[int], sampling: Sampling) -> Iterator[Piece]:
-        """Read the prompt's end and write an answer; the reading moves along, so fork first to keep it."""
+        """Read the prompt's end and write an answer. This advances the reading: fork first to keep it."""
         started = perf_counter()
         for piece in self.session.generate(after, sampling):
             self.usage.tokens_written += piece.token is not None

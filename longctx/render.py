@@ -1,4 +1,4 @@
-"""Results as people and as programs read them."""
+"""Results as text for people and as JSON values for programs."""
 
 import dataclasses
 from typing import Any
@@ -24,7 +24,7 @@ HOW = {
 
 
 def answer_text(answer: results.Answer, *, streamed: bool) -> str:
-    """Return an answer for people: the text unless it was streamed, how it came about, its evidence."""
+    """Return an answer for people: its text unless streamed, where it comes from, and evidence."""
     lines: list[str] = []
     if not streamed and answer.text:
         lines.append(clean(answer.text))
@@ -42,7 +42,7 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
 
 
 def _part(part: results.Part) -> list[str]:
-    """Return one of several answers, and under it the line it stands in."""
+    """Return one of several answers, with the line it stands in below."""
     key = f"{clean(part.key)}: " if part.key else ""
     if part.source is None:
         return [f"{key}not found"]
@@ -72,7 +72,7 @@ def _quote_values(quote: Quote | None) -> dict[str, Any] | None:
 
 
 def source_values(corpus: Corpus) -> dict[str, Any]:
-    """Return what was read and what was not, for programs."""
+    """Return what was read and what was skipped, for programs."""
     return {
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
@@ -82,7 +82,7 @@ def source_values(corpus: Corpus) -> dict[str, Any]:
 
 
 def usage_values(usage: Usage) -> dict[str, Any]:
-    """Return what a run cost, for programs."""
+    """Return the cost of a run, for programs."""
     return {
         **dataclasses.asdict(usage),
         "read_tokens_per_second": round(usage.read_rate, 1),
@@ -91,7 +91,7 @@ def usage_values(usage: Usage) -> dict[str, Any]:
 
 
 def usage_line(usage: Usage) -> str:
-    """Return what a run cost, in one line."""
+    """Return the cost of a run in one line."""
     return (
         f"read {usage.tokens_read:,} tokens in {usage.read_seconds:.1f} s ({usage.read_rate:,.0f} tokens/s), "
         f"state {gib(usage.state_bytes)}, memory {gib(resident_memory())}"
@@ -156,7 +156,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words."""
+    """Return a duration as text."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -13,14 +13,14 @@ class Sampling:
     """How an answer is written.
 
     Attributes:
-        max_tokens: at most so many tokens are written.
+        max_tokens: the most tokens to write.
         temperature: 0 is greedy; otherwise logits are divided by it.
         top_p: keep the likeliest tokens that together have at least this probability.
         min_p: keep tokens at least this fraction as likely as the likeliest.
         repetition_penalty: > 1 makes tokens already written less likely (arXiv 1909.05858, section 4.1);
-            tokens of the document are not penalised, or nothing could be quoted.
+            tokens of the document are not penalised, so that they can be quoted.
         stop: strings that end the answer; they are not part of it.
-        seed: of the random choice.
+        seed: for the random choice.
     """
 
     max_tokens: int = 512
@@ -36,7 +36,7 @@ def pick(logits: "Tensor", written: Sequence[int], sampling: Sampling, random: "
     """Return the next token id.
 
     Args:
-        logits: (V,) float32; changed in place. Ids that must not be written are -inf.
+        logits: (V,) float32; changed in place. Forbidden ids are -inf.
         written: ids written so far.
         random: a generator on the logits' device.
     """
@@ -55,7 +55,7 @@ def pick(logits: "Tensor", written: Sequence[int], sampling: Sampling, random: "
         probabilities = probabilities.where(probabilities >= sampling.min_p * probabilities.max(), 0.0)
     if sampling.top_p < 1:
         ordered, ids = probabilities.sort(descending=True)
-        # Drop a token when those before it already have top_p of what is left; the first always stays.
+        # Drop a token if those before it already have top_p of the rest; always keep the first.
         before = ordered.cumsum(0) - ordered
         probabilities[ids[1:][before[1:] >= sampling.top_p * ordered.sum()]] = 0.0
     return int(torch.multinomial(probabilities, 1, generator=random))
@@ -79,7 +79,7 @@ class StopStrings:
         return shown, False
 
     def flush(self) -> str:
-        """Return what was held back, when the text ended without a stop string."""
+        """Return the held text once the text ended without a stop string."""
         held, self._held = self._held, ""
         return held
 

@@ -1,1 +1,1 @@
-"""What a user asks for: each task reads documents through a session and yields progress and a result."""
+"""Tasks: each reads documents with a model and yields progress and a result."""

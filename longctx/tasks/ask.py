@@ -1,4 +1,4 @@
-"""`ask`: one reading, one question, an answer, and always the passages it can be checked against."""
+"""`ask`: one reading, one question, an answer, and always passages to check it against."""
 
 from collections.abc import Generator, Iterator, Sequence
 
@@ -26,7 +26,7 @@ def ask(
     """Read all documents and answer the question.
 
     Yields:
-        Progress while reading, Text while a capable model writes, and the Answer last.
+        Progress while reading, Text while a model writes, and the Answer last.
     """
     prompt_file = read_template(template, lookup.template(engine))
 
@@ -49,7 +49,7 @@ def ask(
 
 
 def write(reading: Reading, prompt: Sequence[int], sampling: Sampling) -> Generator[Text, None, Answer]:
-    """Let a capable model write, from what it has read."""
+    """Let a model write an answer from what it has read."""
     text, finish = "", None
     for piece in reading.generate(prompt, sampling):
         text, finish = text + piece.text, piece.finish

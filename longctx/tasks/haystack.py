@@ -1,4 +1,4 @@
-"""Texts with a fact hidden in them: sentences of books up to a token count, a needle at a depth.
+"""Texts with a hidden fact: sentences of books up to a token count, and a needle at some depth.
 
 The needle's words and its question follow NVIDIA/RULER (scripts/data/synthetic/constants.py); the haystack
 is not RULER's, so results are RULER-style, not RULER.
@@ -29,7 +29,7 @@ _SENTENCE_END = re.compile(r"""(?<=[.!?])(["'”’)\]]*)\s+(?=["'“‘(\[]*[A-
 
 @dataclass(frozen=True)
 class Haystack:
-    """Sentences of the source text in order, their cost in tokens, and the digest of the text."""
+    """Sentences of the source text in order, their token counts, and the text's digest."""
 
     name: str
     digest: str
@@ -43,7 +43,7 @@ class Sample:
 
     Attributes:
         before, after: the text around the needle; the whole text is before + needle + after.
-        repeated: how many times the source text was used to reach the length.
+        repeated: how often the source text was used to reach the length.
     """
 
     before: str
@@ -72,13 +72,13 @@ def load_haystack(tokenizer: Tokenizer, corpus: Corpus | None) -> Haystack:
         for sentence in _sentences(" ".join(paragraph.split()))
     ]
     if not sentences:
-        raise InputError("haystack: there is no text in it")
+        raise InputError("haystack: there is no text in it; name files with text")
     costs = [len(tokens) for tokens in tokenizer.encode_batch(sentences)]
     return Haystack(name, sha256(text.encode()).hexdigest(), sentences, costs)
 
 
 def hidden(kind: Kind, key: str, value: str) -> tuple[str, str]:
-    """Return the sentence that says a fact, and the question for it."""
+    """Return a sentence that states a fact, and the question about it."""
     return NEEDLE.format(kind=kind, key=key, value=value), QUESTION.format(kind=kind, key=key)
 
 
@@ -87,10 +87,10 @@ def make_sample(
 ) -> Sample:
     """Return a text of about `length` tokens (never more) with a needle `depth` percent into it.
 
-    Reproducible from its arguments; each sample starts at another sentence of the haystack.
+    The arguments determine the text; each sample starts at another sentence of the haystack.
 
     Raises:
-        InputError: when the length has no room for the needle.
+        InputError: when the needle does not fit.
     """
     label = f"{seed}|{kind}|{length}|{float(depth)}|{sample}"
     random = Random(int(sha256(label.encode()).hexdigest(), 16))
@@ -105,7 +105,7 @@ def make_sample(
         budget -= cost
         chosen.append(at)
     if not chosen:
-        raise InputError(f"--length {length}: too short for a needle and a sentence")
+        raise InputError(f"--length {length}: too short for a needle and a sentence; take a longer one")
     split = _nearest([haystack.costs[at] for at in chosen], depth)
     sentences = [haystack.sentences[at] for at in chosen]
     return Sample(

@@ -1,7 +1,7 @@
-"""Models that copy: all that exists for them, from the prompt to the check of what they say.
+"""Everything for models that copy, from the prompt to checking the answer.
 
-Such a model has pointer heads: it answers with words of the text and shows where they stand. What it says
-is taken for an answer only when it really stands there, and the words around it speak of the question.
+Such a model has pointer heads: it answers with words of the text and shows where they stand. An answer
+counts only if its words really stand there and the words around them fit the question.
 """
 
 import re
@@ -21,33 +21,33 @@ from longctx.text.offsets import byte_after, line_ends
 from longctx.text.span import LINE_END, Quote, Span, line_around
 
 NOT_FOUND = "not found"
-LONGEST_FACT = 64  # tokens of an answer that is copied
-CLOSER = 3  # passages that are read again, each alone, where no answer was found
-MOST_ANSWERS = 20  # to a question that asks for all of them
+LONGEST_FACT = 64  # tokens of a copied answer
+CLOSER = 3  # passages to reread, each alone, if no answer was found
+MOST_ANSWERS = 20  # to a question that asks for all answers
 # Of the pointer's attention. The bundled model gave 60 needles of 16k tokens 0.79 or more. Of 250 questions
 # about an encyclopedia, which it cannot answer, 24 are shown an answer within these limits, 12 of them a
 # wrong one (python -m bench.answers).
 LEAST_MASS = 0.5
 CERTAIN_MASS = 0.9
-SHARED = 0.5  # of the question's words must stand around an answer that is less than certain
-SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT = 0.75, 0.3  # when the model said "not found" but looked at a place
-AROUND = 200  # bytes on each side of a found answer that are looked at for words of the question
+SHARED = 0.5  # share of the question's words around a less than certain answer
+SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT = 0.75, 0.3  # if the model said "not found" but pointed at a place
+AROUND = 200  # bytes on each side of an answer to search for the question's words
 _WORD = re.compile(r"\w+")
-_OF_NEEDLES = {"mentioned", "provided", "special", "text"}  # what questions about needles say besides
+_OF_NEEDLES = {"mentioned", "provided", "special", "text"}  # filler of questions about needles
 
 
 def template(engine: Engine) -> str:
-    """Return the name of the prompt template for questions that suits the model."""
+    """Return the name of the model's prompt template for questions."""
     return "lookup.md" if engine.copies_facts else "ask.md"
 
 
 def cannot_write(config: ModelConfig) -> bool:
-    """Tell whether a model can only copy, so that a summary has to be chosen from the text itself."""
+    """Tell whether a model can only copy; its summaries are then chosen from the text."""
     return config.copies_facts
 
 
 def answer(reading: Reading, question: str, prompt: Callable[[str], Prompt]) -> Answer | None:
-    """Let a model that copies look up an answer for each key of a question, or all where it asks for all.
+    """Let a model that copies look up an answer for each key of a question, or all answers if asked for.
 
     None for a model that writes.
 
@@ -78,7 +78,7 @@ def answer(reading: Reading, question: str, prompt: Callable[[str], Prompt]) -> 
 
 
 def short_answer(reading: Reading, prompt: Sequence[int]) -> tuple[str, list[Pointer] | None]:
-    """Ask for one fact; return the answer and the pointers of its tokens, None for a model that writes."""
+    """Ask for one fact; return the answer and its tokens' pointers (None if the model writes)."""
     if reading.engine.copies_facts:
         return _copy(reading, prompt)
     return "".join(piece.text for piece in reading.generate(prompt, Sampling(max_tokens=128))), None
@@ -87,9 +87,9 @@ def short_answer(reading: Reading, prompt: Sequence[int]) -> tuple[str, list[Poi
 def look_up(reading: Reading, question: str, prompt: Sequence[int]) -> Answer:
     """Let the model copy one answer, and check it against the source.
 
-    The answer counts as found only when the text stands, word for word, at the place the pointer heads
-    attended to, their attention there is not scattered, and the words around speak of the question: with
-    every name in it, and one word more where the attention leaves no doubt, half of its words otherwise.
+    The answer counts as found only if it stands word for word where the pointer heads look, their attention
+    is not scattered, and the words around it include every name in the question, and one of its other
+    words if the attention is certain, or half of them otherwise.
     """
     text, pointers, torn = _copied(reading, prompt)
     if not text:
@@ -108,7 +108,7 @@ def look_up(reading: Reading, question: str, prompt: Sequence[int]) -> Answer:
 def look_closer(
     reading: Reading, likely: Iterable[Quote], question: str, prompt: Sequence[int]
 ) -> Answer | None:
-    """Read one passage at a time, alone, and ask again: where little stands, a small model errs less."""
+    """Read each passage alone and ask again: in a short text, a small model errs less."""
     for passage in likely:
         span = passage.span
         part = replace(span.document, start=span.byte_start, end=span.byte_end)
@@ -127,10 +127,10 @@ def look_closer(
 
 
 def look_up_all(reading: Reading, question: str, prompt: Sequence[int]) -> Iterator[Part]:
-    """Yield answer after answer, asking again without the text of those found, until none is left.
+    """Yield answers one by one, asking again without those already found, until none is left.
 
-    Which of several comes first cannot be known: the first token's attention is divided among them, which
-    may be half of a short answer's. So it is judged over the whole answer, and as that of one in doubt.
+    The first token's attention is divided among all answers, and may be half of a short answer's. So
+    attention is judged over the whole answer, by the limits for an answer in doubt.
     """
     known: set[str] = set()
     while len(known) < MOST_ANSWERS:
@@ -148,10 +148,10 @@ def look_up_all(reading: Reading, question: str, prompt: Sequence[int]) -> Itera
 
 
 def start_of(pointers: Sequence[Pointer]) -> Pointer:
-    """Return where an answer was copied from: its first token, and the mean attention to its place there.
+    """Return where an answer was copied from: its first token, and its tokens' mean attention there.
 
-    Each token's pointer votes for where the answer would begin if it were right, by its share of attention:
-    of two values that begin alike, the first pointer may be on the other one.
+    Each token's pointer votes for where the answer would begin, weighted by attention: if two values begin
+    alike, the first pointer may be on the wrong one.
     """
     votes: dict[int, float] = {}
     for number, pointer in enumerate(pointers):
@@ -162,10 +162,10 @@ def start_of(pointers: Sequence[Pointer]) -> Pointer:
 
 
 def _copied(reading: Reading, prompt: Sequence[int]) -> tuple[str, list[Pointer], bool]:
-    """Return what the model copies, where it pointed, and whether it was torn between that and refusing.
+    """Return what the model copies, its pointers, and whether it was torn between that and refusing.
 
-    A model that says "not found" and yet looks at a place in the text may be right about the place: the
-    answer is begun with the token that stands there. The text is empty when there is nothing.
+    A model that says "not found" but points into the text may be right about the place: the answer then
+    begins with the token there. The text is empty if there is nothing.
     """
     text, pointers = _copy(reading.fork(), prompt)
     if text != NOT_FOUND or not pointers:
@@ -179,26 +179,26 @@ def _copied(reading: Reading, prompt: Sequence[int]) -> tuple[str, list[Pointer]
 
 
 def _copy(reading: Reading, prompt: Sequence[int], begun: Sequence[int] = ()) -> tuple[str, list[Pointer]]:
-    """Return the model's answer line and where it pointed when it wrote each token of it.
+    """Return the model's answer line and the pointer of each of its tokens.
 
     Args:
-        begun: tokens of the prompt's end that are the answer's beginning.
+        begun: tokens that begin the answer; the prompt already ends with them.
     """
     pieces = list(reading.generate(prompt, Sampling(max_tokens=LONGEST_FACT, stop=("\n",))))
     written = [piece for piece in pieces if piece.token is not None]
-    # The last token is the line end, or the last of an answer that was cut.
-    least = 0 if begun else 1  # what was begun may be the whole answer
+    # The last token is the line end, or the last one of a cut answer.
+    least = 0 if begun else 1  # the beginning may be the whole answer
     pointers = [piece.pointer for piece in written[: max(least, len(written) - 1)] if piece.pointer]
     text = reading.engine.tokenizer.decode(begun) + "".join(piece.text for piece in pieces)
     return text.strip(), pointers
 
 
 def _check(place: Span | None, text: str, question: str, share: float) -> tuple[str, Quote] | None:
-    """Return the answer and its line when `text` stands there and its surroundings speak of the question.
+    """Return the answer and its line if `text` stands there and its surroundings fit the question.
 
-    They do when they hold a word of it, at least this share of its words, and all its names. An answer that
-    is the rest of a definition, as `(path):` behind `def read`, means nothing alone: its line is the answer.
-    One that stands in a bracket ends where that closes.
+    They fit if they hold a word of it, at least this share of its words, and all its names. The rest of a
+    definition, such as `(path):` after `def read`, means nothing alone: its line is the answer. An answer
+    inside a bracket ends where that closes.
     """
     if place is None:
         return None

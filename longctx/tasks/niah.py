@@ -1,4 +1,4 @@
-"""`niah`: proof of retrieval. A fact is hidden in a long text at each depth, the model is asked for it."""
+"""`niah`: proof of retrieval. Hide a fact at each depth of a long text and ask the model for it."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def niah(
 def probe(
     engine: Engine, sample: Sample, length: int, depth: float, chunk: int, label: str, usage: Usage
 ) -> Iterator[Progress | Trial]:
-    """Read one text and ask for the fact in it; the Trial comes last, and its cost is added to `usage`."""
+    """Read one text and ask for its fact; yield the Trial last and add its cost to `usage`."""
     started = perf_counter()
     template = read_template(None, lookup.template(engine))
     prompt = build_prompt(engine.tokenizer, engine.folder, template, question=sample.question)
@@ -78,5 +78,5 @@ def probe(
 
 
 def depths_of(count: int) -> list[float]:
-    """Return `count` depths in percent, evenly from 0 to 100; a single one is the middle."""
+    """Return `count` evenly spaced depths from 0 to 100 percent; a single one is the middle."""
     return [50.0] if count == 1 else [100 * i / (count - 1) for i in range(count)]

@@ -1,7 +1,7 @@
-"""Prompts: a template with a place for the document, inside the chat frame of the model.
+"""Prompts: a template with a place for the document, inside the model's chat frame.
 
-Template text may name special tokens. The document and the question may not: in them the strings of
-special tokens are plain text. Templates of checkpoints are untrusted and run in a sandbox.
+Templates may contain special tokens. In documents and questions, the same strings are plain text. Templates
+of checkpoints are untrusted and run in a sandbox.
 """
 
 import re
@@ -32,13 +32,13 @@ class Prompt:
 
 
 def build_prompt(tokenizer: Tokenizer, folder: Path, template: str, **values: str | int) -> Prompt:
-    """Fill a template and put it into the chat frame of the model in `folder`.
+    """Fill a template and put it into the chat frame of `folder`'s model.
 
     Args:
         template: Jinja text with `{{ document }}` exactly once; `values` fill the other places.
 
     Raises:
-        InputError: when the template is broken or does not have the document exactly once.
+        InputError: when the template is broken or lacks exactly one document.
         ModelError: when the checkpoint's chat template cannot be used.
     """
     # Random marks stand for untrusted text while templates run, so no text can pose as a mark.
@@ -56,7 +56,7 @@ def build_prompt(tokenizer: Tokenizer, folder: Path, template: str, **values: st
 
 
 def header(corpus: Corpus) -> Callable[[Document], str] | None:
-    """Return what introduces each document to the model, its path; nothing when there is only one."""
+    """Return what introduces each document to the model: its path, or nothing for a single document."""
     if len(corpus.documents) < 2:
         return None
     return lambda document: f"\n\n==> {document.name} <==\n"
@@ -85,7 +85,7 @@ def _frame(tokenizer: Tokenizer, folder: Path, content: str, mark: str) -> str:
                 .from_string(template)
                 .render(messages=[{"role": "user", "content": shape}], add_generation_prompt=True)
             )
-        except Exception:  # as above; the other shape may do, and if not an error follows
+        except Exception:  # as above; the other shape may work, else an error follows
             continue
         if framed.count(mark) == content.count(mark):
             return framed
@@ -93,7 +93,7 @@ def _frame(tokenizer: Tokenizer, folder: Path, content: str, mark: str) -> str:
 
 
 def _chat_template(tokenizer: Tokenizer, folder: Path) -> str | None:
-    """Return the checkpoint's chat template, or its family's, or None for models without a frame."""
+    """Return the chat template of the checkpoint or its family; None for models without one."""
     own = folder / "chat_template.jinja"
     if own.is_file():
         return read_template(str(own), "")

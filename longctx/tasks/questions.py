@@ -1,6 +1,6 @@
-"""What a question asks for, as far as it can be told from its words: one key or several, one answer or all.
+"""What a question's words ask for: one key or several, one answer or all.
 
-A model that copies one fact at a time is asked for each key alone, and again until nothing more is found.
+A model that copies one fact at a time is asked for each key alone, and again until it finds no more.
 """
 
 import re
@@ -16,26 +16,26 @@ _ALL = re.compile(r"\b(?:all|every|each)\b", re.IGNORECASE)
 
 
 def keys(question: str) -> list[str]:
-    """Return the words of a question that can only be names: with digits, joints or inner capitals."""
+    """Return the words of a question that can only be names: with digits, joiners or inner capitals."""
     return _KEY.findall(question)
 
 
 def names(question: str) -> list[str]:
-    """Return the keys of a question and its other words with a capital, but for its first."""
+    """Return the keys of a question and its other capitalised words, except the first."""
     return keys(question) + _PROPER.findall(question)
 
 
 def asks_for_all(question: str) -> bool:
-    """Tell whether every answer is wanted, as in "What are all the numbers for X?"."""
+    """Tell whether the question wants every answer, as in "What are all the numbers for X?"."""
     return bool(_ALL.search(question))
 
 
 def one_by_one(question: str) -> dict[str, str]:
     """Return a question for each key of a list, by key: "... for a-1, b-2 and c-3?" gives three.
 
-    Only keys and capitalised names are taken for a list; a question without one stays whole, under "".
+    Only keys and capitalised names make a list; a question without a list stays whole, under "".
     """
-    found = None if "__" in question else _LIST.search(question)  # no sentence with a gap is taken apart
+    found = None if "__" in question else _LIST.search(question)  # a sentence with a gap stays whole
     items = dict.fromkeys(_JOINT.split(found.group())) if found else {}
     if not found or len(items) < 2:
         return {"": question}

@@ -1,4 +1,4 @@
-"""What tasks yield: text as it is written, and one result at the end."""
+"""What tasks yield: text as it is written, and a result at the end."""
 
 import math
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Part:
     """One of several answers to a question.
 
     Attributes:
-        key: what of the question it is for; empty when the question names one thing.
+        key: the thing in the question that it is for; empty if there is only one.
         text: the answer; empty when there is none.
         source, confidence: as in Answer.
     """
@@ -43,7 +43,7 @@ class Answer:
         text: the answer; empty when there is none.
         source: the line that a found answer stands in.
         confidence: the share of the pointer heads' attention at that place.
-        parts: the answers one by one when the question asks for several; source is then that of the first.
+        parts: the answers one by one, if the question asks for several; source is the first one's.
         evidence: passages that match the question best, or the sentences of an extracted summary.
         finish: "length" when the answer was cut at the token limit.
     """
@@ -63,7 +63,7 @@ class Trial:
     """One question about one text.
 
     Attributes:
-        tokens: of the whole prompt, as the model read it.
+        tokens: in the whole prompt, as the model read it.
         correct: the expected value is contained in the answer, case ignored (RULER's rule).
         pointed: the pointer heads looked at the needle; None for models without them.
     """
@@ -80,7 +80,7 @@ class Trial:
 
 @dataclass
 class Report:
-    """All trials, and what makes them comparable."""
+    """All trials, and the settings that make them comparable."""
 
     kind: str
     haystack: str
@@ -91,7 +91,7 @@ class Report:
     usage: Usage = field(default_factory=Usage)
 
     def share(self, length: int | None = None, depth: float | None = None) -> tuple[int, int]:
-        """Return how many trials (at a length, at a depth) were right, and how many there were."""
+        """Return the numbers of right trials and of all trials (at a length, at a depth)."""
         chosen = [t for t in self.trials if length in (None, t.length) and depth in (None, t.depth)]
         return sum(t.correct for t in chosen), len(chosen)
 

@@ -1,4 +1,4 @@
-"""`summarize`: a model that writes does so from what it read; for one that cannot, sentences are chosen."""
+"""`summarize`: a model writes it or, if it cannot, sentences are chosen from the text."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def summarize(
 
 
 def extract(corpus: Corpus, *, words: int) -> Iterator[Progress | Text | Answer]:
-    """Choose about `words` words of sentences that carry the text, section by section, in order.
+    """Choose important sentences, about `words` words in all, section by section, in order.
 
     Raises:
         InputError: when the text has no sentences.
