@@ -1,8 +1,8 @@
-"""Softmax attention of a chunk of queries against a growing log of keys and values.
+"""Softmax attention from a chunk of queries to a growing log of keys and values.
 
 The log comes in pages; each page gives a partial result and its log-sum-exp, and partial results are
 merged exactly (the online softmax of arXiv 2205.14135, section 3.1). So no mask is ever built: earlier
-pages are seen whole, only the chunk against itself is causal.
+pages are seen whole, and only attention within the chunk is causal.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from longctx.kernels.select import HEAD_WIDTHS, Site
 Page = tuple[Tensor, Tensor]
 # q, k, v and the earlier pages -> what `attention` returns.
 Attention = Callable[[Tensor, Tensor, Tensor, Sequence[Page]], Tensor]
-# Attention over some keys alone, (B, H, T, D), and the log-sum-exp of its scores, (B, H, T) float32.
+# Attention over some of the keys, (B, H, T, D), and the log-sum-exp of its scores, (B, H, T) float32.
 Partial = tuple[Tensor, Tensor]
 # q, k, v, causal -> attention over these keys alone.
 Attend = Callable[[Tensor, Tensor, Tensor, bool], Partial]
@@ -25,12 +25,12 @@ Merge = Callable[[Tensor, Tensor, Tensor, Tensor], Partial]
 
 # The plain formula never holds more scores than this at once (256 MB).
 MOST_SCORES = 1 << 26
-# How far from the plain formula a fused kernel may be: its results, and its log-sum-exp.
+# Tolerances of a fused kernel against the plain formula: its results, and its log-sum-exp.
 TOLERANCE = {torch.bfloat16: (2e-2, 2e-3), torch.float16: (4e-3, 2e-3), torch.float32: (2e-5, 2e-5)}
 
 
 def choose_attention(site: Site, head_dim: int) -> Attention:
-    """Return what computes `attention` for heads of `head_dim` channels at a site."""
+    """Return the implementation of attention for heads of `head_dim` channels at a site."""
     if site.gradients:
         return differentiable.attention
     attend: Attend = cpu
@@ -44,7 +44,7 @@ def choose_attention(site: Site, head_dim: int) -> Attention:
 
 
 def can_decode(site: Site, head_dim: int) -> bool:
-    """Tell whether the kernels run that attend from single tokens to a log described by a page table."""
+    """Tell whether the decode kernels, which read a page table, run here."""
     return head_dim in HEAD_WIDTHS and select.works("attention_decode", _decode_trial, site, head_dim)
 
 
@@ -83,7 +83,7 @@ def attention_weights(q: Tensor, k: Tensor, earlier: Iterable[Page]) -> Tensor:
         q: (B, H, 1, D). k: (B, Hkv, 1, D), its own key. earlier: pages in the order of their tokens.
 
     Returns:
-        (B, H, n + 1) float32 over all n earlier keys and the own one, in the order of their tokens.
+        (B, H, n + 1) float32 over all n earlier keys and its own, in the order of their tokens.
     """
     batch, heads, _, width = q.shape
     folded = _fold(q, heads // k.shape[1]).float() * width**-0.5
@@ -99,20 +99,20 @@ def _fold(x: Tensor, groups: int) -> Tensor:
 
 
 def torch_merge(out: Tensor, weight: Tensor, more: Tensor, more_weight: Tensor) -> Partial:
-    """Merge two partial results, the first of them float32 and given up for the merged one."""
+    """Merge two partial results; the first is float32 and is overwritten."""
     total = torch.logaddexp(weight, more_weight)
     out = out * torch.exp(weight - total)[..., None]
     return out.addcmul_(more.float(), torch.exp(more_weight - total)[..., None]), total
 
 
 def cpu(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
-    """Run what scaled_dot_product_attention runs on a CPU; called itself, it also gives the log-sum-exp."""
+    """Run the CPU kernel of scaled_dot_product_attention directly: it also gives the log-sum-exp."""
     out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
     return out.float(), weight
 
 
 def first_that_runs(choices: Sequence[Attend], q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
-    """Run the first of torch's kernels that takes these shapes: a trial at load cannot try them all."""
+    """Run the first of torch's kernels that accepts these shapes: a trial at load cannot try them all."""
     for each in choices:
         name = f"attention_{each.__name__}"
         if name not in select.failures:
@@ -143,8 +143,8 @@ def efficient(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Partial:
     return out, _rows(weight, q)
 
 
-# Kernels of torch for CUDA that give the log-sum-exp, the fastest on Hopper first. All of them want as many
-# heads in k and v as in q here, and a causal call as many keys as queries.
+# torch's CUDA kernels that give the log-sum-exp, fastest on Hopper first. All need as many heads in k and v
+# as in q, and as many keys as queries in a causal call.
 FUSED = (cudnn, flash, efficient)
 
 
@@ -172,9 +172,9 @@ def _rows(weight: Tensor, q: Tensor) -> Tensor:
 
 @cache
 def computes(attend: Attend, dtype: torch.dtype, width: int, device: torch.device) -> bool:
-    """Tell whether a kernel of torch, private to it, computes on this device what is expected of it.
+    """Tell whether one of torch's private kernels is right on this device.
 
-    Tried once: causal on a projection's layout, not causal on a page that is not full, ragged lengths.
+    Tried once: causal on a projection's layout, not causal on a partly filled page, ragged lengths.
     """
     random = torch.Generator(device).manual_seed(0)
     data = torch.randn(5, 1, 400, 2, width, generator=random, device=device).to(dtype)
@@ -206,7 +206,7 @@ def _decode_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Ten
     q, k, v = draw(1, 4, width), draw(1, 2, width), draw(1, 2, width)
     page_k, page_v = draw(2, 1, 2, 40, width)
     pages = [(page_k[:, :, :33], page_v[:, :, :33])]
-    # A turn by 90 degrees.
+    # A rotation by 90 degrees.
     half = width // 2
     cos, sin = (torch.full((1, half), value, device=q.device) for value in (0.0, 1.0))
     turned_q, turned_k = (

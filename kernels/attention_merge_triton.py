@@ -1,4 +1,4 @@
-"""Merging of attention over different keys (the online softmax of arXiv 2205.14135), as a Triton kernel."""
+"""Merge attention over different keys (the online softmax of arXiv 2205.14135) in a Triton kernel."""
 
 import triton
 import triton.language as tl
@@ -15,8 +15,8 @@ def merge_partials(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> 
     Args:
         out: (..., T, D) with up to four dimensions, any strides with contiguous channels; changed in place.
         lse: (..., T) float32, the natural log-sum-exp of the scores behind `out`; changed in place.
-        more, more_lse: the same over the further keys; `more` may have a dtype of its own. Rows whose
-            log-sum-exp is -inf count for nothing.
+        more, more_lse: the same over the further keys; `more` may have another dtype. Rows whose log-sum-exp
+            is -inf are ignored.
 
     Returns:
         out and lse.

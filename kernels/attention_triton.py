@@ -1,7 +1,7 @@
 """Softmax attention of single tokens over the paged log, as Triton kernels that never ask the host.
 
-The log is described by a page table (pages_triton.py): nothing here synchronises, and no grid depends on how
-much was read.
+A page table (pages_triton.py) describes the log: nothing here synchronises, and no grid depends on the
+length.
 
 Keys are shared out over `splits` programs per KV head, whose partial results and log-sum-exps are merged by
 a second kernel (split-KV or "flash-decoding", Dao et al. 2023, over the online softmax of arXiv 2205.14135).
@@ -19,7 +19,7 @@ from longctx.kernels.triton_math import LOG2_E, dot
 LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 
 MAX_SPLITS = 256
-# Query heads of a KV head that one program serves: the rows of a tensor core's smallest product.
+# Query heads of a KV head per program: the rows of a tensor core's smallest product.
 GROUP = 16
 
 
@@ -32,8 +32,8 @@ def default_splits(device: torch.device, branches: int, n_kv_heads: int) -> int:
 def _tile(width: int, size: int, device: torch.device) -> tuple[int, int, int]:
     """Return keys per block, warps and stages for a head of `width` channels of `size` bytes.
 
-    Two programs shall fit a multiprocessor (164 KB on A100, 228 KB on later chips), each with 16 KiB of
-    keys and as much of values in every stage but one. Triton's float32 product needs room of its own.
+    Two programs must fit a multiprocessor (164 KB on A100, 228 KB on later chips), each with 16 KiB
+    of keys and 16 KiB of values in every stage but one. Triton's float32 product needs extra room.
     """
     row = triton.next_power_of_2(width) * size
     block = max(16, min(256 // size, 16384 // row))
@@ -76,13 +76,13 @@ def attention_decode(
         q, table, counts, parts, weights, *q.stride()[:2],
         SCALE=width**-0.5, ROWS=table.shape[1], H=heads, G=groups, D=width, BLOCK_G=GROUP, BLOCK_D=padded,
         BLOCK_N=block, ROWS_PADDED=triton.next_power_of_2(table.shape[1]),
-        # Three products of tf32 are the faster way to float32, as long as the parts of q fit the registers.
+        # Three tf32 products make float32 faster, as long as the parts of q fit the registers.
         PRECISION="tf32x3" if q.dtype == torch.float32 and padded <= 128 else "ieee",
         WIDE=triton.knobs.runtime.interpret, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     out = torch.empty(batch, heads, width, dtype=q.dtype, device=q.device)
     lse = torch.empty(batch, heads, dtype=torch.float32, device=q.device)
-    # Small tiles: this kernel is all latency.
+    # Small tiles: latency decides.
     block_d = max(16, min(padded, 4096 // splits_padded))
     _gather_kernel[(batch * heads, triton.cdiv(width, block_d))](
         parts, weights, out, lse,
@@ -102,7 +102,7 @@ def attention_pointer(
     n_kv_heads: int,
     splits: int,
 ) -> tuple[Tensor, Tensor]:
-    """Find the key that the mean attention of some heads is highest at.
+    """Find the key with the highest mean attention of some heads.
 
     Args:
         q, table, counts, n_kv_heads, splits: as for `attention_decode`.
@@ -145,7 +145,7 @@ def _share(
 ):  # fmt: skip
     """Return the tokens [start, stop) of this program and the first and last page that holds any of them.
 
-    All rows in use are read at once: a search that steps from row to row would wait at every step.
+    All used rows are read at once: a row by row search would wait at every step.
     """
     row = tl.arange(0, ROWS_PADDED)
     rows = table + b * ROWS * FIELDS + row * FIELDS

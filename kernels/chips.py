@@ -1,4 +1,4 @@
-"""Facts about NVIDIA chips that kernels are cut by (CUDA programming guide, technical specifications)."""
+"""Facts about NVIDIA chips that decide tile sizes (CUDA programming guide, technical specifications)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ LEAST_CAPABILITY = (8, 0)
 
 @dataclass(frozen=True)
 class Chip:
-    """One generation, by its chip for data centres.
+    """One generation, represented by its data-centre chip.
 
     Attributes:
-        multiprocessors: that the whole chip has.
+        multiprocessors: on the whole chip.
         shared: bytes of shared memory of a multiprocessor; a block may have all but 1 KiB of it.
         bulk: has the tensor memory accelerator: one thread asks for a whole tile.
     """
@@ -28,7 +28,7 @@ class Chip:
     bulk: bool
 
 
-# By the first number of the compute capability: A100, H100 and H200, B200.
+# By major compute capability: A100, H100 and H200, B200.
 CHIPS = {8: Chip(108, 164 << 10, False), 9: Chip(132, 228 << 10, True), 10: Chip(148, 228 << 10, True)}
 
 
@@ -44,7 +44,7 @@ def chip(device: torch.device) -> Chip:
 
 
 def on_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
-    """Make a wrapper run with the device of its first tensor as the current one: Triton launches there."""
+    """Make a wrapper run with its first tensor's device as the current one, where Triton launches."""
 
     @wraps(launch)
     def run(first: Tensor, /, *rest: P.args, **named: P.kwargs) -> R:

@@ -1,7 +1,7 @@
-"""The kernels in a form that gradients go through: what training runs in place of those that save memory.
+"""Differentiable kernels, which training uses in place of those that save memory.
 
-A model that is made for training chooses them, and is otherwise the model that answers. Tests hold values and
-gradients to the plain formulas.
+A model made for training chooses them and is otherwise the same. Tests compare values and gradients with
+the plain formulas.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Three = tuple[Tensor, Tensor, Tensor]
 
 
 class _RMSNorm(torch.autograd.Function):
-    """RMSNorm whose backward pass goes over memory few times: far faster on a CPU than the built-in."""
+    """RMSNorm whose backward pass reads memory few times: far faster on a CPU than the built-in."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -65,7 +65,7 @@ def silu(x: Tensor) -> Tensor:
 def lightning_attention(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, tables: Three, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Attend as `lightning.lightning_attention` does, all chunks at once, and return the new state apart.
+    """Attend like `lightning.lightning_attention`, all chunks at once; return the new state separately.
 
     Args:
         q, k, v: (B, T, H, D).
@@ -90,7 +90,7 @@ def lightning_attention(
 
 
 def _chunks(inputs: Three, slopes: Tensor, tables: Three, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Attend over a whole number of chunks of the tables' length."""
+    """Attend over whole chunks of the tables' length."""
     within, query, key = (table.unsqueeze(1) for table in tables)
     size = query.shape[2]
     b, t, h, d = inputs[0].shape
@@ -106,7 +106,7 @@ def _chunks(inputs: Three, slopes: Tensor, tables: Three, state: Tensor) -> tupl
 
 
 def _carry(slopes: Tensor, size: int, count: int) -> Tensor:
-    """Return (H, N + 1, N + 1): what is left, before each chunk, of the first state and of chunks' sums."""
+    """Return (H, N + 1, N + 1): the decay of the first state and of each chunk's sum, before each chunk."""
     steps = torch.arange(count + 1, device=slopes.device, dtype=torch.float64)
     gap = steps.unsqueeze(1) - steps  # chunk m's sum stands at m + 1
     left = torch.exp(-slopes.double().view(-1, 1, 1) * size * gap.clamp(min=0))
@@ -114,7 +114,7 @@ def _carry(slopes: Tensor, size: int, count: int) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return what `attention.attention` returns, from all keys put together."""
+    """Return what `attention.paged_attention` returns, from all keys joined."""
     groups, tokens = q.shape[1] // k.shape[1], q.shape[2]
     keys = torch.cat([*(page for page, _ in earlier), k], dim=2).repeat_interleave(groups, dim=1)
     values = torch.cat([*(page for _, page in earlier), v], dim=2).repeat_interleave(groups, dim=1)

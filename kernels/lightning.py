@@ -34,7 +34,7 @@ class Decay:
         query: (H, C, 1) exp(-s (i + 1)): weight of the state before the chunk for query i.
         key: (H, C, 1) exp(-s (C - 1 - i)): weight of key i in the state after the chunk. A chunk of
             c < C tokens takes the last c rows.
-        loss: (H, 1, 1) expm1(-s): what one token takes away from the state, as a (negative) share of it.
+        loss: (H, 1, 1) expm1(-s): the (negative) share of the state that one token removes.
             For slow heads exp(-s) itself rounds to 1 or the number below: wrong by a third of s at s = 4e-8.
         whole: (H, 1, 1) what remains of the state after C tokens.
     """
@@ -59,7 +59,7 @@ class Decay:
 @cache
 def decay_tables(slopes: tuple[float, ...], device: torch.device, chunk: int = CHUNK) -> Decay:
     """Compute the decay tables of a layer once per process and device (exponents in float64)."""
-    with torch.inference_mode(False):  # the tables outlive the call, and may serve training next
+    with torch.inference_mode(False):  # the tables outlive the call, and training may use them
         return _decay_tables(slopes, device, chunk)
 
 
@@ -107,7 +107,7 @@ def lightning_attention(q: Tensor, k: Tensor, v: Tensor, decay: Decay, state: Te
 
 
 def lightning_absorb(k: Tensor, v: Tensor, decay: Decay, state: Tensor) -> None:
-    """Update the state as `lightning_attention` does, without forming any output."""
+    """Update the state as `lightning_attention` does, without any output."""
     tokens, size = k.shape[1], decay.chunk
     for b in range(k.shape[0]):
         keys, values = k[b].transpose(0, 1).float(), v[b].transpose(0, 1).float()  # (H, T, D)
@@ -125,7 +125,7 @@ def _prefill(q: Tensor, k: Tensor, v: Tensor, decay: Decay, state: Tensor, out: 
     q, k, v, out = (x.transpose(0, 1) for x in (q, k, v, out))  # (H, T, D) views
     if q.dtype != torch.float32:
         q, k, v = q.float(), k.float(), v.float()
-    # Everything of one chunk stays in these few buffers, and so in the cache.
+    # One chunk's values stay in these few buffers, and so in the cache.
     scores = state.new_empty(heads, size, size)
     scaled = state.new_empty(heads, size, key_width)
     mixed = state.new_empty(heads, size, v.shape[2])
@@ -152,8 +152,8 @@ def _prefill(q: Tensor, k: Tensor, v: Tensor, decay: Decay, state: Tensor, out: 
 def _decode(q: Tensor, k: Tensor, v: Tensor, decay: Decay, state: Tensor) -> Tensor:
     """Run one token: q, k, v are (B, 1, H, D). The recurrence itself.
 
-    The change of the state is formed apart and added once, so that thousands of single steps round
-    without a bias (the state of a slow head drifts by 1e-4 in 8000 steps when it is multiplied instead).
+    The state's change is computed separately and added once, so that rounding over thousands of single
+    steps has no bias (multiplied instead, a slow head's state drifts by 1e-4 in 8000 steps).
     """
     batch, _, heads, width = v.shape
     q_row, k_row, v_row = (x.reshape(batch * heads, 1, -1).float() for x in (q, k, v))

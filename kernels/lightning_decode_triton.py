@@ -18,7 +18,7 @@ from torch import Tensor
 from longctx.kernels.chips import chip, on_device
 from longctx.kernels.triton_math import LOG2_E, expm1, silu
 
-# Channels that one program finishes at a time.
+# Channels that a program finishes at a time.
 ROW = 8192
 
 
@@ -92,7 +92,7 @@ def _tile(rows: int, width: int, device: torch.device) -> tuple[int, int]:
 
 @cache
 def _counters(device: torch.device, count: int) -> Tensor:
-    """Return zeros that every launch leaves as zeros. Kept for good: graphs hold their address."""
+    """Return zeros, which every launch leaves zero. Kept for good: graphs hold their address."""
     return torch.zeros(count, dtype=torch.int32, device=device)
 
 
@@ -107,7 +107,7 @@ def _lightning_decode(
     blocks = tl.num_programs(0)
     d = tl.arange(0, BLOCK_D)
     value = block * BLOCK_V + tl.arange(0, BLOCK_V)
-    # All that is read, before anything waits for any of it.
+    # Issue all loads before anything waits for one.
     row = qkv + b * qkv_stride + head * D
     channel = head * D + value
     q = tl.load(row + d, mask=d < D, other=0.0)
@@ -132,7 +132,7 @@ def _lightning_decode(
     # the program that comes last, and what that one reads afterwards is not older than the count.
     tl.debug_barrier()
     before = tl.atomic_add(counters + b, 1, sem="acq_rel", scope="gpu")
-    # Stored only now: the count would have to wait until all of it has arrived in memory.
+    # Stored only now: otherwise the count would wait until all of it has reached memory.
     tl.store(entry, new, mask=inside)
     if before == PARTS - 1:
         width: tl.constexpr = H * D
@@ -147,7 +147,7 @@ def _finish(
 ):  # fmt: skip
     """Divide a branch's row by the root of its mean square.
 
-    Other programs wrote what is read here: it comes from the L2 (.cg), not from a multiprocessor's own cache.
+    Other programs wrote these values: they come from the L2 (.cg), not from a multiprocessor's own cache.
     """
     at = tl.arange(0, ROW)
     x = tl.load(gated + at, mask=at < WIDTH, other=0.0, cache_modifier=".cg")

@@ -1,16 +1,16 @@
 """Lightning attention over a stretch of tokens, as a Triton kernel.
 
 One pass with the state in registers: a program owns one head of one sequence and a block of value channels,
-and walks over chunks of tokens. Nothing goes through memory but q, k, v and the result. Where heads are too
-few to fill the device the sequence is cut into segments as well: a first pass forms what each segment adds
-to the state, and each program of the second pass sums the parts that come before its own segment.
+and walks over chunks of tokens. Nothing goes through memory but q, k, v and the result. If there are
+too few heads to fill the device, the sequence is also cut into segments: a first pass computes what each
+segment adds to the state, and each program of the second pass sums the parts before its own segment.
 
 The recurrence is that of `lightning.py` (arXiv 2401.04658, equation 3), in chunks of c tokens:
 
     o_i = exp(-s (i + 1)) q_i S + sum over j <= i of exp(-s (i - j)) (q_i k_j) v_j
     S  <- S + S (exp(-s c) - 1) + sum over j of k_j^T exp(-s (c - 1 - j)) v_j
 
-The state's loss is formed as expm1 and added: for slow heads exp(-s c) itself rounds to 1.
+The state's loss is computed as expm1 and added: for slow heads exp(-s c) itself rounds to 1.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from longctx.kernels.triton_math import LOG2_E, dot, expm1
 
 WIDEST_HEAD = 256
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-SHORTEST_SEGMENT = 512  # tokens; below, the first pass costs more than the other segments save
+SHORTEST_SEGMENT = 512  # tokens; below, a first pass costs more than segments save
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ def lightning_prefill(
 
 @on_device
 def lightning_absorb(k: Tensor, v: Tensor, slopes: Tensor, state: Tensor) -> None:
-    """Update the state as `lightning_prefill` does, without forming any output. Arguments as there."""
+    """Update the state as `lightning_prefill` does, without any output. The arguments are the same."""
     _check(k, k, v, slopes, state)
     _walk(k, k, v, slopes, state, choose_tile(k, v.shape[3]), None)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, state: Tensor) -> None:
-    """Raise ValueError for what the kernels would read wrongly."""
+    """Raise ValueError for arguments that the kernels would misread."""
     batch, _, heads, width = v.shape
     if (
         q.shape != k.shape
@@ -161,7 +161,7 @@ def choose_tile(k: Tensor, width: int) -> Tile:
     elif k.dtype == torch.float16:
         tile = Tile(32 if keys <= 64 else 16, 32 if keys <= 128 else 16, 4, 2)
     else:
-        # Each operand is held as two numbers of the tensor cores' format.
+        # Each operand is split into two numbers of the tensor cores' format.
         tile = Tile(16, 32 if bulk else 16, 4, 2, keys=64)
     return replace(tile, values=max(min(tile.values, triton.next_power_of_2(width)), 16))
 
@@ -180,20 +180,20 @@ def choose_segments(tokens: int, programs: int, device: torch.device) -> int:
 
 
 def fits_bulk(x: Tensor) -> bool:
-    """Tell whether the tensor memory accelerator can address x: all in steps of 16 bytes."""
+    """Tell whether the tensor memory accelerator can address x: all strides are multiples of 16 bytes."""
     size = x.element_size()
     steps = (*x.stride()[:3], x.shape[3])
     return x.data_ptr() % 16 == 0 and x.stride(1) > 0 and all(step * size % 16 == 0 for step in steps)
 
 
 def _scratch(size: int, alignment: int, stream: int | None) -> Tensor:
-    """Return memory for the descriptors that kernels make, from torch: it aligns to 512."""
+    """Return memory for the kernels' descriptors, from torch, which aligns to 512 bytes."""
     return torch.empty(size, dtype=torch.int8, device="cuda")
 
 
 @triton.jit
 def _segment(segment, tokens, SEGMENTS: tl.constexpr, CHUNK: tl.constexpr):
-    """Return the length of a segment, where this one starts, and how many tokens it has."""
+    """Return the segment length, and this segment's start and number of tokens."""
     size = tl.cdiv(tl.cdiv(tokens, SEGMENTS), CHUNK) * CHUNK
     start = tl.minimum(segment * size, tokens)
     return size, start, tl.minimum(start + size, tokens) - start
@@ -203,17 +203,17 @@ def _segment(segment, tokens, SEGMENTS: tl.constexpr, CHUNK: tl.constexpr):
 def _entries(
     block, KEY_WIDTH: tl.constexpr, VALUE_WIDTH: tl.constexpr, KEYS: tl.constexpr, VALUES: tl.constexpr
 ):  # fmt: skip
-    """Return the offsets of a block of a state, and which of them lie in it."""
+    """Return the offsets of a block of a state, and which are inside the state."""
     key = tl.arange(0, KEYS)[:, None]
     value = block * VALUES + tl.arange(0, VALUES)[None, :]
-    # In 64 bits, or each of these addresses takes a register of its own for the whole loop.
+    # In 64 bits, or each address takes its own register for the whole loop.
     entry = key.to(tl.int64) * VALUE_WIDTH + value
     return entry, (key < KEY_WIDTH) & (value < VALUE_WIDTH)
 
 
 @triton.jit
 def _decays(rate, CHUNK: tl.constexpr):
-    """Return the constants of all chunks: a partial one has zeros for the keys it lacks."""
+    """Return the decays of a chunk; a partial one has zeros for missing keys."""
     row = tl.arange(0, CHUNK)
     distance = row[:, None] - row[None, :]
     within = tl.where(distance >= 0, tl.exp2(rate * tl.maximum(distance, 0)), 0.0)

@@ -1,8 +1,8 @@
-"""x W^T with an activation, on the CPU through oneDNN's own layout of the weights.
+"""x W^T with an activation; on the CPU with weights in oneDNN's own layout.
 
-torch's float32 matmul goes through MKL, which runs at half speed on CPUs of another make; oneDNN with a
+torch's float32 matmul goes through MKL, which runs at half speed on CPUs that are not Intel's; oneDNN with a
 packed weight reaches the ceiling on all of them and applies the activation while the result is in cache.
-Its operators are private to torch, so they are tried and compared before they are used.
+Its operators are private to torch, so they are tried and compared before use.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ from longctx.kernels.quantized import Activation, Int8Matrix, int8_linear
 __all__ = ["Activation", "Matrix", "can_pack", "linear", "pack"]
 
 Matrix = Tensor | Int8Matrix
-# oneDNN lays a weight out for one batch size. This one serves prefill, and decode reads it fastest too.
+# oneDNN packs a weight for one batch size. This one suits prefill and is also the fastest for decode.
 BATCH = 2048
 
 
@@ -41,14 +41,14 @@ def linear(x: Tensor, weight: Matrix, activation: Activation = "none") -> Tensor
 
 
 def pack(weight: Tensor) -> Tensor:
-    """Return a float32 CPU matrix in oneDNN's layout, a copy that only `linear` understands."""
+    """Return a copy of a float32 CPU matrix in oneDNN's layout, which only `linear` understands."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), BATCH)
     return packed
 
 
 @cache
 def can_pack() -> bool:
-    """Tell whether this torch on this CPU has the operators and computes rightly with them."""
+    """Tell whether this torch on this CPU has the operators and they compute correctly."""
     operators = ("_linear_pointwise", "_reorder_linear_weight")
     if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, n) for n in operators):
         return False

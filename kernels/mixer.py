@@ -1,7 +1,7 @@
 """A lightning layer between its projections: attention, the norm over all heads, the gate.
 
-The Triton kernels read raw projections and apply the activations themselves; torch wants them applied by the
-matrix product before, where they cost nothing. `LightningMix.raw` says which.
+The Triton kernels read raw projections and apply the activations; torch has the matrix product before apply
+them, where they cost nothing. `LightningMix.raw` tells which.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from longctx.kernels.select import HEAD_WIDTHS, Site, works
 
 @dataclass(frozen=True)
 class LightningMix:
-    """One implementation of a lightning layer between its projections.
+    """An implementation of a lightning layer between its projections.
 
     Attributes:
         raw: projections come without activation; otherwise q, k and v come through SiLU, the gate through
@@ -39,7 +39,7 @@ class LightningMix:
 
     @property
     def activations(self) -> tuple[Activation, Activation]:
-        """Return what the matrix products of q, k, v and of the gate are to apply."""
+        """Return the activations that the products for q, k, v and for the gate must apply."""
         return ("none", "none") if self.raw else ("silu", "sigmoid")
 
 

@@ -20,9 +20,9 @@ Mixture = Callable[[Tensor, Tensor, Stack, Stack, Stack, int], Tensor]
 Experts = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 WeightedSum = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-FEW = 16  # tokens, up to which experts are matrix-vector products
+FEW = 16  # up to this many tokens, experts are matrix-vector products
 MOST_GROUPS = 1023  # torch's grouped product refuses more
-ALIGNED = 8  # bfloat16 numbers in the 16 bytes that its rows must be multiples of
+ALIGNED = 8  # bfloat16 numbers in 16 bytes; its rows must be multiples of that
 
 
 def gated_mlp(x: Tensor, w1: Matrix, w3: Matrix, w2: Matrix) -> Tensor:
@@ -36,7 +36,7 @@ def gated_mlp(x: Tensor, w1: Matrix, w3: Matrix, w2: Matrix) -> Tensor:
 
 
 def choose_mixture(site: Site, hidden: int, intermediate: int, n_experts: int) -> Mixture:
-    """Return what computes `mixture` for experts of a shape at a site."""
+    """Return the implementation of `mixture` for experts of a shape at a site."""
     if n_experts == 1:
         return only_expert
     many: Experts = one_by_one
@@ -44,7 +44,7 @@ def choose_mixture(site: Site, hidden: int, intermediate: int, n_experts: int) -
     if site.dtype == torch.bfloat16 and aligned and n_experts <= MOST_GROUPS and can_group(site.device):
         many = partial(grouped_experts, choose_sum(site))
     few = many
-    # Rows are read in pieces: longer ones would only take memory in a trial.
+    # Rows are read in pieces, so the trial needs no longer ones.
     sizes = min(hidden, 1040), min(intermediate, 520)
     if hidden >= 16 and select.works("moe_decode", _decode_trial, site, *sizes):
         from longctx.kernels.moe_triton import moe_decode as few
@@ -52,7 +52,7 @@ def choose_mixture(site: Site, hidden: int, intermediate: int, n_experts: int) -
 
 
 def choose_sum(site: Site) -> WeightedSum:
-    """Return what computes `weighted_sum` at a site."""
+    """Return the implementation of `weighted_sum` at a site."""
     if select.works("moe_combine", _sum_trial, site):
         from longctx.kernels.moe_triton import moe_combine
 
@@ -61,7 +61,7 @@ def choose_sum(site: Site) -> WeightedSum:
 
 
 def only_expert(x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int) -> Tensor:
-    """Send all tokens through the one expert there is: a plain gated MLP. Arguments as of `mixture`."""
+    """Send all tokens through the only expert, a plain gated MLP. Arguments are those of `mixture`."""
     return gated_mlp(x, w1[0], w3[0], w2[0])
 
 
@@ -71,10 +71,10 @@ def mixture(
     """Send each token through its `top_k` experts.
 
     The router works in float32: softmax over all experts, the top k taken and divided by their sum. On
-    NVIDIA devices the stacked forms wait for nothing: no counts are sent to the host.
+    NVIDIA devices the stacked forms never wait: no counts go to the host.
 
     Args:
-        few, many: what runs the experts of up to `FEW` tokens and of more, where matrices are stacked.
+        few, many: run stacked experts for up to `FEW` tokens, and for more.
         x: (T, D). router: (E, D) float32. w1, w3: (E, F, D). w2: (E, D, F); each one tensor, or E matrices.
 
     Returns:
@@ -98,8 +98,8 @@ def grouped_experts(
 ) -> Tensor:
     """Return the weighted sum of each token's experts, by one grouped product per matrix of an expert.
 
-    The pairs of token and expert are sorted by expert; where an expert's rows end is told to the product by
-    a tensor on the device. Every sum has a fixed order, so equal inputs give equal bits.
+    Token-expert pairs are sorted by expert; a tensor on the device tells the product where each expert's rows
+    end. Every sum has a fixed order, so equal inputs give equal bits.
 
     Args:
         add: see `weighted_sum`.
@@ -119,9 +119,9 @@ def grouped_experts(
 
 @cache
 def can_group(device: torch.device) -> bool:
-    """Tell whether torch has a grouped product that runs on the device alone, and computes rightly.
+    """Tell whether torch has a grouped product that runs without the host and computes correctly.
 
-    Elsewhere torch offers the same operator but asks the device for the counts, which is what it is to avoid.
+    On other devices torch's operator asks the device for the counts, which is what we want to avoid.
     """
     if device.type != "cuda" or capability(device)[0] not in (9, 10):
         return False

@@ -1,7 +1,7 @@
 """Experts on NVIDIA devices: matrix-vector products for a few tokens, and the weighted sum for many.
 
-With a handful of tokens nothing is reused: the time is that of reading the chosen experts' weights once. So
-there are no tensor cores here, but wide loads, and small programs, enough to keep the memory busy.
+With a handful of tokens nothing is reused: the time goes into reading the chosen experts' weights once. So
+there are no tensor cores here, but wide loads and enough small programs to keep the memory busy.
 Everything that depends on the chosen experts is read on the device: no host synchronisation, so a step can be
 captured in a CUDA graph. Sums have a fixed order; nothing is atomic.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from longctx.kernels.chips import on_device
 from longctx.kernels.triton_math import silu
 
-# Rows of a weight that one program has under way. With 16-byte loads that is 16 bfloat16 numbers a thread and
+# Rows of a weight that one program loads at once. With 16-byte loads that is 16 bfloat16 numbers a thread and
 # matrix, and leaves room for at least six programs of four warps on a multiprocessor: some 50 KB of loads in
 # flight, where an H200's memory asks for 26 (4.3 TB/s times 0.8 us, over 132 multiprocessors).
 ROWS = 2
@@ -53,7 +53,7 @@ def moe_decode(x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: Tenso
 
 @on_device
 def moe_combine(results: Tensor, position: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted sum over each token's k results, which stand anywhere among the rows.
+    """Return the weighted sum over each token's k results, which may be any of the rows.
 
     Args:
         results: (N, D). position: (T, k) integers, the row of each result. weights: (T, k) float32.
@@ -65,7 +65,7 @@ def moe_combine(results: Tensor, position: Tensor, weights: Tensor) -> Tensor:
     width = results.shape[1]
     out = torch.empty(tokens, width, dtype=results.dtype, device=results.device)
     columns = min(1024, triton.next_power_of_2(width))
-    # Tokens come first: the second axis of a grid ends at 65,535.
+    # Tokens first: the second axis of a grid ends at 65,535.
     _combine[(tokens, triton.cdiv(width, columns))](
         results.contiguous(), position.contiguous(), weights.contiguous(), out,
         K=top_k, D=width, COLUMNS=columns, num_warps=WARPS,
@@ -96,7 +96,7 @@ def _inner(
     token = pair // K
     expert = tl.load(chosen + pair).to(tl.int64)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    column = tl.arange(0, COLUMNS)[None, :]  # as weights lie, so that nothing is moved between threads
+    column = tl.arange(0, COLUMNS)[None, :]  # in the layout of weights: no moves between threads
     # E * F * D passes 2^31 in published models.
     start = expert * F * D + row.to(tl.int64)[:, None] * D
     # One sum per element of the tile, added up across threads once, at the end.
@@ -104,7 +104,7 @@ def _inner(
     value = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
     for at in range(0, D, COLUMNS):
         inside = (row < F)[:, None] & (at + column < D)
-        # Weights are used once: they must not push the activations out of the cache.
+        # Weights are used once and must not evict the activations from the cache.
         a = tl.load(w1 + start + at + column, mask=inside, other=0.0, eviction_policy="evict_first")
         b = tl.load(w3 + start + at + column, mask=inside, other=0.0, eviction_policy="evict_first")
         u = tl.load(x + token.to(tl.int64) * D + at + column, mask=at + column < D, other=0.0)
@@ -128,7 +128,7 @@ def _outer(
     total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
     for at in range(0, F, COLUMNS):
         inside = (row < D)[:, None] & (at + column < F)
-        # Unrolled, so that the loads of all experts are under way together.
+        # Unrolled, so that the loads of all experts overlap.
         for slot in tl.static_range(K):
             pair = token * K + slot
             expert = tl.load(chosen + pair).to(tl.int64)

@@ -12,7 +12,7 @@ Norm = Callable[[Tensor, Tensor, float], Tensor]  # x, weight, eps
 
 
 def choose_norm(site: Site, width: int) -> Norm:
-    """Return what computes `rms_norm` of rows of `width` numbers at a site."""
+    """Return the implementation of `rms_norm` for rows of `width` numbers at a site."""
     if site.gradients:
         return differentiable.rms_norm
     if width in range(16, (1 << 16) + 1) and works("rms_norm", _trial, site, width):
@@ -29,7 +29,7 @@ def torch_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
         x: (..., N). weight: (N,) float32.
     """
     wide = x.float()
-    # torch composes its own from twice as many passes, the first into a temporary of x's size.
+    # torch's own makes twice as many passes, the first into a temporary of x's size.
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
     scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
     normed: Tensor = (wide * scale).mul_(weight)

@@ -1,4 +1,4 @@
-"""RMSNorm, alone in one pass (torch's fused kernel wants weights of x's dtype) and with a gate behind it."""
+"""RMSNorm: alone in one pass (torch's fused kernel needs weights of x's dtype), and followed by a gate."""
 
 import torch
 import triton
@@ -19,7 +19,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     rows = x.reshape(-1, x.shape[-1])
     out = torch.empty_like(rows)
     block = triton.next_power_of_2(rows.shape[1])
-    # 16 numbers a thread: few enough to stay in registers, enough loads in flight.
+    # 16 numbers a thread: they stay in registers, with enough loads in flight.
     warps = min(max(block // 512, 1), 16)
     if rows.shape[0]:
         _rms_norm[(rows.shape[0],)](

@@ -1,7 +1,7 @@
-"""The paged log of keys and values as Triton kernels see it, and the appending of tokens to it.
+"""The paged log of keys and values as Triton kernels see it, and a kernel that appends tokens.
 
-The log of a layer is a list of pages. Its addresses and lengths lie in a small table on the device, so that
-one recorded CUDA graph serves every length and every session: nothing here asks the host.
+A layer's log is a list of pages. A small table on the device holds their addresses and lengths, so one CUDA
+graph serves every length and every session: nothing here asks the host.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ Log = Sequence[tuple[Tensor, Tensor]]
 
 
 def page_table(logs: Sequence[Log], rows: int) -> Tensor:
-    """Describe the pages of some logs to the kernels.
+    """Return the page table of some logs.
 
     Args:
         logs: one log per branch, its pages (k, v) each (1, Hkv, n, D) views of the first n tokens of
             (1, Hkv, capacity, D). The last page may have no tokens yet. Pages must stay alive while the
             table is used.
-        rows: room for pages per branch, at least the longest log's.
+        rows: pages per branch, at least the longest log's.
 
     Returns:
         (B, rows, 5) int64 on the CPU, pinned when the pages are on a CUDA device; unused rows are zero.
@@ -69,9 +69,9 @@ def append_token(
 ) -> None:
     """Rotate a token's query and key and write its key and value at the end of the log.
 
-    The first R channels are turned, channel i with channel i + R / 2; the rest stays. Key and value go to
-    the last page in use, row counts[b] - 1 of the table, which must have room; its number of tokens goes up
-    by one on the device.
+    Rotates the first R channels, channel i with channel i + R / 2. Key and value go to the last page in use,
+    row counts[b] - 1 of the table, which must have room; its number of tokens grows by one on the
+    device.
 
     Args:
         q: (B, H, D), rotated in place. k, v: (B, Hkv, D), not changed; all with contiguous channels and
@@ -118,7 +118,7 @@ def _append_kernel(
     ROWS: tl.constexpr, H: tl.constexpr, H_KV: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr,
     BLOCK_H: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """Program 0 of a branch writes keys, values and the count; each other one turns some query heads."""
+    """Program 0 of a branch writes keys, values and the count; the others rotate query heads."""
     tile, b = tl.program_id(0), tl.program_id(1).to(tl.int64)
     r = tl.arange(0, BLOCK_R)
     turn_cos = tl.load(cos + b * HALF + r, mask=r < HALF, other=0.0)[None, :]
@@ -155,7 +155,7 @@ def _append_heads(
     k, v, there, k_page, v_page, turn_cos, turn_sin, inside,
     D: tl.constexpr, HALF: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """Write some heads' values and turned keys `there` in their pages; k and v are columns of addresses."""
+    """Write some heads' values and rotated keys `there` in their pages; k and v are columns of addresses."""
     d = tl.arange(0, BLOCK_D)[None, :]
     r = tl.arange(0, BLOCK_R)[None, :]
     mask = inside & (d < D)
@@ -170,7 +170,7 @@ def _append_heads(
 
 @triton.jit
 def _turned(at, turn_cos, turn_sin, mask, HALF: tl.constexpr):
-    """Return the channels at some addresses and their partners, turned, float32."""
+    """Return the channels at some addresses and their partners, rotated, float32."""
     one = tl.load(at, mask=mask, other=0.0).to(tl.float32)
     two = tl.load(at + HALF, mask=mask, other=0.0).to(tl.float32)
     return one * turn_cos - two * turn_sin, two * turn_cos + one * turn_sin

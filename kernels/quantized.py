@@ -1,9 +1,9 @@
 """x W^T with weights of 8 bits on the CPU: a quarter of the bytes to read, and VNNI's products in prefill.
 
-Weights have one scale per row. A token alone, as in decoding, costs what it costs to read them: it is kept
-in bfloat16. Several tokens are rounded to 8 bits too, each with a scale of its own, found when it comes (the
-dynamic scheme of arXiv 2206.01861); their products are exact 32 bit integers. Both operators are
-private to torch: they are tried and compared before they are used.
+Weights have one scale per row. For a single token, as in decoding, the time goes into reading them: it
+stays in bfloat16. Several tokens are rounded to 8 bits too, each with its own scale (the dynamic scheme of
+arXiv 2206.01861); their products are exact 32 bit integers. Both operators are private to torch: they
+are tried and compared before use.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from torch import Tensor
 
 Activation = Literal["none", "silu", "sigmoid"]
 LEVELS = 127  # on each side of zero
-TOKENS = 256  # tokens multiplied at once: their results are scaled while they are in cache
-# The product of one token reads so many columns at once, and reads on where a row ends before.
+TOKENS = 256  # multiplied at once: their results are scaled while in cache
+# The product of one token reads this many columns at once, even past the end of a row.
 COLUMNS = 64
 TINY = 1e-30  # in place of the scale of a row of zeros
-TOLERANCE = 0.02  # of |x| |w|, in the trial; right results are within a third of it
+TOLERANCE = 0.02  # of |x| |w|, in the trial; correct results use a third of it
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def quantize(weight: Tensor) -> Int8Matrix:
 def int8_linear(x: Tensor, weight: Int8Matrix, activation: Activation = "none") -> Tensor:
     """Return activation(x W^T).
 
-    Among several tokens the result of one does not depend on the others.
+    One token's result does not depend on the others.
 
     Args:
         x: (..., in) float32. weight: (out, in).
@@ -61,7 +61,7 @@ def int8_linear(x: Tensor, weight: Int8Matrix, activation: Activation = "none") 
     out = x.new_empty(len(flat), len(weight.levels))
     for rows, results in zip(flat.split(TOKENS), out.split(TOKENS), strict=True):
         levels, scales = _round(rows)
-        # A product of integers and floats in one step takes longer than the three.
+        # One product of integers and floats takes longer than these three steps.
         results.copy_(torch._int_mm(levels, weight.levels.t())).mul_(weight.scales).mul_(scales)
         _activate(results, activation)
     return out.view(*x.shape[:-1], -1)
@@ -69,10 +69,10 @@ def int8_linear(x: Tensor, weight: Int8Matrix, activation: Activation = "none") 
 
 @cache
 def can_quantize() -> bool:
-    """Tell whether this torch on this CPU has the operators and computes rightly with them."""
+    """Tell whether this torch on this CPU has the operators and they compute correctly."""
     random = torch.Generator().manual_seed(0)
     weight = torch.randn(40, 96, generator=random)
-    weight[0], weight[1] = 1.0, -1.0  # the largest sums, which must not be cut off
+    weight[0], weight[1] = 1.0, -1.0  # the largest sums, which must not overflow
     x = torch.randn(70, 96, generator=random)
     x[0], x[1] = 1.0, -1.0
     expected = x.double() @ weight.double().T

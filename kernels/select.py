@@ -1,7 +1,7 @@
 """Which implementation runs an operation: chosen and tried once, when a model is loaded.
 
 The torch versions are the reference and the CPU path. Triton kernels replace them on NVIDIA devices, or
-everywhere when the user says so (on a CPU that means Triton's interpreter, for tests).
+everywhere if the user asks (on a CPU that means Triton's interpreter, for tests).
 """
 
 import os
@@ -20,16 +20,16 @@ from longctx.kernels.chips import LEAST_CAPABILITY, capability
 
 SWITCH = "LONGCTX_KERNELS"  # "torch" or "triton" forces one of them; unset or empty: the device decides
 HALVES = (torch.bfloat16, torch.float16)
-HEAD_WIDTHS = range(16, 257)  # channels of a head that the Triton kernels are made for
-# How far a kernel may be from torch in its trial, as a share of the largest value: more than rounding takes,
-# far less than a wrong result is off.
+HEAD_WIDTHS = range(16, 257)  # head sizes that the Triton kernels support
+# Tolerance of a kernel's trial, as a share of the largest value: more than rounding, far less than a wrong
+# result.
 TOLERANCE = {torch.bfloat16: 5e-2, torch.float16: 1e-2, torch.float32: 1e-3}
 
-# Yields pairs of what the kernel gave and what torch gives. It takes a function that draws random numbers of
-# a shape, in the dtype of the site or another one, and the sizes of the operation.
+# Yields pairs of the kernel's result and torch's. Takes a function that draws random numbers of a shape, in
+# the site's dtype or another one, and the sizes of the operation.
 Trial = Callable[..., Iterable[tuple[Tensor, Tensor]]]
 
-# Operation -> what went wrong; such an operation stays with torch for the rest of the process.
+# Operation -> error; torch runs such an operation for the rest of the process.
 failures: dict[str, str] = {}
 
 
@@ -48,17 +48,17 @@ class Site:
 
 
 def note(operation: str, why: object) -> None:
-    """Remember the first line of why something cannot run here, and warn once."""
+    """Remember the first line of an error that keeps a kernel from running, and warn once."""
     if operation not in failures:
         failures[operation] = next(iter(str(why).strip().splitlines()), type(why).__name__)
         warnings.warn(f"kernel {operation} cannot run here: {failures[operation]}", stacklevel=3)
 
 
 def works(operation: str, trial: Trial, site: Site, *sizes: int) -> bool:
-    """Tell whether Triton kernels are to run here and do what torch does, by running them once.
+    """Tell whether Triton kernels are wanted here and, run once, agree with torch.
 
     Raises:
-        OptionError: when the environment asks for kernels that do not exist.
+        OptionError: when the environment names unknown kernels.
     """
     forced = os.environ.get(SWITCH, "")
     if forced not in ("", "torch", "triton"):
@@ -83,14 +83,14 @@ def _tried(operation: str, trial: Trial, site: Site, sizes: tuple[int, ...]) -> 
                 if not error <= TOLERANCE[site.dtype]:
                     note(operation, f"its results are off by {float(error):.1%}")
                     return False
-    except Exception as error:  # whatever a kernel raises, torch's version runs instead
+    except Exception as error:  # whatever a kernel raises, torch runs instead
         note(operation, f"{type(error).__name__}: {error}")
         return False
     return True
 
 
 def describe(device: torch.device) -> str:
-    """Return in words what runs the operations on a device, and what could not."""
+    """Describe what runs the operations on a device, and what failed."""
     forced = os.environ.get(SWITCH, "")
     said = f"triton {version('triton')}" if _wanted(device, forced) else "torch"
     said += f" ({SWITCH}={forced})" if forced else ""

@@ -1,4 +1,4 @@
-"""What several Triton kernels compute with: activations, a decay's loss, a product."""
+"""Functions shared by Triton kernels: activations, a decay's loss, a product."""
 
 import triton
 import triton.language as tl
