@@ -121,8 +121,8 @@ def writing(table: Table, engine: Engine, session: Session, title: str) -> float
     work = RING_SHAPE.decode(session.position)
     step = engine.step
     graphed = write(session.fork())
-    how = "with the CUDA graph" if step is not None else "WITHOUT a CUDA graph: its kernels do not run here"
-    table.line(f"{title}, {how}", Timing(graphed, graphed, 1), tokens=1, least=work)
+    mode = "with the CUDA graph" if step is not None else "WITHOUT a CUDA graph: its kernels do not run here"
+    table.line(f"{title}, {mode}", Timing(graphed, graphed, 1), tokens=1, least=work)
     if step is not None:
         engine.step = None
         eager = write(session.fork(), tokens=32)
