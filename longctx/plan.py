@@ -1,5 +1,6 @@
 """What a run will need, before anything loads: tokens, bytes per component, and time."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -22,6 +23,7 @@ SAMPLE = 1 << 16
 BYTES_PER_TOKEN = 4  # without a tokenizer; prose with a large vocabulary has more
 PROGRAM = 350 << 20  # torch and Python themselves, resident
 CALIBRATION_LIMIT = 4 << 30  # bytes of one layer of each kind; beyond, no time is estimated
+CALIBRATION_WORK = 1 << 35  # products of one run: less than a second, where the chunk would take minutes
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def read_seconds(
             parameter.normal_(std=parameter.shape[-1] ** -0.5)
         model.convert(form)
         model.use()
-        length = min(chunk, max(tokens, 1))
+        most = CALIBRATION_WORK // sum(math.prod(weight.shape) for weight in model.weights())
+        length = max(1, min(chunk, tokens, most))
         x = torch.randn(1, length, config.hidden_size).to(dtype)
         positions = Positions.after(0, length, device)
         costs = {}
