@@ -9,34 +9,46 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class RopeSpec:
-    """Rotary positions: channel i of the first `rotary_dim` pairs with i + rotary_dim / 2 (split halves).
+    """Rotary positions: channel i of the first 2 N pairs with i + N (split halves).
 
-    Angles are position / factor * theta^(-2i / rotary_dim); a huge factor means no positions at all.
+    Attributes:
+        frequencies: (N,) radians per token of each pair.
+        scale: what cosine and sine are multiplied by.
     """
 
-    theta: float
-    rotary_dim: int
-    factor: float
+    frequencies: tuple[float, ...]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class LightningSpec:
-    """Linear attention with a fixed decay per head, normed over all heads and gated.
+    """Linear attention with a fixed decay per head, normed and gated.
 
     Attributes:
+        n_kv_heads: query head h reads key head h // (n_heads / n_kv_heads).
         slopes: decay per token of each head.
-        norm_eps: of the norm on the layer's output.
-        activation, gate: of queries and keys, and of the gate. Values are activated where the gate is.
+        norm_eps: of the norm on the layer's output, and of the heads' norms.
+        norm_groups: groups of channels that the output is normed in; one: all heads together.
+        activated: what goes through SiLU.
+        gate: activation of the gate.
+        head_norm: each head's queries and keys are normed.
+        rope: positions of queries and keys.
         lrpe: queries and keys become [x cos(theta t), x sin(theta t)] with a learned theta (TransNormer).
+        scale: of queries.
     """
 
     n_heads: int
+    n_kv_heads: int
     head_dim: int
     slopes: tuple[float, ...]
     norm_eps: float
-    activation: Literal["silu", "none"] = "silu"
+    norm_groups: int = 1
+    activated: Literal["qkv", "qk", ""] = ""
     gate: Literal["sigmoid", "none"] = "sigmoid"
+    head_norm: bool = False
+    rope: RopeSpec | None = None
     lrpe: bool = False
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,13 +57,22 @@ class SoftmaxSpec:
 
     Attributes:
         pointer_heads: query heads trained to point at the source of the token they predict.
+        norm_eps: of the norm of each head's queries and keys; None: they are not normed.
+        gated: the output is multiplied by a sigmoid gate.
+        log_scale: queries at position p are multiplied by ln(p + a) / ln(a), so that attention stays sharp
+            in long texts (HypeNet, arXiv 2601.22156).
+        scale: of queries, beside 1/sqrt(head_dim).
     """
 
     n_heads: int
     n_kv_heads: int
     head_dim: int
-    rope: RopeSpec
+    rope: RopeSpec | None
     pointer_heads: tuple[int, ...] = ()
+    norm_eps: float | None = None
+    gated: bool = False
+    log_scale: float | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

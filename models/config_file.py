@@ -21,6 +21,8 @@ FAMILIES = {
     "minimaxm1": "minimax",
     "minimaxvl01": "minimax",
     "transnormer": "transnormer",
+    "hypenet": "hypenet",
+    "llama": "llama",
 }
 
 
@@ -40,11 +42,11 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
         ModelError: when it is of an unknown or refused kind.
     """
     kind = str(raw.get("model_type", "")).lower().replace("_", "")
+    if raw.get("architectures") == ["HybridForCausalLM"] and "mixer_types" in raw:
+        kind = "hypenet"  # released under a model_type, `hybrid`, that could be anybody's
     if kind not in FAMILIES:
-        raise ModelError(
-            f"{origin}: unknown architecture {raw.get('model_type')!r}; known are minimax, minimax_text_01, "
-            "minimax_m1, the text part of minimax_vl_01, and transnormer"
-        )
+        known = ", ".join(FAMILIES)
+        raise ModelError(f"{origin}: unknown architecture {raw.get('model_type')!r}; known are {known}")
     try:
         config: ModelConfig = _family(FAMILIES[kind]).translate(raw)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

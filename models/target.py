@@ -8,8 +8,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _only(tensors: "Sequence[Tensor]") -> "Tensor":
-    return tensors[0]
+def _rows(tensors: "Sequence[Tensor]") -> "Tensor":
+    """Put the rows of all sources one below the other."""
+    first, *rest = tensors
+    if not rest:
+        return first
+    made = first.new_empty(sum(len(tensor) for tensor in tensors), *first.shape[1:])
+    at = 0
+    for tensor in tensors:
+        made[at : at + len(tensor)] = tensor
+        at += len(tensor)
+    return made
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class Target:
         weight: our name of it, as `layers.0.mixer.qkv`.
         sources: names of the checkpoint's tensors; none for a weight that is all ones.
         rows: first size of each source; empty when the one source has the weight's own shape.
-        join: makes the weight of the sources.
+        join: makes the weight of the sources; their rows, one source below the other, if nothing else.
         member: which matrix of a stack it is.
         instead: what to take when the first source is not stored.
     """
@@ -28,7 +37,7 @@ class Target:
     weight: str
     sources: tuple[str, ...]
     rows: tuple[int, ...] = ()
-    join: "Callable[[Sequence[Tensor]], Tensor]" = _only
+    join: "Callable[[Sequence[Tensor]], Tensor]" = _rows
     member: int | None = None
     instead: str | None = None
 

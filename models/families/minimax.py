@@ -4,12 +4,19 @@ Names and rules: the authors' modeling_minimax_text_01.py and modeling_minimax_m
 Hugging Face hub) for the original format, transformers' models/minimax for the -hf format.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from longctx.errors import ModelError
-from longctx.models.config import ExpertsSpec, LayerSpec, LightningSpec, ModelConfig, RopeSpec, SoftmaxSpec
+from longctx.models.config import ExpertsSpec, LayerSpec, LightningSpec, ModelConfig, SoftmaxSpec
+from longctx.models.families.common import (
+    alibi_slopes,
+    layer_targets,
+    outer_targets,
+    rope,
+    stop_ids,
+    stored_dtype,
+)
 from longctx.models.target import Target
 
 if TYPE_CHECKING:
@@ -45,23 +52,14 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
         layers=tuple(
             LayerSpec(mixer, experts, *_residuals(raw, original, mixer)) for mixer in _mixers(raw, original)
         ),
-        stop_ids=_stop_ids(raw),
-        stored_dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
+        stop_ids=stop_ids(raw) or ((END_OF_SENTENCE,) if raw["vocab_size"] == PUBLISHED_VOCABULARY else ()),
+        stored_dtype=stored_dtype(raw),
     )
 
 
 def original_slopes(heads: int, layer: int, n_layers: int) -> tuple[float, ...]:
     """Return the decay rates of the authors' code: ALiBi slopes times a factor that falls with depth."""
-
-    def power_of_two(n: int) -> list[float]:
-        return [2.0 ** (-8.0 * (h + 1) / n) for h in range(n)]
-
-    below = 2 ** math.floor(math.log2(heads))
-    base = power_of_two(below)
-    if below != heads:
-        base += power_of_two(2 * below)[0::2][: heads - below]
-    factor = 1 - layer / (n_layers - 1) + 1e-5 if n_layers > 1 else 1 + 1e-5
-    return tuple(slope * factor for slope in base)
+    return alibi_slopes(heads, 1 - layer / (n_layers - 1) + 1e-5 if n_layers > 1 else 1 + 1e-5)
 
 
 def hf_slopes(heads: int, layer: int, n_layers: int) -> tuple[float, ...]:
@@ -72,24 +70,17 @@ def hf_slopes(heads: int, layer: int, n_layers: int) -> tuple[float, ...]:
 
 def weight_map(config: ModelConfig) -> list[Target]:
     """Return what each weight is made of; the sources are exactly what must be in the files."""
-    targets = [
-        Target("embed", ("model.embed_tokens.weight",)),
-        Target("norm", ("model.norm.weight",)),
-    ]
-    if not config.tied_embeddings:
-        targets.append(Target("head", ("lm_head.weight",)))
+    targets = outer_targets(config)
     for index, layer in enumerate(config.layers):
         theirs, ours = f"model.layers.{index}", f"layers.{index}"
-        names = {"mixer_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
         if isinstance(layer.mixer, LightningSpec):
             split = _by_kind(layer.mixer)
             targets.append(Target(f"{ours}.mixer.qkv", (f"{theirs}.self_attn.qkv_proj.weight",), join=split))
-            names |= {"mixer.gate": "self_attn.output_gate", "mixer.norm": "self_attn.norm"}
-            names |= {"mixer.out": "self_attn.out_proj"}
+            parts = {"gate": "output_gate", "norm": "norm", "out": "out_proj"}
         else:
-            names |= {f"mixer.{x}": f"self_attn.{x}_proj" for x in "qkv"} | {"mixer.out": "self_attn.o_proj"}
-        names["mlp.router"] = "block_sparse_moe.gate"
-        targets += [Target(f"{ours}.{our}", (f"{theirs}.{their}.weight",)) for our, their in names.items()]
+            parts = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "o_proj"}
+        names = {f"mixer.{our}": f"self_attn.{their}" for our, their in parts.items()}
+        targets += layer_targets(index, names | {"mlp.router": "block_sparse_moe.gate"})
         experts: ExpertsSpec = layer.feedforward  # type: ignore[assignment]  # as translated
         targets += [
             Target(f"{ours}.mlp.{w}", (f"{theirs}.block_sparse_moe.experts.{e}.{w}.weight",), member=e)
@@ -118,13 +109,15 @@ def _mixers(raw: Mapping[str, Any], original: bool) -> list[LightningSpec | Soft
     heads = int(raw["num_attention_heads"])
     kv_heads = int(raw.get("num_key_value_heads") or heads)
     head_dim = int(raw.get("head_dim") or raw["hidden_size"] // heads)
-    slopes, rope = original_slopes if original else hf_slopes, _rope(raw, head_dim)
+    slopes, positions = original_slopes if original else hf_slopes, rope(raw, head_dim, ("default", "linear"))
     last = max((i for i, kind in enumerate(kinds) if names[kind] == "softmax"), default=-1)
     pointers = tuple(int(h) for h in raw.get("pointer_heads", ()))
     return [
-        LightningSpec(heads, head_dim, slopes(heads, i, len(kinds)), LIGHTNING_NORM_EPS)
+        LightningSpec(
+            heads, heads, head_dim, slopes(heads, i, len(kinds)), LIGHTNING_NORM_EPS, activated="qkv"
+        )
         if names[kind] == "lightning"
-        else SoftmaxSpec(heads, kv_heads, head_dim, rope, pointers if i == last else ())
+        else SoftmaxSpec(heads, kv_heads, head_dim, positions, pointers if i == last else ())
         for i, kind in enumerate(kinds)
     ]
 
@@ -137,28 +130,6 @@ def _residuals(raw: Mapping[str, Any], original: bool, mixer: LightningSpec | So
     else:
         keys = [f"{part}_{x}_factor" for part in (f"{kind}_attn", "mlp") for x in ("alpha", "beta")]
     return [float(raw.get(key, 1)) for key in keys]
-
-
-def _rope(raw: Mapping[str, Any], head_dim: int) -> RopeSpec:
-    parameters = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    if kind not in ("default", "linear"):
-        raise ModelError(f"config.json: rope_type {kind!r} is not known for MiniMax models")
-    theta = parameters.get("rope_theta", raw.get("rope_theta", 10000.0))
-    fraction = parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0))
-    rotary_dim = int(raw.get("rotary_dim") or head_dim * fraction)
-    if rotary_dim % 2 or not 0 < rotary_dim <= head_dim:
-        raise ModelError(f"config.json: rotary_dim {rotary_dim} must be even and at most head_dim {head_dim}")
-    return RopeSpec(
-        float(theta), rotary_dim, float(parameters.get("factor", 1.0)) if kind == "linear" else 1.0
-    )
-
-
-def _stop_ids(raw: Mapping[str, Any]) -> tuple[int, ...]:
-    ids = raw.get("eos_token_id")
-    if ids is None:
-        return (END_OF_SENTENCE,) if raw["vocab_size"] == PUBLISHED_VOCABULARY else ()
-    return tuple(ids) if isinstance(ids, list) else (int(ids),)
 
 
 def _refuse_unknown(raw: Mapping[str, Any]) -> None:
