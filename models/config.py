@@ -76,16 +76,50 @@ class SoftmaxSpec:
 
 
 @dataclass(frozen=True)
+class LatentSpec:
+    """Softmax attention over compressed keys and values (MLA).
+
+    Attributes:
+        q_rank, kv_rank: widths that queries, and keys with values, are compressed to; q_rank 0: not at all.
+        plain_dim: channels of a head without position; those of `rope` come besides.
+        value_dim: channels of a head's values.
+        scale: of the scores.
+    """
+
+    n_heads: int
+    q_rank: int
+    kv_rank: int
+    plain_dim: int
+    value_dim: int
+    norm_eps: float
+    rope: RopeSpec
+    scale: float
+
+
+@dataclass(frozen=True)
 class ExpertsSpec:
-    """A router and its gated experts, each token through `top_k` of them; one expert is a plain gated MLP."""
+    """A router and its gated experts, each token through `top_k` of them.
+
+    Attributes:
+        shared_size: inner width of an expert that all tokens go through besides; 0: there is none.
+        groups, top_groups: the router is a sigmoid with a bias, and chooses among the experts of the best
+            groups; 0: it is a softmax over all experts.
+        normalised: weights of the chosen experts sum up to `scale`.
+    """
 
     intermediate_size: int
     n_experts: int
     top_k: int
+    shared_size: int = 0
+    groups: int = 0
+    top_groups: int = 0
+    normalised: bool = True
+    scale: float = 1.0
 
     def sample(self) -> "ExpertsSpec":
         """Return experts that take a token as long as these, and far less memory."""
-        return replace(self, n_experts=min(self.n_experts, 2 * self.top_k))
+        count = min(self.n_experts, 2 * self.top_k)
+        return replace(self, n_experts=count, groups=min(self.groups, 1), top_groups=min(self.groups, 1))
 
 
 @dataclass(frozen=True)
@@ -110,7 +144,7 @@ class LayerSpec:
         mlp_alpha, mlp_beta: the same for the second, with the feed-forward.
     """
 
-    mixer: LightningSpec | SoftmaxSpec
+    mixer: LightningSpec | SoftmaxSpec | LatentSpec
     feedforward: ExpertsSpec | GatedSpec
     mixer_alpha: float = 1.0
     mixer_beta: float = 1.0

@@ -22,6 +22,8 @@ FAMILIES = {
     "minimaxvl01": "minimax",
     "transnormer": "transnormer",
     "hypenet": "hypenet",
+    "bailingmoelinear": "bailing",
+    "bailinghybrid": "bailing",
     "llama": "llama",
 }
 
@@ -63,7 +65,8 @@ def weight_map(config: ModelConfig) -> list[Target]:
 
 def ignored_tensors(config: ModelConfig) -> str:
     """Return a pattern of the names of stored tensors that no weight is made of."""
-    ignored: str = _family(config.family).IGNORED
+    family = _family(config.family)
+    ignored: str = family.ignored(config) if hasattr(family, "ignored") else family.IGNORED
     # A tied head is the embedding again, whether the file repeats it or not.
     return ignored + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
 
@@ -79,11 +82,12 @@ def _check(config: ModelConfig, origin: Path) -> None:
     for layer in config.layers:
         mixer, mlp = layer.mixer, layer.feedforward
         heads = getattr(mixer, "n_kv_heads", mixer.n_heads)
-        sizes += [mixer.n_heads, heads, mixer.head_dim, mlp.intermediate_size]
+        sizes += [mixer.n_heads, heads, getattr(mixer, "head_dim", 1), mlp.intermediate_size]
         fits = fits and heads > 0 and mixer.n_heads % heads == 0
         if isinstance(mlp, ExpertsSpec):
             sizes += [mlp.n_experts, mlp.top_k]
-            fits = fits and mlp.top_k <= mlp.n_experts
+            inside = mlp.n_experts // max(mlp.groups, 1) * (mlp.top_groups or 1)
+            fits = fits and mlp.top_k <= inside and mlp.n_experts % max(mlp.groups, 1) == 0
     if min(sizes) < 1 or not fits or not math.isfinite(config.norm_eps):
         raise ModelError(f"{origin}: sizes do not fit each other")
     pointing = [layer.mixer for layer in config.layers if getattr(layer.mixer, "pointer_heads", ())]

@@ -13,8 +13,17 @@ from torch import Tensor, nn
 
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
-from longctx.models.config import ExpertsSpec, GatedSpec, LayerSpec, LightningSpec, ModelConfig, SoftmaxSpec
+from longctx.models.config import (
+    ExpertsSpec,
+    GatedSpec,
+    LatentSpec,
+    LayerSpec,
+    LightningSpec,
+    ModelConfig,
+    SoftmaxSpec,
+)
 from longctx.models.feedforward import Experts, Gated
+from longctx.models.mixers.latent import Latent
 from longctx.models.mixers.lightning import Lightning
 from longctx.models.mixers.memory import Memory, StepMemory
 from longctx.models.mixers.softmax import Softmax
@@ -23,7 +32,7 @@ from longctx.models.state import State
 from longctx.models.weight import Form, Weight
 
 # Spec -> what is made of it; Any, for each takes specs of its own kind.
-MIXERS: dict[type, Any] = {LightningSpec: Lightning, SoftmaxSpec: Softmax}
+MIXERS: dict[type, Any] = {LightningSpec: Lightning, SoftmaxSpec: Softmax, LatentSpec: Latent}
 FEEDFORWARDS: dict[type, Any] = {ExpertsSpec: Experts, GatedSpec: Gated}
 
 

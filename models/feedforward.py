@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from longctx.kernels.moe import choose_mixture
+from longctx.kernels.moe import choose_mixture, route, route_by_groups
 from longctx.kernels.select import Site
 from longctx.models.config import ExpertsSpec, GatedSpec
 from longctx.models.weight import Weight
 
 
 class Experts(nn.Module):
-    """A router and its gated experts."""
+    """A router and its gated experts; beside them, where there is one, an expert that all tokens share."""
 
     def __init__(self, hidden: int, spec: ExpertsSpec, dtype: torch.dtype):
         super().__init__()
@@ -20,6 +20,10 @@ class Experts(nn.Module):
         self.w1 = Weight(n, inner, hidden, dtype=dtype)
         self.w3 = Weight(n, inner, hidden, dtype=dtype)
         self.w2 = Weight(n, hidden, inner, dtype=dtype)
+        if spec.groups:
+            self.bias = Weight(n, dtype=torch.float32)
+        if spec.shared_size:
+            self.shared = Gated(hidden, GatedSpec(spec.shared_size), dtype)
 
     def use(self, site: Site) -> None:
         """Choose the kernels for where the weights are."""
@@ -28,8 +32,21 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
+        flat = x.flatten(0, -2)
         matrices = (self.w1.matrices(), self.w3.matrices(), self.w2.matrices())
-        return self.mixture(x.flatten(0, -2), self.router.weight, *matrices, self.spec.top_k).view_as(x)
+        mixed = self.mixture(flat, *self._routed(flat), *matrices).view_as(x)
+        return mixed.add_(self.shared(x)) if self.spec.shared_size else mixed
+
+    def _routed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the experts of each token (T, k), and their weights."""
+        spec, router = self.spec, self.router.weight
+        if not spec.groups:
+            return route(x, router, spec.top_k)
+        sizes = spec.top_k, spec.groups, spec.top_groups
+        chosen, weights = route_by_groups(x, router, self.bias.weight, *sizes)
+        if spec.normalised:
+            weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-20)
+        return chosen, weights * spec.scale
 
     @staticmethod
     def workspace_bytes(spec: ExpertsSpec, hidden: int, itemsize: int, cpu: bool) -> int:
@@ -37,10 +54,10 @@ class Experts(nn.Module):
 
         Input, that normed, and: rows sorted by expert, their inner halves, and results.
         """
+        inner = spec.intermediate_size * spec.top_k + spec.shared_size
         if cpu:
-            return itemsize * (3 * hidden + 4 * spec.intermediate_size * spec.top_k)
-        moved = spec.top_k if spec.n_experts > 1 else 0
-        return itemsize * (2 * (1 + moved) * hidden + 2 * max(moved, 1) * spec.intermediate_size)
+            return itemsize * (3 * hidden + 4 * inner)
+        return itemsize * (2 * (1 + spec.top_k) * hidden + 2 * inner)
 
 
 class Gated(nn.Module):
@@ -58,9 +75,10 @@ class Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
-        return self.down(self.gate(x, self.spec.activation) * self.up(x))  # type: ignore[no-any-return]  # nn.Module does not know
+        gate, up = self.gate(x, self.spec.activation), self.up(x)
+        return self.down(gate * up if gate.requires_grad else gate.mul_(up))  # type: ignore[no-any-return]  # nn.Module does not know
 
     @staticmethod
     def workspace_bytes(spec: GatedSpec, hidden: int, itemsize: int, cpu: bool) -> int:
-        """Return the bytes per token at the widest: input, that normed, the result, two inner halves."""
-        return itemsize * (3 * hidden + 2 * spec.intermediate_size)
+        """Return the bytes per token at the widest: input, that normed, and inner halves."""
+        return itemsize * ((3 if cpu else 2) * hidden + (4 if cpu else 2) * spec.intermediate_size)

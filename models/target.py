@@ -31,6 +31,7 @@ class Target:
         rows: first size of each source; empty when the one source has the weight's own shape.
         join: makes the weight of the sources; their rows, one source below the other, if nothing else.
         member: which matrix of a stack it is.
+        shape: of the one source, where it is none of the above.
         instead: what to take when the first source is not stored.
     """
 
@@ -39,10 +40,13 @@ class Target:
     rows: tuple[int, ...] = ()
     join: "Callable[[Sequence[Tensor]], Tensor]" = _rows
     member: int | None = None
+    shape: tuple[int, ...] = ()
     instead: str | None = None
 
     def shapes(self, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """Return the shape of each source, from the shape of the weight."""
+        if self.shape:
+            return {self.sources[0]: self.shape}
         own = tuple(shape if self.member is None else shape[1:])
         rows = self.rows or own[:1] * len(self.sources)
         return {name: (count, *own[1:]) for name, count in zip(self.sources, rows, strict=True)}

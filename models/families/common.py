@@ -108,9 +108,9 @@ def _yarn(settings: Mapping[str, Any], theta: float, plain: tuple[float, ...]) -
 KINDS = {"default": _default, "linear": _linear, "llama3": _llama3, "yarn": _yarn}
 
 
-def outer_targets(config: ModelConfig) -> list[Target]:
+def outer_targets(config: ModelConfig, embedding: str = "model.embed_tokens.weight") -> list[Target]:
     """Return where embedding, last norm and head come from."""
-    targets = [Target("embed", ("model.embed_tokens.weight",)), Target("norm", ("model.norm.weight",))]
+    targets = [Target("embed", (embedding,)), Target("norm", ("model.norm.weight",))]
     return targets if config.tied_embeddings else [*targets, Target("head", ("lm_head.weight",))]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from longctx.errors import ModelError
-from longctx.models.config import ExpertsSpec, LayerSpec, LightningSpec, ModelConfig, SoftmaxSpec
+from longctx.models.config import ExpertsSpec, GatedSpec, LayerSpec, LightningSpec, ModelConfig, SoftmaxSpec
 from longctx.models.families.common import (
     alibi_slopes,
     layer_targets,
@@ -26,8 +26,9 @@ LIGHTNING_NORM_EPS = 1e-6  # the class default of the authors' code; rms_norm_ep
 END_OF_SENTENCE = 200020  # the published configurations name no end token
 PUBLISHED_VOCABULARY = 200064
 
-# Saved by transformers and recomputed here from the formula.
-IGNORED = r"\.self_attn\.(slope_rate|query_decay|key_decay|diagonal_decay)$|rotary_emb\.inv_freq$"
+# Decays are recomputed from the formula; the router of one expert chooses nothing.
+_DECAYS = r"\.self_attn\.(slope_rate|query_decay|key_decay|diagonal_decay)$"
+IGNORED = rf"{_DECAYS}|block_sparse_moe\.gate\.weight$|rotary_emb\.inv_freq$"
 
 
 def translate(raw: Mapping[str, Any]) -> ModelConfig:
@@ -39,9 +40,9 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
     raw = raw.get("text_config") or raw
     _refuse_unknown(raw)
     original = "attn_type_list" in raw
-    experts = ExpertsSpec(
-        int(raw["intermediate_size"]), int(raw["num_local_experts"]), int(raw["num_experts_per_tok"])
-    )
+    inner, count = int(raw["intermediate_size"]), int(raw["num_local_experts"])
+    # Nothing is routed to one expert: it is a dense MLP.
+    mlp = GatedSpec(inner) if count == 1 else ExpertsSpec(inner, count, int(raw["num_experts_per_tok"]))
     return ModelConfig(
         family="minimax",
         vocab_size=int(raw["vocab_size"]),
@@ -50,7 +51,7 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
         post_norm=bool(raw.get("postnorm", False)) if original else True,
         tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
         layers=tuple(
-            LayerSpec(mixer, experts, *_residuals(raw, original, mixer)) for mixer in _mixers(raw, original)
+            LayerSpec(mixer, mlp, *_residuals(raw, original, mixer)) for mixer in _mixers(raw, original)
         ),
         stop_ids=stop_ids(raw) or ((END_OF_SENTENCE,) if raw["vocab_size"] == PUBLISHED_VOCABULARY else ()),
         stored_dtype=stored_dtype(raw),
@@ -79,15 +80,22 @@ def weight_map(config: ModelConfig) -> list[Target]:
             parts = {"gate": "output_gate", "norm": "norm", "out": "out_proj"}
         else:
             parts = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "o_proj"}
-        names = {f"mixer.{our}": f"self_attn.{their}" for our, their in parts.items()}
-        targets += layer_targets(index, names | {"mlp.router": "block_sparse_moe.gate"})
-        experts: ExpertsSpec = layer.feedforward  # type: ignore[assignment]  # as translated
-        targets += [
-            Target(f"{ours}.mlp.{w}", (f"{theirs}.block_sparse_moe.experts.{e}.{w}.weight",), member=e)
-            for w in ("w1", "w2", "w3")
-            for e in range(experts.n_experts)
-        ]
+        targets += layer_targets(
+            index, {f"mixer.{our}": f"self_attn.{their}" for our, their in parts.items()}
+        )
+        targets += _experts(f"{theirs}.block_sparse_moe", f"{ours}.mlp", layer.feedforward)
     return targets
+
+
+def _experts(theirs: str, ours: str, spec: ExpertsSpec | GatedSpec) -> list[Target]:
+    if isinstance(spec, GatedSpec):
+        names = {"gate": "w1", "up": "w3", "down": "w2"}
+        return [Target(f"{ours}.{our}", (f"{theirs}.experts.0.{w}.weight",)) for our, w in names.items()]
+    return [Target(f"{ours}.router", (f"{theirs}.gate.weight",))] + [
+        Target(f"{ours}.{w}", (f"{theirs}.experts.{e}.{w}.weight",), member=e)
+        for w in ("w1", "w2", "w3")
+        for e in range(spec.n_experts)
+    ]
 
 
 def _by_kind(spec: LightningSpec) -> "Callable[[Sequence[Tensor]], Tensor]":
