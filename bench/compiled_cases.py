@@ -46,11 +46,12 @@ class Family:
 def of(name: str, config: ModelConfig) -> Family:
     """Return the sizes in a configuration."""
     softmax = [layer.mixer for layer in config.layers if isinstance(layer.mixer, SoftmaxSpec)][-1]
-    experts = [layer.feedforward for layer in config.layers if isinstance(layer.feedforward, ExpertsSpec)][-1]
+    experts = [layer.feedforward for layer in config.layers if isinstance(layer.feedforward, ExpertsSpec)]
     heads = softmax.n_heads, softmax.n_kv_heads, softmax.head_dim
     pointers = len(softmax.pointer_heads)
-    inner, top_k = experts.intermediate_size, experts.top_k
-    return Family(name, *heads, config.hidden_size, softmax.rope.rotary_dim, pointers, inner, top_k)
+    inner, top_k = (experts[-1].intermediate_size, experts[-1].top_k) if experts else (0, 0)
+    rotary = 2 * len(softmax.rope.frequencies) if softmax.rope else 0
+    return Family(name, *heads, config.hidden_size, rotary, pointers, inner, top_k)
 
 
 MINIMAX = of("MiniMax-Text-01", read_config(hub.SKETCH))

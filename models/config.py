@@ -76,6 +76,27 @@ class SoftmaxSpec:
 
 
 @dataclass(frozen=True)
+class BlockSparseSpec(SoftmaxSpec):
+    """Softmax attention that looks at chosen blocks of long texts alone (InfLLM-v2).
+
+    Attributes:
+        stride: tokens; windows of keys are two strides long, and four times as long.
+        block: tokens that are chosen together.
+        first_blocks: blocks at the beginning that every query sees.
+        window: tokens before a query that it always sees.
+        top_blocks: chosen blocks besides.
+        dense_length: a call sees everything as long as the text, with its own tokens, is shorter.
+    """
+
+    stride: int = 16
+    block: int = 64
+    first_blocks: int = 1
+    window: int = 2048
+    top_blocks: int = 64
+    dense_length: int = 8192
+
+
+@dataclass(frozen=True)
 class LatentSpec:
     """Softmax attention over compressed keys and values (MLA).
 
@@ -160,7 +181,7 @@ class ModelConfig:
         family: the module of `families` that translated the configuration and knows the weights' names.
         norm_eps: of the norms before mixers and feed-forwards, and of the last one.
         post_norm: the residual is the normed input, not the input (MiniMax's "postnorm").
-        embed_scale: what embeddings are multiplied by.
+        embed_scale, head_scale: what embeddings, and what the head is given, are multiplied by.
         stop_ids: tokens that end an answer.
         stored_dtype: what the checkpoint says its weights are: float32, bfloat16 or float16.
     """
@@ -175,6 +196,7 @@ class ModelConfig:
     stop_ids: tuple[int, ...]
     stored_dtype: str
     embed_scale: float = 1.0
+    head_scale: float = 1.0
 
     @property
     def copies_facts(self) -> bool:

@@ -22,6 +22,7 @@ FAMILIES = {
     "minimaxvl01": "minimax",
     "transnormer": "transnormer",
     "hypenet": "hypenet",
+    "minicpmsala": "sala",
     "bailingmoelinear": "bailing",
     "bailinghybrid": "bailing",
     "llama": "llama",

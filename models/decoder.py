@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import (
+    BlockSparseSpec,
     ExpertsSpec,
     GatedSpec,
     LatentSpec,
@@ -23,6 +24,7 @@ from longctx.models.config import (
     SoftmaxSpec,
 )
 from longctx.models.feedforward import Experts, Gated
+from longctx.models.mixers.block_sparse import BlockSparse
 from longctx.models.mixers.latent import Latent
 from longctx.models.mixers.lightning import Lightning
 from longctx.models.mixers.memory import Memory, StepMemory
@@ -32,7 +34,12 @@ from longctx.models.state import State
 from longctx.models.weight import Form, Weight
 
 # Spec -> what is made of it; Any, for each takes specs of its own kind.
-MIXERS: dict[type, Any] = {LightningSpec: Lightning, SoftmaxSpec: Softmax, LatentSpec: Latent}
+MIXERS: dict[type, Any] = {
+    LightningSpec: Lightning,
+    SoftmaxSpec: Softmax,
+    BlockSparseSpec: BlockSparse,
+    LatentSpec: Latent,
+}
 FEEDFORWARDS: dict[type, Any] = {ExpertsSpec: Experts, GatedSpec: Gated}
 
 
@@ -118,7 +125,7 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return (..., vocab_size) float32 logits of hidden states that `forward` returned."""
-        return self.head.logits(hidden)
+        return self.head.logits(hidden if self.config.head_scale == 1 else hidden * self.config.head_scale)
 
     def blocks(self) -> "Sequence[Layer]":
         """Return the layers, as what they are."""

@@ -1,5 +1,8 @@
 """The keys and values of one softmax layer: pages that are appended to, shared with forks, and cut."""
 
+from copy import copy
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -84,7 +87,7 @@ class KVLog:
             self._full.append(self._open)
             self._open, self._used = None, 0
 
-    def without(self, start: int, end: int) -> "KVLog":
+    def without(self, start: int, end: int) -> Self:
         """Return a fork in which tokens start..end were never appended; nothing is copied."""
         child = self.fork()
         child._full, at = [], 0
@@ -96,11 +99,10 @@ class KVLog:
             at += tokens
         return child
 
-    def fork(self) -> "KVLog":
+    def fork(self) -> Self:
         """Return a log that shares everything so far, without a copy, and appends to pages of its own."""
-        batch, n_kv_heads, head_dim = self._shape
-        child = KVLog(batch, n_kv_heads, head_dim, self._dtype, self._device, self._values)
-        child._full = self.pages()
+        child = copy(self)
+        child._full, child._open, child._used, child._next = self.pages(), None, 0, FIRST_PAGE
         return child
 
     def tensors(self) -> dict[str, Tensor]:

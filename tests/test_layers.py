@@ -23,11 +23,11 @@ kernels.mixer
 kernels.pages_triton  kernels.attention_triton  kernels.attention_merge_triton  kernels.attention
 kernels.moe_triton  kernels.moe
 models.config  models.target  models.families.common  models.families.minimax
-models.families.transnormer  models.families.hypenet  models.families.llama  models.families.bailing
-models.config_file
+models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama
+models.families.bailing  models.config_file
 models.rotary  models.weight  models.feedforward
 models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lightning  models.mixers.softmax
-models.mixers.latent
+models.mixers.block_sparse  models.mixers.latent
 models.state  models.decoder  models.step  models.weights
 hub  engine  plan  reading
 tasks  tasks.results

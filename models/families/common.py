@@ -100,8 +100,8 @@ def _yarn(settings: Mapping[str, Any], theta: float, plain: tuple[float, ...]) -
     def magnitude(weight: float) -> float:
         return 0.1 * weight * math.log(factor) + 1 if factor > 1 else 1.0
 
-    both = settings.get("mscale"), settings.get("mscale_all_dim")
-    scale = magnitude(both[0]) / magnitude(both[1]) if all(both) else magnitude(1.0)
+    weight, over = (float(settings.get(key) or 0) for key in ("mscale", "mscale_all_dim"))
+    scale = magnitude(weight) / magnitude(over) if weight and over else magnitude(1.0)
     return RopeSpec(frequencies, float(settings.get("attention_factor") or scale))
 
 

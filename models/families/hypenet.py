@@ -71,11 +71,18 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
 
 def weight_map(config: ModelConfig) -> list[Target]:
     """Return what each weight is made of."""
+    return layers_targets(config, LIGHTNING, SOFTMAX)
+
+
+def layers_targets(
+    config: ModelConfig, lightning: Mapping[str, str], softmax: Mapping[str, str]
+) -> list[Target]:
+    """Return what weights are made of, for layers of two kinds whose names are given as ours -> theirs."""
     targets = outer_targets(config)
     for index, layer in enumerate(config.layers):
-        spec, names = layer.mixer, SOFTMAX
+        spec, names = layer.mixer, softmax
         if isinstance(spec, LightningSpec):
-            names = LIGHTNING
+            names = lightning
             rows = [heads * spec.head_dim for heads in (spec.n_heads, spec.n_kv_heads, spec.n_kv_heads)]
             sources = tuple(f"model.layers.{index}.self_attn.{x}_proj.weight" for x in "qkv")
             targets.append(Target(f"layers.{index}.mixer.qkv", sources, tuple(rows)))

@@ -57,12 +57,23 @@ class Softmax(nn.Module):
         """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
         q = rotate(self._heads(self._queries(x, positions)), positions.angles(self.spec.rope))
         k, v = self.keys_values(x, positions)
+        return self._finished(x, self.attend(q, k, v, memory).transpose(1, 2).flatten(2))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, memory: KVLog) -> Tensor:
+        """Attend to the log and to the chunk itself, and append the chunk.
+
+        Args:
+            q: (B, H, T, D). k, v: (B, Hkv, T, D).
+
+        Returns:
+            (B, H, T, D).
+        """
         earlier = memory.pages()
-        points = self.spec.pointer_heads and x.shape[1] == 1
+        points = self.spec.pointer_heads and q.shape[2] == 1
         memory.pointed = self._pointed(attention_weights(q, k, earlier)) if points else None
         mixed = self.attention(q, k, v, earlier)
         memory.append(k, v)
-        return self._finished(x, mixed.transpose(1, 2).flatten(2))
+        return mixed
 
     def step(self, x: Tensor, memory: DeviceLog, positions: Positions) -> Tensor:
         """Do what `forward` does for a token of each branch, x (B, 1, hidden), in a decode step."""
@@ -82,7 +93,8 @@ class Softmax(nn.Module):
 
     def _queries(self, x: Tensor, positions: Positions) -> Tensor:
         """Return queries (B, T, H D), normed and scaled, not rotated."""
-        spec, q = self.spec, self.q(x)
+        spec = self.spec
+        q: Tensor = self.q(x)
         if spec.norm_eps is not None:
             q = self._normed(q, self.q_norm.weight)
         if spec.log_scale is not None:
