@@ -91,7 +91,8 @@ def naive_family(raw: dict[str, Any], weights: Weights, tokens: Tensor) -> Tenso
     x = norm(x, w["model.norm.weight"], eps)
     if kind == "minicpm_sala":
         x = x / (raw["hidden_size"] / raw["dim_model_base"])
-    return x @ w.get("lm_head.weight", embedding).T
+    logits: Tensor = x @ w.get("lm_head.weight", embedding).T
+    return logits
 
 
 def _heads(x: Tensor, weight: Tensor, dim: int) -> Tensor:
@@ -113,7 +114,8 @@ def _transnormer(raw: dict[str, Any], w: Weights, p: str, i: int, x: Tensor) -> 
         q, k = (torch.cat((y * at.cos(), y * at.sin()), -1) for y in (q, k))
     factor = 1 - i / (raw["decoder_layers"] - 1) + 1e-5
     mixed = recurrence(q, k, v, [s * factor for s in slopes(heads)])
-    return (norm(mixed) * u) @ w[f"{p}.token_mixer.out_proj.weight"].T
+    out: Tensor = (norm(mixed) * u) @ w[f"{p}.token_mixer.out_proj.weight"].T
+    return out
 
 
 def _transnormer_logits(raw: dict[str, Any], w: Weights, tokens: Tensor) -> Tensor:

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import random_model, random_tensors
+from checkpoints import random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_families import naive_family
 
+from bench.random_model import random_tensors
 from longctx.errors import ModelError
 from longctx.models.config_file import translate
 from longctx.models.decoder import Decoder
