@@ -23,7 +23,7 @@ class Softmax(nn.Module):
         hidden: width of the residual stream.
         spec: what the layer is.
         dtype: of the matrices.
-        last: of no meaning here.
+        last: not used; every mixer is told.
     """
 
     def __init__(self, hidden: int, spec: SoftmaxSpec, dtype: torch.dtype, last: bool):
