@@ -165,6 +165,25 @@ def test_any_chunking_gives_the_same_logits_and_state(cuts: list[int], name: str
         torch.testing.assert_close(read.tensors()[name_], tensor, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["hypenet", "bailing"])  # the interpreter is slow
+def test_kernels_for_gpus_give_the_same_logits_and_state(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a family answers otherwise on a GPU than on a CPU."""
+    pytest.importorskip("triton")
+    # The kernels are made for heads of 16 channels and more.
+    changed = {"head_dim": 16, "lightning_head_dim": 16, "num_hidden_layers": 2, "layer_group_size": 2}
+    changed |= {"num_experts": 4, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2}
+    changed |= {"num_attention_heads": 2, "num_key_value_heads": 1, "lightning_nh": 2, "lightning_nkv": 1}
+    raw = {key: changed.get(key, value) for key, value in CONFIGS[name].items()}
+    raw |= {"mixer_types": ["lightning-attn", "attn"]} if "mixer_types" in raw else {}
+    tokens = some_tokens(20)
+    expected, state = run(random_model(raw), tokens, [20])
+    monkeypatch.setenv("LONGCTX_KERNELS", "triton")
+    logits, other = run(random_model(raw), tokens, [18, 2])
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
+    for key, tensor in state.tensors().items():
+        torch.testing.assert_close(other.tensors()[key], tensor, rtol=1e-3, atol=1e-3)
+
+
 @settings(max_examples=20, deadline=None)
 @given(cut=st.integers(1, 79), name=st.sampled_from(sorted(CONFIGS)))
 def test_forks_and_restored_states_continue_exactly(cut: int, name: str) -> None:

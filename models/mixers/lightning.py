@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longctx.kernels.lightning import Decay, decay_tables, lightning_absorb, lightning_attention
+from longctx.kernels.lightning import Decay, decay_tables
 from longctx.kernels.mixer import choose_lightning
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
@@ -122,7 +122,7 @@ class Lightning(nn.Module):
             mixed, memory.kv = self.mix.mix(qkv, gate, weight, spec.norm_eps, self._decay(x), memory.kv)
             return self.out(mixed)  # type: ignore[no-any-return]  # nn.Module does not know
         q, k, v = self._prepared(self.qkv(x), spec.n_heads, positions)
-        mixed = lightning_attention(q, k, v, self._decay(x), memory.kv).flatten(2)
+        mixed = self.mix.attend(q, k, v, self._decay(x), memory.kv).flatten(2)
         return self.out(self._normed(mixed) * self.gate(x, spec.gate))  # type: ignore[no-any-return]  # as above
 
     step = forward  # a step's memory is a state as any other
@@ -133,7 +133,7 @@ class Lightning(nn.Module):
             self.mix.absorb(self.qkv.below(self.width, x, self.mix.activations[0]), self._decay(x), memory.kv)
         else:
             k, v = self._prepared(self.qkv.below(self.width, x), 0, positions)
-            lightning_absorb(k, v, self._decay(x), memory.kv)
+            self.mix.take(k, v, self._decay(x), memory.kv)
 
     def _decay(self, x: Tensor) -> Decay:
         return decay_tables(self.spec.slopes, x.device)
