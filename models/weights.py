@@ -28,9 +28,6 @@ FLOATS = ("F32", "F16", "BF16")
 # A multimodal checkpoint keeps the language model under this prefix; the rest of it is not ours to run.
 TEXT_PREFIX = "language_model."
 
-# File and shape of a stored tensor.
-Located = dict[str, tuple[Path, tuple[int, ...]]]
-
 
 def load_model(
     folder: Path,

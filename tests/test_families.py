@@ -13,7 +13,7 @@ from naive_families import naive_family
 from bench.random_model import random_tensors
 from longctx.errors import ModelError
 from longctx.models.config_file import translate
-from longctx.models.decoder import Decoder
+from longctx.models.decoder import MIXERS, Decoder
 from longctx.models.state import State
 
 HERE = Path("config.json")
@@ -182,6 +182,18 @@ def test_kernels_for_gpus_give_the_same_logits_and_state(name: str, monkeypatch:
     torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
     for key, tensor in state.tensors().items():
         torch.testing.assert_close(other.tensors()[key], tensor, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_memory_is_what_a_plan_says(name: str) -> None:
+    """If this fails a plan promises room that a long text does not have."""
+    model = random_model(CONFIGS[name])
+    for tokens in (32, 64):
+        state = model.new_state()
+        with torch.inference_mode():
+            model.absorb(some_tokens(tokens)[None], state)
+        planned = [MIXERS[type(x.mixer)].memory_bytes(x.mixer, tokens, 4) for x in model.config.layers]
+        assert state.nbytes == sum(planned)
 
 
 @settings(max_examples=20, deadline=None)

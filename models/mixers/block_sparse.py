@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longctx.models.config import BlockSparseSpec
+from longctx.models.config import BlockSparseSpec, SoftmaxSpec
 from longctx.models.kv_log import KVLog
 from longctx.models.mixers.softmax import Softmax
 
@@ -35,6 +35,11 @@ class WindowedLog(KVLog):
         self.stride = stride
         self._sums = KVLog(batch, n_kv_heads, head_dim, torch.float32, device, values=False)
         self._rest = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=dtype, device=device)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of keys, values and sums."""
+        return super().nbytes + self._sums.nbytes
 
     def append(self, k: Tensor, v: Tensor) -> None:
         """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
@@ -90,6 +95,13 @@ class BlockSparse(Softmax):
             chosen = self._chosen(folded, at, short, long, start + tokens)
             parts.append(self._attended(folded, at, chosen, kept["keys"], kept["values"]))
         return torch.cat(parts, dim=2)
+
+    @staticmethod
+    def memory_bytes(spec: SoftmaxSpec, tokens: int, itemsize: int) -> int:
+        """Return the bytes of a memory after that many tokens."""
+        assert isinstance(spec, BlockSparseSpec)
+        sums = tokens // spec.stride * spec.n_kv_heads * spec.head_dim * torch.float32.itemsize
+        return Softmax.memory_bytes(spec, tokens, itemsize) + sums
 
     def _chosen(self, q: Tensor, at: Tensor, short: Tensor, long: Tensor, length: int) -> Tensor:
         """Return which blocks each query sees, (B, Hkv, T, blocks) bool.
