@@ -171,13 +171,16 @@ def groups_rightly(device: torch.device) -> bool:
 
 
 def one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack, w2: Stack) -> Tensor:
-    """Return the weighted sum of each token's experts, expert after expert."""
-    order = chosen.flatten().argsort(stable=True)  # pairs (token, expert) sorted by expert
+    """Return the weighted sum of each token's experts, expert after expert of those chosen."""
+    if len(x) == 1:
+        parts = [gated_mlp(x, w1[e], w3[e], w2[e]) for e in chosen[0].tolist()]
+        return (weights.to(parts[0].dtype) @ torch.cat(parts)).to(x.dtype)
+    experts, order = chosen.flatten().sort(stable=True)  # pairs (token, expert) sorted by expert
     token = order // chosen.shape[1]
-    counts = torch.bincount(chosen.flatten(), minlength=len(w1)).tolist()
-    gathered = x[token].split(counts)
-    parts = [gated_mlp(rows, w1[e], w3[e], w2[e]) for e, rows in enumerate(gathered) if rows.shape[0]]
-    result = torch.cat(parts) * weights.flatten()[order, None]
+    present, counts = experts.unique_consecutive(return_counts=True)
+    gathered = zip(present.tolist(), x[token].split(counts.tolist()), strict=True)
+    result = torch.cat([gated_mlp(rows, w1[e], w3[e], w2[e]) for e, rows in gathered])
+    result = result * weights.flatten()[order, None]
     return torch.zeros_like(x, dtype=result.dtype).index_add_(0, token, result).to(x.dtype)
 
 

@@ -1,11 +1,11 @@
 """From options to a loaded model: each part is resolved once for a command, when it is first asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from longctx import hub
-from longctx.machine import usable_threads
+from longctx.machine import gib, usable_threads
 from longctx.options import Options
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Launch:
 
     @cached_property
     def dtype(self) -> "torch.dtype":
-        """Return the kind of numbers to compute with; int8 is for weights alone."""
+        """Return the kind of numbers to compute with; weights may have fewer bits."""
         from longctx.engine import pick_dtype
 
         return pick_dtype(self.options.dtype, self.device, self.config.stored_dtype)
@@ -75,8 +75,9 @@ class Launch:
         return self.options.chunk or (2048 if self.device.type == "cpu" else 16384)
 
     def plan(self, text: "Corpus | int", answer_tokens: int, *, calibrate: bool = False) -> "Plan":
-        """Plan a reading of a corpus, or of so many tokens, and an answer."""
-        from longctx.plan import count_tokens, guess_tokens, make_plan
+        """Plan a reading of a corpus, or of so many tokens, and an answer, in the best form that fits."""
+        from longctx.engine import pick_forms
+        from longctx.plan import count_tokens, guess_tokens, make_plan, read_seconds
 
         if isinstance(text, int):
             tokens, exact = text, True
@@ -84,15 +85,13 @@ class Launch:
             tokens, exact = guess_tokens(text), False
         else:
             tokens, exact = count_tokens(self.tokenizer, text)
-        return make_plan(
-            self.config,
-            tokens + answer_tokens,
-            exact=exact,
-            device=self.device,
-            dtype=self.dtype,
-            chunk=self.chunk,
-            calibrate=calibrate,
-        )
+        tokens += answer_tokens
+        at = self.config, tokens, self.device, self.dtype, self.chunk
+        for form in pick_forms(self.options.quant, self.options.dtype, self.device, self.dtype):
+            plan = make_plan(*at, form, exact=exact)
+            if plan.needed <= plan.available:
+                break
+        return replace(plan, seconds=read_seconds(*at, plan.form)) if calibrate else plan
 
     def engine(self, out: "Output", text: "Corpus | int", answer_tokens: int) -> "Engine":
         """Load the model, once it is known that it and the text fit into memory.
@@ -103,11 +102,14 @@ class Launch:
         """
         from longctx.engine import Engine
 
-        self.plan(text, answer_tokens).check()
+        plan = self.plan(text, answer_tokens)
+        plan.check()
         folder = hub.weights(self.options.model, self.folder)
-        engine = Engine.of(folder, self.config, self.tokenizer, self.device, self.dtype)
-        kind = "int8" if self.options.dtype == "int8" else engine.model.dtype
-        out.note(f"model {folder}, {self.device}, {kind}", detail=True)
+        engine = Engine.of(folder, self.config, self.tokenizer, self.device, self.dtype, plan.form)
+        out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)
+        if plan.rounded and self.options.quant == "auto" and self.options.dtype == "auto":
+            whole = gib(plan.forms["float32"])
+            out.note(f"weights of {whole} in float32 do not fit; rounded to {plan.kind}: {gib(plan.weights)}")
         if self.tokenizer.note:
             out.note(self.tokenizer.note)
         return engine

@@ -25,6 +25,7 @@ class Options:
     model: str | None
     device: str
     dtype: str
+    quant: str
     threads: int | None
     chunk: int | None
     as_json: bool
@@ -75,7 +76,15 @@ model_options = _as_one(
         type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
         default="auto",
         help="Compute with these numbers; auto is float32 on a CPU and those of the checkpoint on "
-        "a GPU. int8 (CPU only) rounds the weights: faster and smaller, but answers may differ.",
+        "a GPU. int8 is short for --quant int8.",
+    ),
+    click.option(
+        "--quant",
+        type=click.Choice(["auto", "none", "int8", "int4"]),
+        default="auto",
+        help="Round the weights while they are loaded (CPU only): smaller and faster, but answers may "
+        "differ. int4 is for experts, or feed-forwards where there are none; all else gets 8 bits or more. "
+        "auto rounds only what would not fit into memory.",
     ),
     click.option(
         "--threads",

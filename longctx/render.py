@@ -138,7 +138,8 @@ def plan_text(plan: Plan) -> str:
     about = "" if plan.exact else "about "
     rows = [
         ("tokens", f"{about}{plan.tokens:,}"),
-        ("weights", gib(plan.weights)),
+        ("weights", f"{gib(plan.weights)} ({plan.kind})"),
+        ("", ", ".join(f"{gib(size)} in {kind}" for kind, size in plan.forms.items() if kind != plan.kind)),
         ("state", gib(plan.state)),
         ("KV cache", gib(plan.kv)),
         ("workspace", gib(plan.workspace)),

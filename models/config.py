@@ -199,6 +199,11 @@ class ModelConfig:
     head_scale: float = 1.0
 
     @property
+    def has_experts(self) -> bool:
+        """Tell whether most of the weights are those of experts."""
+        return any(isinstance(layer.feedforward, ExpertsSpec) for layer in self.layers)
+
+    @property
     def copies_facts(self) -> bool:
         """Tell whether the model was trained to copy facts out of a text; such a model cannot write."""
         return any(getattr(layer.mixer, "pointer_heads", ()) for layer in self.layers)

@@ -31,7 +31,7 @@ from longctx.models.mixers.memory import Memory, StepMemory
 from longctx.models.mixers.softmax import Softmax
 from longctx.models.rotary import Positions
 from longctx.models.state import State
-from longctx.models.weight import Form, Weight
+from longctx.models.weight import Form, Keep, Weight
 
 # Spec -> what is made of it; Any, for each takes specs of its own kind.
 MIXERS: dict[type, Any] = {
@@ -40,6 +40,7 @@ MIXERS: dict[type, Any] = {
     BlockSparseSpec: BlockSparse,
     LatentSpec: Latent,
 }
+STORED = ("bfloat16", "float16")
 FEEDFORWARDS: dict[type, Any] = {ExpertsSpec: Experts, GatedSpec: Gated}
 
 
@@ -51,19 +52,23 @@ class Decoder(nn.Module):
     Args:
         config: the specification.
         dtype: of the matrices and the KV logs. Norms, router, states, softmax and logits are float32.
+        form: that the weights will be brought into.
     """
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32):
+    def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32, form: Form = "plain"):
         super().__init__()
         self.config = config
         self.dtype = dtype
         size = config.vocab_size, config.hidden_size
-        self.embed = Weight(*size, dtype=torch.float32 if config.tied_embeddings else dtype, keep="plain")
+        # A head of 8 bits is smaller and several times as fast as a tied one, which must be float32.
+        tied = config.tied_embeddings and form != "int4"
+        looked_up = dtype if form in ("plain", "packed") else _stored(config)
+        self.embed = Weight(*size, dtype=torch.float32 if tied else looked_up, keep="plain")
         last = len(config.layers) - 1
         self.layers = nn.ModuleList(Layer(config, x, dtype, i == last) for i, x in enumerate(config.layers))
         self.norm = Weight(config.hidden_size, dtype=torch.float32)
         # Rounding errors of the head come on top of all others, right before the choice of a token.
-        self.head = self.embed if config.tied_embeddings else Weight(*size, dtype=dtype, keep="exact")
+        self.head = self.embed if tied else Weight(*size, dtype=dtype, keep="exact")
 
     def use(self, gradients: bool = False) -> "Decoder":
         """Choose and try the kernels for where the weights are, or for training; return the model."""
@@ -152,10 +157,11 @@ class Layer(nn.Module):
         super().__init__()
         self.spec, self.eps, self.post_norm = spec, config.norm_eps, config.post_norm
         hidden = config.hidden_size
+        coarse: Keep = "" if config.has_experts else "coarse"
         self.mixer_norm = Weight(hidden, dtype=torch.float32)
         self.mixer = MIXERS[type(spec.mixer)](hidden, spec.mixer, dtype, last)
         self.mlp_norm = Weight(hidden, dtype=torch.float32)
-        self.mlp = FEEDFORWARDS[type(spec.feedforward)](hidden, spec.feedforward, dtype)
+        self.mlp = FEEDFORWARDS[type(spec.feedforward)](hidden, spec.feedforward, dtype, coarse)
 
     def use(self, site: Site) -> None:
         """Choose the kernels for where the weights are."""
@@ -179,6 +185,11 @@ class Layer(nn.Module):
         x = _residual(normed if self.post_norm else x, mixed, spec.mixer_alpha, spec.mixer_beta)
         normed = self.rms_norm(x, self.mlp_norm.weight, self.eps)
         return _residual(normed if self.post_norm else x, self.mlp(normed), spec.mlp_alpha, spec.mlp_beta)
+
+
+def _stored(config: ModelConfig) -> torch.dtype:
+    """Return the dtype that loses nothing of a checkpoint's weights."""
+    return getattr(torch, config.stored_dtype) if config.stored_dtype in STORED else torch.float32
 
 
 def _residual(residual: Tensor, branch: Tensor, alpha: float, beta: float) -> Tensor:

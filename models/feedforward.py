@@ -6,20 +6,20 @@ from torch import Tensor, nn
 from longctx.kernels.moe import choose_mixture, route, route_by_groups
 from longctx.kernels.select import Site
 from longctx.models.config import ExpertsSpec, GatedSpec
-from longctx.models.weight import Weight
+from longctx.models.weight import Keep, Weight
 
 
 class Experts(nn.Module):
     """A router and its gated experts; beside them, where there is one, an expert that all tokens share."""
 
-    def __init__(self, hidden: int, spec: ExpertsSpec, dtype: torch.dtype):
+    def __init__(self, hidden: int, spec: ExpertsSpec, dtype: torch.dtype, keep: Keep = ""):
         super().__init__()
         self.spec = spec
         n, inner = spec.n_experts, spec.intermediate_size
         self.router = Weight(n, hidden, dtype=torch.float32, keep="plain")
-        self.w1 = Weight(n, inner, hidden, dtype=dtype)
-        self.w3 = Weight(n, inner, hidden, dtype=dtype)
-        self.w2 = Weight(n, hidden, inner, dtype=dtype)
+        self.w1 = Weight(n, inner, hidden, dtype=dtype, keep="coarse")
+        self.w3 = Weight(n, inner, hidden, dtype=dtype, keep="coarse")
+        self.w2 = Weight(n, hidden, inner, dtype=dtype, keep="coarse")
         if spec.groups:
             self.bias = Weight(n, dtype=torch.float32)
         if spec.shared_size:
@@ -61,14 +61,21 @@ class Experts(nn.Module):
 
 
 class Gated(nn.Module):
-    """A dense gated MLP."""
+    """A dense gated MLP.
 
-    def __init__(self, hidden: int, spec: GatedSpec, dtype: torch.dtype):
+    Args:
+        hidden: width of the residual stream.
+        spec: what it is.
+        dtype: of the matrices.
+        keep: "coarse" where its matrices are most of the model.
+    """
+
+    def __init__(self, hidden: int, spec: GatedSpec, dtype: torch.dtype, keep: Keep = ""):
         super().__init__()
         self.spec = spec
-        self.gate = Weight(spec.intermediate_size, hidden, dtype=dtype)
-        self.up = Weight(spec.intermediate_size, hidden, dtype=dtype)
-        self.down = Weight(hidden, spec.intermediate_size, dtype=dtype)
+        self.gate = Weight(spec.intermediate_size, hidden, dtype=dtype, keep=keep)
+        self.up = Weight(spec.intermediate_size, hidden, dtype=dtype, keep=keep)
+        self.down = Weight(hidden, spec.intermediate_size, dtype=dtype, keep=keep)
 
     def use(self, site: Site) -> None:
         """Choose nothing: products are `Weight`'s."""

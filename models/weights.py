@@ -42,7 +42,7 @@ def load_model(
         folder: holds the safetensors files.
         config: from the folder's config.json.
         device: to put the weights on.
-        dtype: of the matrices; float32 for "int8", which is computed in it.
+        dtype: of the matrices; float32 for "int8" and "int4", which are computed in it.
         form: of the matrices.
 
     Raises:
@@ -50,8 +50,10 @@ def load_model(
     """
     located = _locate(folder)
     with torch.device("meta"):
-        model = Decoder(config, dtype)
+        model = Decoder(config, dtype, form)
     targets = [_chosen(target, located) for target in weight_map(config)]
+    if config.tied_embeddings and model.head is not model.embed:
+        targets += [replace(target, weight="head") for target in targets if target.weight == "embed"]
     shapes: dict[str, tuple[int, ...]] = {}
     for target in targets:
         shapes |= target.shapes(model.get_submodule(target.weight).shape)  # type: ignore[arg-type]  # a Weight

@@ -17,7 +17,7 @@ quotes  quotes.prose  quotes.passages  quotes.outline  quotes.lexrank  quotes.ex
 kernels.chips  kernels.select  kernels.triton_math
 kernels.differentiable
 kernels.norm_triton  kernels.norm
-kernels.quantized  kernels.linear
+kernels.quantized  kernels.int4  kernels.linear
 kernels.lightning  kernels.lightning_triton  kernels.lightning_decode_triton
 kernels.mixer
 kernels.pages_triton  kernels.attention_triton  kernels.attention_merge_triton  kernels.attention

@@ -175,7 +175,7 @@ class Lightning(nn.Module):
             return self.rms_norm(mixed, weight, spec.norm_eps)
         groups = mixed.unflatten(-1, (spec.norm_groups, -1))
         plain = torch.ones_like(weight[: groups.shape[-1]])
-        return self.rms_norm(groups, plain, spec.norm_eps).flatten(2) * weight
+        return (self.rms_norm(groups, plain, spec.norm_eps).flatten(2) * weight).to(mixed.dtype)
 
     @staticmethod
     def memory_bytes(spec: LightningSpec, tokens: int, itemsize: int) -> int:
