@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.compiled import Case
 from bench.gpu.model import RING as RING_CONFIG
-from longctx import hub
+from longctx import hub, known
 from longctx.models.config import ExpertsSpec, ModelConfig, SoftmaxSpec
 from longctx.models.config_file import read_config
 from longctx.models.families.minimax import translate
@@ -54,7 +54,7 @@ def of(name: str, config: ModelConfig) -> Family:
     return Family(name, *heads, config.hidden_size, rotary, pointers, inner, top_k)
 
 
-MINIMAX = of("MiniMax-Text-01", read_config(hub.SKETCH))
+MINIMAX = of("MiniMax-Text-01", read_config(known.FOLDER / "minimax"))
 RING = of("Ring-mini", translate(RING_CONFIG))
 BUNDLED = of("bundled", read_config(hub.BUNDLED))
 HEAD_64 = Family("head 64", 8, 2, 64, 512, rotary=64)

@@ -10,6 +10,7 @@ from longctx.failures import EXIT_CODES, Commands
 from longctx.launch import Launch
 from longctx.options import Inputs, Length, Lengths, Options, model_options, sampling_options
 from longctx.sampling import Sampling
+from longctx.shelf import models
 
 if TYPE_CHECKING:
     from longctx.output import Output
@@ -179,15 +180,7 @@ def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) 
     planned.check()
 
 
-@main.command()
-@model_options
-def models(options: Options) -> None:
-    """List the models you can use: bundled, cached and known."""
-    from longctx import doctor
-
-    rows = doctor.models()
-    text = "\n".join(f"{m.name:<34} {m.where:<10} {m.size:>10}  {m.note}" for m in rows)
-    options.out().write(text, {"command": "models", "models": [vars(m) for m in rows]})
+main.add_command(models)
 
 
 @main.command()

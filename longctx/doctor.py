@@ -1,26 +1,15 @@
-"""What `models` lists and `doctor` checks."""
+"""What `doctor` checks."""
 
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from longctx.errors import LongctxError
-from longctx.hub import BUNDLED, KNOWN, cached, checkpoint_bytes
 from longctx.launch import Launch
 from longctx.machine import available_memory, gib, usable_threads
 from longctx.output import Output
 
 FILLER = "The ferry left the quay at noon and came back before the lamps were lit.\n"
-
-
-@dataclass(frozen=True)
-class Model:
-    """A line of `models`."""
-
-    name: str
-    where: str
-    size: str
-    note: str
 
 
 @dataclass(frozen=True)
@@ -30,16 +19,6 @@ class Check:
     name: str
     ok: bool
     value: str
-
-
-def models() -> list[Model]:
-    """Return the bundled model, those in the hub cache, and the published ones that are known to run."""
-    here = dict(cached())
-    found = [Model("bundled", "bundled", gib(checkpoint_bytes(BUNDLED)), "finds facts; cannot write prose")]
-    for known in KNOWN:
-        where = "cached" if known.name in here else "hub"
-        found.append(Model(known.name, where, gib(here.pop(known.name, known.weights_bytes)), known.note))
-    return found + [Model(name, "cached", gib(size), "not known to run") for name, size in here.items()]
 
 
 def check(launch: Launch, out: Output) -> list[Check]:

@@ -81,7 +81,7 @@ class Launch:
 
         if isinstance(text, int):
             tokens, exact = text, True
-        elif self.folder == hub.SKETCH:
+        elif hub.is_sketch(self.folder):
             tokens, exact = guess_tokens(text), False
         else:
             tokens, exact = count_tokens(self.tokenizer, text)
@@ -104,7 +104,7 @@ class Launch:
 
         plan = self.plan(text, answer_tokens)
         plan.check()
-        folder = hub.weights(self.options.model, self.folder)
+        folder = hub.weights(self.options.model, self.folder, out.show)
         engine = Engine.of(folder, self.config, self.tokenizer, self.device, self.dtype, plan.form)
         out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)
         if plan.rounded and self.options.quant == "auto" and self.options.dtype == "auto":

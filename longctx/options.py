@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from longctx.preferences import default_model
 from longctx.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -19,7 +20,23 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Options:
+class Shown:
+    """How the result of a command is shown, as it was given."""
+
+    as_json: bool
+    output: str | None
+    quiet: bool
+    verbose: bool
+
+    def out(self) -> "Output":
+        """Return where the result goes; refuse an unwritable place now."""
+        from longctx.output import Output
+
+        return Output(self.output, self.as_json, self.quiet, self.verbose)
+
+
+@dataclass(frozen=True)
+class Options(Shown):
     """What all commands that run a model have in common, as it was given."""
 
     model: str | None
@@ -28,20 +45,10 @@ class Options:
     quant: str
     threads: int | None
     chunk: int | None
-    as_json: bool
-    output: str | None
-    quiet: bool
-    verbose: bool
-
-    def out(self) -> "Output":
-        """Return where the answer goes; refuse an unwritable place now."""
-        from longctx.output import Output
-
-        return Output(self.output, self.as_json, self.quiet, self.verbose)
 
 
 def _as_one(
-    name: str, values: type[Options | Sampling], *options: Callable[[Command], Command]
+    name: str, values: type[Shown | Sampling], *options: Callable[[Command], Command]
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds options; the command receives the fields of `values` as one argument."""
 
@@ -58,6 +65,13 @@ def _as_one(
     return decorate
 
 
+_SHOWN = (
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
+    click.option("-o", "--output", help="Write the answer to this file instead of standard output."),
+    click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes."),
+    click.option("-v", "--verbose", is_flag=True, help="Show more notes."),
+)
+shown_options = _as_one("shown", Shown, *_SHOWN)
 model_options = _as_one(
     "options",
     Options,
@@ -65,8 +79,10 @@ model_options = _as_one(
         "--model",
         envvar="LONGCTX_MODEL",
         show_envvar=True,
-        show_default="bundled",
-        help="Use this model: a folder, or the name of a hub repository (organisation/model).",
+        default=default_model,
+        show_default="bundled, or what `longctx models use` says",
+        help="Use this model: a folder, a short name that `longctx models` lists, or a hub repository "
+        "(organisation/model, organisation/model@revision).",
     ),
     click.option(
         "--device", default="auto", help="Run on cpu, cuda or cuda:N; auto takes a GPU if you have one."
@@ -98,10 +114,7 @@ model_options = _as_one(
         show_default="2048 on a CPU, 16384 on a GPU",
         help="Read this many tokens at once. It changes the speed, never the answer.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
-    click.option("-o", "--output", help="Write the answer to this file instead of standard output."),
-    click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes."),
-    click.option("-v", "--verbose", is_flag=True, help="Show more notes."),
+    *_SHOWN,
 )
 sampling_options = _as_one(
     "sampling",

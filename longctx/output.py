@@ -112,7 +112,9 @@ class Output:
         if task.description != (label := clean(event.label)):
             self._bar.reset(task.id, description=label)
         rate = event.tokens / task.elapsed if task.elapsed else 0.0
-        facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}" if event.tokens else ""
+        facts = f"{gib(event.bytes_done)} of {gib(event.bytes_total)}"
+        if event.tokens:
+            facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}"
         self._bar.update(task.id, completed=event.bytes_done, total=event.bytes_total or None, facts=facts)
 
     def _hide(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,7 @@ def make_plan(
     )
 
 
+@cache
 def weight_bytes(config: "ModelConfig", dtype: "torch.dtype", form: "Form" = "plain") -> int:
     """Return the bytes of all weights once loaded in a form."""
     import torch
@@ -223,4 +225,6 @@ def _best(run: Callable[[], object], device: "torch.device") -> float:
 def _available(device: "torch.device") -> int:
     import torch
 
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    if device.type == "cpu":
+        return available_memory()
+    return torch.cuda.mem_get_info(device)[0] if torch.cuda.is_available() else 0  # a plan for elsewhere

@@ -29,12 +29,12 @@ models.rotary  models.weight  models.feedforward
 models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lightning  models.mixers.softmax
 models.mixers.block_sparse  models.mixers.latent
 models.state  models.decoder  models.step  models.weights
-hub  engine  plan  reading
+known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.prompt  tasks.haystack
 tasks.lookup  tasks.ask  tasks.niah  tasks.summarize
-render  doctor  cli  __main__
+render  doctor  shelf  cli  __main__
 """
 ORDER = TABLE.split()
 # Configurations are read without torch; all other modules of models/ and kernels/ compute with it.
