@@ -27,6 +27,13 @@ FAMILIES = {
     "bailinghybrid": "bailing",
     "llama": "llama",
 }
+# Beginning of a model_type, spelt as above -> why it is refused, though it may sound like one of ours.
+REFUSED = {
+    "minimaxm": "has softmax attention in every layer; of MiniMax only Text-01, M1 and VL-01 are hybrids",
+    "kimi": "learns its decay (KDA), which is not supported",
+    "qwen3next": "learns its decay (gated delta rule), which is not supported",
+    "qwen35": "learns its decay (gated delta rule), which is not supported",
+}
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -48,8 +55,12 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
     if raw.get("architectures") == ["HybridForCausalLM"] and "mixer_types" in raw:
         kind = "hypenet"  # released under a model_type, `hybrid`, that could be anybody's
     if kind not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(f"{origin}: unknown architecture {raw.get('model_type')!r}; known are {known}")
+        known = ", ".join(dict.fromkeys(FAMILIES.values()))
+        if reason := next((why for start, why in REFUSED.items() if kind.startswith(start)), None):
+            raise ModelError(f"{origin}: {raw['model_type']} {reason}; families that run: {known}")
+        raise ModelError(
+            f"{origin}: unknown architecture {raw.get('model_type')!r}; families that run: {known}"
+        )
     try:
         config: ModelConfig = _family(FAMILIES[kind]).translate(raw)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

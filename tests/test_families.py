@@ -233,7 +233,9 @@ def test_forks_and_restored_states_continue_exactly(cut: int, name: str) -> None
         (BAILING, {"score_function": "softmax"}, "score_function"),
         (BAILING, {"topk_group": 1, "num_experts_per_tok": 3}, "sizes do not fit"),
         (LATENT, {"rope_interleave": False}, "rope_interleave"),
-        ({"model_type": "kimi_linear"}, {}, "unknown architecture 'kimi_linear'"),
+        ({"model_type": "kimi_linear"}, {}, "kimi_linear learns its decay \\(KDA\\)"),
+        ({"model_type": "qwen3_next"}, {}, "qwen3_next learns its decay \\(gated delta rule\\)"),
+        ({"model_type": "minimax_m2"}, {}, "minimax_m2 has softmax attention in every layer"),
     ],
 )
 def test_settings_of_uncertain_meaning_are_refused(
