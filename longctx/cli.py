@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 import click
 
 import longctx
+from longctx.chat import Chat
 from longctx.failures import EXIT_CODES, Commands
 from longctx.launch import Launch
-from longctx.options import Inputs, Length, Lengths, Options, model_options, sampling_options
+from longctx.options import Inputs, Length, Lengths, Options, chat_options, model_options, sampling_options
 from longctx.sampling import Sampling
 from longctx.shelf import models
 
 if TYPE_CHECKING:
+    from longctx.engine import Engine
     from longctx.output import Output
     from longctx.tasks.haystack import Kind
     from longctx.text.source import Corpus
@@ -40,8 +42,9 @@ def main() -> None:
 @click.argument("inputs", nargs=-1, type=click.Path())
 @click.option("--words", type=click.IntRange(10), default=300, help="Aim for this many words.")
 @sampling_options
+@chat_options
 @model_options
-def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, template: str | None) -> None:
+def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, chat: Chat) -> None:
     """Summarize files, folders or standard input.
 
     The bundled model cannot write prose, so the summary quotes the sentences that matter most, section by
@@ -55,12 +58,12 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
         if cannot_write(launch.config):
             events = task.extract(corpus, words=words)
         else:
-            engine = launch.engine(out, corpus, sampling.max_tokens)
+            engine = _writer(launch, out, corpus, sampling)
             events = task.summarize(
-                engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, template=template
+                engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, chat=chat
             )
         *_, answer = map(out.show, events)
-        _finish(out, "summarize", answer, corpus)
+        _finish(out, "summarize", answer, corpus, notes=launch.notes)
 
 
 @main.command()
@@ -68,9 +71,10 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
 @click.argument("inputs", nargs=-1, type=click.Path())
 @click.option("--passages", type=click.IntRange(0), default=3, help="Quote this many passages.")
 @sampling_options
+@chat_options
 @model_options
 def ask(
-    question: str, inputs: Inputs, passages: int, options: Options, sampling: Sampling, template: str | None
+    question: str, inputs: Inputs, passages: int, options: Options, sampling: Sampling, chat: Chat
 ) -> None:
     """Answer QUESTION from files, folders or standard input.
 
@@ -85,7 +89,7 @@ def ask(
     with out, _read(out, inputs) as corpus:
         from longctx.tasks import ask as task
 
-        engine = launch.engine(out, corpus, sampling.max_tokens)
+        engine = _writer(launch, out, corpus, sampling)
         events = task.ask(
             engine,
             corpus,
@@ -93,10 +97,10 @@ def ask(
             passages_wanted=passages,
             sampling=sampling,
             chunk=launch.chunk,
-            template=template,
+            chat=chat,
         )
         *_, answer = map(out.show, events)
-        _finish(out, "ask", answer, corpus, question=question)
+        _finish(out, "ask", answer, corpus, question=question, notes=launch.notes)
 
 
 @main.command()
@@ -207,7 +211,17 @@ def _read(out: "Output", inputs: Inputs) -> "Corpus":
     return corpus
 
 
-def _finish(out: "Output", command: str, answer: object, corpus: "Corpus", **more: str) -> None:
+def _writer(launch: Launch, out: "Output", corpus: "Corpus", sampling: Sampling) -> "Engine":
+    """Load the model that answers, and say how it is going to be asked."""
+    from longctx.tasks import frame
+
+    engine = launch.engine(out, corpus, sampling.max_tokens)
+    if not engine.copies_facts:
+        launch.say(out, *frame.notes(engine.tokenizer, engine.folder, sampling))
+    return engine
+
+
+def _finish(out: "Output", command: str, answer: object, corpus: "Corpus", **more: object) -> None:
     """Write an answer, which comes last of a task's events, then what it cost."""
     from longctx import render
     from longctx.tasks.results import Answer

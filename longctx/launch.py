@@ -1,6 +1,6 @@
 """From options to a loaded model: each part is resolved once for a command, when it is first asked for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,10 +28,18 @@ class Launch:
     Attributes:
         options: as given.
         to_plan: nothing will be loaded, so that a known model need not be fetched.
+        notes: what was said to the user of how the model is used.
     """
 
     options: Options
     to_plan: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def say(self, out: "Output", *notes: str) -> None:
+        """Say something of how the model is used, and keep it for programs."""
+        for note in notes:
+            self.notes.append(note)
+            out.note(note)
 
     @cached_property
     def folder(self) -> "Path":
@@ -104,6 +112,7 @@ class Launch:
 
         plan = self.plan(text, answer_tokens)
         plan.check()
+        self.say(out, *beyond_training(self.config, plan.tokens - answer_tokens, plan.exact))
         folder = hub.weights(self.options.model, self.folder, out.show)
         engine = Engine.of(folder, self.config, self.tokenizer, self.device, self.dtype, plan.form)
         out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)
@@ -113,3 +122,16 @@ class Launch:
         if self.tokenizer.note:
             out.note(self.tokenizer.note)
         return engine
+
+
+def beyond_training(config: "ModelConfig", tokens: int, exact: bool) -> list[str]:
+    """Return a warning when a text is longer than what a model's positions were trained for."""
+    from longctx.models.config import LatentSpec, SoftmaxSpec
+
+    mixers = [layer.mixer for layer in config.layers]
+    # Decays and attention without positions go on as they were; rotary positions never seen do not.
+    rotary = any(isinstance(mixer, SoftmaxSpec | LatentSpec) and mixer.rope for mixer in mixers)
+    if config.trained_tokens is None or tokens <= config.trained_tokens or not rotary:
+        return []
+    trained = f"the model was trained for {config.trained_tokens:,} tokens"
+    return [f"{trained}; this text has {'' if exact else 'about '}{tokens:,}: expect nonsense beyond"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from longctx.chat import Chat
 from longctx.preferences import default_model
 from longctx.sampling import Sampling
 
@@ -48,7 +49,7 @@ class Options(Shown):
 
 
 def _as_one(
-    name: str, values: type[Shown | Sampling], *options: Callable[[Command], Command]
+    name: str, values: type[Shown | Sampling | Chat], *options: Callable[[Command], Command]
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds options; the command receives the fields of `values` as one argument."""
 
@@ -148,7 +149,18 @@ sampling_options = _as_one(
     ),
     click.option("--stop", multiple=True, help="End the answer before this string. May be repeated."),
     click.option("--seed", type=int, default=0, help="Choose tokens by this seed."),
+)
+chat_options = _as_one(
+    "chat",
+    Chat,
     click.option("--prompt", "template", help="Use this file instead of the built-in prompt template."),
+    click.option("--system", help="Say this to the model before all else (the system prompt)."),
+    click.option(
+        "--think",
+        type=click.Choice(["off", "on", "show"]),
+        default="off",
+        help="For models that think before they answer: not to, to do so silently, or to show it on stderr.",
+    ),
 )
 
 

@@ -15,7 +15,7 @@ import click
 from longctx.errors import OutputError
 from longctx.machine import gib, resident_memory
 from longctx.progress import Progress
-from longctx.tasks.results import Text
+from longctx.tasks.results import Text, Thought
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,6 +100,8 @@ class Output:
             self._hide()
             if self.live and isinstance(event, Text):
                 click.echo(clean(event.text), nl=False)
+            elif isinstance(event, Thought) and not self.quiet:
+                click.echo(clean(event.text), nl=False, err=True)
         return event
 
     def _draw(self, event: Progress) -> None:

@@ -26,19 +26,21 @@ HOW = {
 def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     """Return an answer for people: the text unless it was streamed, how it came about, its evidence."""
     lines: list[str] = []
-    if not streamed and answer.text:
-        lines.append(clean(answer.text))
+    if answer.text:
+        lines.append("" if streamed else clean(answer.text))
     if answer.parts:
         lines = [line for part in answer.parts for line in _part(part)]
     elif answer.source:
         lines.append(f"  {clean(str(answer.source.span))}: {_short(answer.source.text)}")
     lines += ["", f"[{HOW[answer.how]}]"]
-    if answer.finish == "length":
+    if answer.finish == "length" and answer.thinking and not answer.text:
+        lines.append("[cut at the token limit while it was thinking; raise --max-tokens for an answer]")
+    elif answer.finish == "length":
         lines.append("[cut at the token limit; raise --max-tokens for more]")
     if answer.how != "extracted" and answer.evidence:
         lines += ["", "Passages that match the question best:"]
         lines += [f"\n{clean(str(e.span))}\n{_indent(_short(e.text))}" for e in answer.evidence]
-    return "\n".join(lines).strip("\n")
+    return "\n".join(lines) if answer.text else "\n".join(lines).strip("\n")
 
 
 def _part(part: results.Part) -> list[str]:
@@ -59,6 +61,7 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
         "parts": [vars(part) | {"source": _quote_values(part.source)} for part in answer.parts],
         "evidence": [_quote_values(e) for e in answer.evidence],
         "finish": answer.finish,
+        "thinking": answer.thinking or None,
         "usage": usage_values(answer.usage),
     }
 

@@ -184,6 +184,7 @@ class ModelConfig:
         embed_scale, head_scale: what embeddings, and what the head is given, are multiplied by.
         stop_ids: tokens that end an answer.
         stored_dtype: what the checkpoint says its weights are: float32, bfloat16 or float16.
+        trained_tokens: the longest text that the model was trained for; None where nothing is said.
     """
 
     family: str
@@ -197,6 +198,7 @@ class ModelConfig:
     stored_dtype: str
     embed_scale: float = 1.0
     head_scale: float = 1.0
+    trained_tokens: int | None = None
 
     @property
     def has_experts(self) -> bool:

@@ -4,6 +4,8 @@ Checkpoints are untrusted: sizes are bounded, and what is not certain is refused
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +14,7 @@ from typing import Any
 from longctx.checkpoint import read_json
 from longctx.errors import ModelError
 from longctx.models.config import ExpertsSpec, ModelConfig
+from longctx.models.families.common import stop_ids
 from longctx.models.target import Target
 
 # model_type in config.json (in lower case, underscores dropped) -> the family's module in `families`.
@@ -39,10 +42,37 @@ REFUSED = {
 def read_config(folder: Path) -> ModelConfig:
     """Return the specification of the checkpoint in `folder`.
 
+    An answer ends at the ids of generation_config.json, or of config.json where that names none; and besides
+    at the tokenizer's own end token, which is the end of a turn in models like Qwen.
+
     Raises:
         ModelError: when there is no config.json, or it is not JSON, or of an unknown or refused kind.
     """
-    return translate(read_json(folder / "config.json"), folder / "config.json")
+    raw = read_json(folder / "config.json")
+    config = translate(raw, folder / "config.json")
+    return replace(config, stop_ids=_stop_ids(folder, config.stop_ids))
+
+
+def _stop_ids(folder: Path, configured: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the tokens that end an answer."""
+    wanted, told = folder / "generation_config.json", folder / "tokenizer_config.json"
+    try:
+        ids = (stop_ids(read_json(wanted)) if wanted.is_file() else ()) or configured
+        settings = read_json(told) if told.is_file() else {}
+        added = settings.get("added_tokens_decoder") or {}
+        end = _content(settings.get("eos_token"))
+        return tuple(
+            dict.fromkeys([*ids, *(int(id) for id, token in added.items() if _content(token) == end)])
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: generation_config.json or tokenizer_config.json is damaged: {error}"
+        ) from error
+
+
+def _content(token: Any) -> Any:
+    """Return the text of a special token, which may be described or stand for itself."""
+    return token.get("content") if isinstance(token, dict) else token
 
 
 def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
@@ -63,6 +93,7 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
         )
     try:
         config: ModelConfig = _family(FAMILIES[kind]).translate(raw)
+        config = replace(config, trained_tokens=_trained_tokens(raw))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"{origin}: missing or malformed setting: {error}") from error
     _check(config, origin)
@@ -85,6 +116,18 @@ def ignored_tensors(config: ModelConfig) -> str:
 
 def _family(name: str) -> ModuleType:
     return import_module(f"longctx.models.families.{name}")
+
+
+def _trained_tokens(raw: Mapping[str, Any]) -> int | None:
+    """Return the longest text a model was trained for, with its positions scaled where they are."""
+    if not (length := raw.get("max_position_embeddings")):
+        return None
+    scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind == "yarn":
+        length = scaling.get("original_max_position_embeddings") or length
+    # For llama3 the length is stated as it is after scaling.
+    return int(length * float(scaling["factor"] if kind in ("yarn", "linear") else 1))
 
 
 def _check(config: ModelConfig, origin: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Every module, from the lowest to the highest: each imports only modules that stand before it.
 TABLE = """
-errors  checkpoint  machine  sampling  progress
+errors  checkpoint  machine  sampling  chat  progress
 text  text.encoding  text.packed  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.passages  quotes.outline  quotes.lexrank  quotes.extract
@@ -32,7 +32,7 @@ models.state  models.decoder  models.step  models.weights
 known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
-tasks.questions  tasks.prompt  tasks.haystack
+tasks.questions  tasks.frame  tasks.prompt  tasks.haystack
 tasks.lookup  tasks.ask  tasks.niah  tasks.summarize
 render  doctor  shelf  cli  __main__
 """

@@ -18,6 +18,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Thought:
+    """A piece of what the model thinks before it answers, to be shown apart from the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Part:
     """One of several answers to a question.
 
@@ -46,6 +53,7 @@ class Answer:
         parts: the answers one by one when the question asks for several; source is then that of the first.
         evidence: passages that match the question best, or the sentences of an extracted summary.
         finish: "length" when the answer was cut at the token limit.
+        thinking: what the model thought before it answered.
     """
 
     how: Literal["generated", "found", "not found", "extracted"]
@@ -55,6 +63,7 @@ class Answer:
     parts: list[Part] = field(default_factory=list)
     evidence: list["Quote"] = field(default_factory=list)
     finish: str | None = None
+    thinking: str = ""
     usage: Usage = field(default_factory=Usage)
 
 
