@@ -190,7 +190,12 @@ main.add_command(models)
 @main.command()
 @model_options
 def doctor(options: Options) -> None:
-    """Check your machine, and let the model find a fact."""
+    """Check your machine, and a model on it.
+
+    The bundled model is to find a fact. A model that you choose with --model is to predict a page of a novel,
+    and to say the same in chunks, with rounded weights and on another device; its speed and memory are shown.
+    -o FILE writes a report that you can attach to an issue.
+    """
     from longctx import doctor as checks
 
     with options.out() as out:

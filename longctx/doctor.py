@@ -1,10 +1,11 @@
 """What `doctor` checks."""
 
 import platform
-from dataclasses import dataclass
 from importlib.metadata import version
 
+import longctx
 from longctx.errors import LongctxError
+from longctx.examine import Check, examine
 from longctx.launch import Launch
 from longctx.machine import available_memory, gib, usable_threads
 from longctx.output import Output
@@ -12,23 +13,15 @@ from longctx.output import Output
 FILLER = "The ferry left the quay at noon and came back before the lamps were lit.\n"
 
 
-@dataclass(frozen=True)
-class Check:
-    """A line of `doctor`."""
-
-    name: str
-    ok: bool
-    value: str
-
-
 def check(launch: Launch, out: Output) -> list[Check]:
-    """Return what matters on this machine, and whether the model finds a fact on it."""
+    """Return what matters on this machine, and whether the model works on it."""
     import torch
 
     from longctx.kernels.select import describe, failures
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     checks = [
+        Check("longctx", True, f"{longctx.__version__}, on {platform.platform()}"),
         Check("python", True, platform.python_version()),
         Check("torch", True, f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"),
         Check("tokenizers", True, version("tokenizers")),
@@ -37,7 +30,10 @@ def check(launch: Launch, out: Output) -> list[Check]:
         Check("devices", True, ", ".join(["cpu", *devices])),
     ]
     try:
-        checks.append(_retrieval(launch, out))
+        if launch.config.copies_facts:
+            checks.append(_retrieval(launch, out))
+        else:
+            checks += examine(launch, out)
     except LongctxError as error:
         checks.append(Check("model", False, str(error)))
     # Last, because a kernel that cannot be built is found out by running it.
