@@ -16,11 +16,13 @@ class Chat:
         system: what the system says before the user; None: what the chat template says by itself.
         think: "off" asks for no thoughts, where the chat template knows how to; "on" lets the model think
             and keeps the thoughts back; "show" shows them apart from the answer.
+        strict: a quotation that does not stand in the documents is a failure.
     """
 
     template: str | None = None
     system: str | None = None
     think: Think = "off"
+    strict: bool = False
 
 
 class Thoughts:

@@ -7,6 +7,7 @@ import click
 
 import longctx
 from longctx.chat import Chat
+from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
 from longctx.launch import Launch
 from longctx.options import Inputs, Length, Lengths, Options, chat_options, model_options, sampling_options
@@ -63,7 +64,7 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
                 engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, chat=chat
             )
         *_, answer = map(out.show, events)
-        _finish(out, "summarize", answer, corpus, notes=launch.notes)
+        _finish(out, "summarize", answer, corpus, chat.strict, notes=launch.notes)
 
 
 @main.command()
@@ -100,7 +101,7 @@ def ask(
             chat=chat,
         )
         *_, answer = map(out.show, events)
-        _finish(out, "ask", answer, corpus, question=question, notes=launch.notes)
+        _finish(out, "ask", answer, corpus, chat.strict, question=question, notes=launch.notes)
 
 
 @main.command()
@@ -226,8 +227,14 @@ def _writer(launch: Launch, out: "Output", corpus: "Corpus", sampling: Sampling)
     return engine
 
 
-def _finish(out: "Output", command: str, answer: object, corpus: "Corpus", **more: object) -> None:
-    """Write an answer, which comes last of a task's events, then what it cost."""
+def _finish(
+    out: "Output", command: str, answer: object, corpus: "Corpus", strict: bool, **more: object
+) -> None:
+    """Write an answer, which comes last of a task's events, then what it cost.
+
+    Raises:
+        QuotationError: when it is strict, and a quotation does not stand in the documents.
+    """
     from longctx import render
     from longctx.tasks.results import Answer
 
@@ -242,3 +249,6 @@ def _finish(out: "Output", command: str, answer: object, corpus: "Corpus", **mor
     out.write(render.answer_text(answer, streamed=out.live and answer.how == "generated"), values)
     if answer.usage.tokens_read:
         out.note(render.usage_line(answer.usage))
+    wrong = sum(one.place is None for one in answer.quotations)
+    if strict and wrong:
+        raise QuotationError(f"{wrong} of {len(answer.quotations)} quotations do not stand in the text")

@@ -20,6 +20,7 @@ Exit codes:
   4    a model or tokenizer is missing, corrupt or of an unknown kind
   5    it does not fit into memory, or onto the disk
   6    the answer cannot be written where -o says
+  7    with --strict: the answer quotes what does not stand in the text
   130  stopped with Ctrl-C
   141  the reader of the output went away
 """

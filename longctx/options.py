@@ -154,6 +154,11 @@ chat_options = _as_one(
     "chat",
     Chat,
     click.option("--prompt", "template", help="Use this file instead of the built-in prompt template."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Fail (exit code 7) if the answer quotes what does not stand in the text.",
+    ),
     click.option("--system", help="Say this to the model before all else (the system prompt)."),
     click.option(
         "--think",

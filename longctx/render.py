@@ -37,6 +37,9 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
         lines.append("[cut at the token limit while it was thinking; raise --max-tokens for an answer]")
     elif answer.finish == "length":
         lines.append("[cut at the token limit; raise --max-tokens for more]")
+    if answer.quotations:
+        lines += ["", "Quotations, looked up word for word:"]
+        lines += [f"  {_place(one)}: {_short(' '.join(one.text.split()))}" for one in answer.quotations]
     if answer.how != "extracted" and answer.evidence:
         lines += ["", "Passages that match the question best:"]
         lines += [f"\n{clean(str(e.span))}\n{_indent(_short(e.text))}" for e in answer.evidence]
@@ -51,6 +54,10 @@ def _part(part: results.Part) -> list[str]:
     return [f"{key}{clean(part.text)}", f"  {clean(str(part.source.span))}: {_short(part.source.text)}"]
 
 
+def _place(quotation: results.Quotation) -> str:
+    return clean(str(quotation.place.span)) if quotation.place else "NOT IN THE TEXT"
+
+
 def answer_values(answer: results.Answer) -> dict[str, Any]:
     """Return an answer for programs."""
     return {
@@ -62,6 +69,10 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
         "evidence": [_quote_values(e) for e in answer.evidence],
         "finish": answer.finish,
         "thinking": answer.thinking or None,
+        "quotations": [
+            {"text": one.text, "found": one.place is not None, "place": _quote_values(one.place)}
+            for one in answer.quotations
+        ],
         "usage": usage_values(answer.usage),
     }
 

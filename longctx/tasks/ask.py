@@ -8,7 +8,7 @@ from longctx.progress import Progress
 from longctx.quotes.passages import PassageIndex, passages
 from longctx.reading import Reading
 from longctx.sampling import Sampling
-from longctx.tasks import lookup
+from longctx.tasks import lookup, quoted
 from longctx.tasks.frame import read_template
 from longctx.tasks.prompt import Prompt, build_prompt, header
 from longctx.tasks.results import Answer, Text, Thought
@@ -46,6 +46,7 @@ def ask(
         answer = lookup.answer(reading, question, prompt)
         if answer is None:
             answer = yield from write(reading, prompt(question), sampling, chat)
+            answer.quotations = quoted.check(answer.text, corpus.documents, question)
     answer.evidence, answer.usage = evidence, reading.usage
     yield answer
 

@@ -40,6 +40,14 @@ class Part:
     confidence: float | None
 
 
+@dataclass(frozen=True)
+class Quotation:
+    """Words that an answer quotes, and where they stand in the documents; None where they do not."""
+
+    text: str
+    place: "Quote | None"
+
+
 @dataclass
 class Answer:
     """The result of `ask` and `summarize`.
@@ -54,6 +62,7 @@ class Answer:
         evidence: passages that match the question best, or the sentences of an extracted summary.
         finish: "length" when the answer was cut at the token limit.
         thinking: what the model thought before it answered.
+        quotations: what a generated answer quotes, looked up in the documents.
     """
 
     how: Literal["generated", "found", "not found", "extracted"]
@@ -64,6 +73,7 @@ class Answer:
     evidence: list["Quote"] = field(default_factory=list)
     finish: str | None = None
     thinking: str = ""
+    quotations: list[Quotation] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
 

@@ -9,6 +9,7 @@ from longctx.progress import Progress
 from longctx.quotes.extract import summarize_extractive
 from longctx.reading import Reading
 from longctx.sampling import Sampling
+from longctx.tasks import quoted
 from longctx.tasks.ask import write
 from longctx.tasks.frame import read_template
 from longctx.tasks.prompt import build_prompt, header
@@ -30,7 +31,9 @@ def summarize(
     prompt = build_prompt(engine.tokenizer, engine.folder, filled, chat, words=words)
     reading = Reading(engine, corpus.documents, prompt.before, chunk, header(corpus))
     yield from reading.read()
-    yield (yield from write(reading, prompt, sampling, chat))
+    answer = yield from write(reading, prompt, sampling, chat)
+    answer.quotations = quoted.check(answer.text, corpus.documents)
+    yield answer
 
 
 def extract(corpus: Corpus, *, words: int) -> Iterator[Progress | Text | Thought | Answer]:
