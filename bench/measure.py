@@ -77,7 +77,8 @@ def memory_of_read(folder: Path, tokens: int, threads: int) -> dict[str, float]:
     return result
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Return the most memory this process has held, in bytes."""
     # Not getrusage: across exec its ru_maxrss keeps the peak of the process that started this one.
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
@@ -91,12 +92,12 @@ def _child(folder: Path, tokens: int, threads: int) -> None:
     with torch.inference_mode():
         ids = torch.randint(model.config.vocab_size, (1, CHUNK))
         model.absorb(ids, model.new_state())  # what the first chunk allocates is not growth
-        before = _peak_bytes()
+        before = peak_bytes()
         state = model.new_state()
         for _ in range(0, tokens, CHUNK):
             model.absorb(ids, state)
         model(ids[:, :1], state)
-    print(json.dumps({"before": before, "peak": _peak_bytes(), "state": state.nbytes}))
+    print(json.dumps({"before": before, "peak": peak_bytes(), "state": state.nbytes}))
 
 
 if __name__ == "__main__":

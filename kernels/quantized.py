@@ -42,7 +42,12 @@ class Int8Matrix:
 
 def quantize(weight: Tensor) -> Int8Matrix:
     """Return a float CPU matrix (out, in) rounded to 8 bits, symmetric, one scale per row."""
-    levels, scales = round_rows(_widen(weight.detach().float()))
+    rows, columns = weight.shape
+    levels = torch.empty(rows, -(-columns // COLUMNS) * COLUMNS, dtype=torch.int8)
+    scales = torch.empty(rows, 1)
+    for start in range(0, rows, ROWS):  # a head in float32 is more than a gigabyte
+        part = slice(start, start + ROWS)
+        levels[part], scales[part] = round_rows(_widen(weight.detach()[part].float()))
     return Int8Matrix(levels, scales[:, 0], scales[:, 0].bfloat16())
 
 

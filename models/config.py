@@ -183,6 +183,7 @@ class ModelConfig:
         post_norm: the residual is the normed input, not the input (MiniMax's "postnorm").
         embed_scale, head_scale: what embeddings, and what the head is given, are multiplied by.
         stop_ids: tokens that end an answer.
+        published: how weights are stored, where it is in few bits; a key of `published.FORMS`.
         stored_dtype: what the checkpoint says its weights are: float32, bfloat16 or float16.
         trained_tokens: the longest text that the model was trained for; None where nothing is said.
     """
@@ -199,6 +200,7 @@ class ModelConfig:
     embed_scale: float = 1.0
     head_scale: float = 1.0
     trained_tokens: int | None = None
+    published: str = ""
 
     @property
     def has_experts(self) -> bool:

@@ -15,6 +15,7 @@ from longctx.checkpoint import read_json
 from longctx.errors import ModelError
 from longctx.models.config import ExpertsSpec, ModelConfig
 from longctx.models.families.common import stop_ids
+from longctx.models.published import published_form
 from longctx.models.target import Target
 
 # model_type in config.json (in lower case, underscores dropped) -> the family's module in `families`.
@@ -91,10 +92,12 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
         raise ModelError(
             f"{origin}: unknown architecture {raw.get('model_type')!r}; families that run: {known}"
         )
+    settings = (raw.get("text_config") or {}).get("quantization_config") or raw.get("quantization_config")
     try:
         config: ModelConfig = _family(FAMILIES[kind]).translate(raw)
         config = replace(config, trained_tokens=_trained_tokens(raw))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        config = replace(config, published=published_form(settings) if settings else "")
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"{origin}: missing or malformed setting: {error}") from error
     _check(config, origin)
     return config

@@ -22,7 +22,7 @@ kernels.lightning  kernels.lightning_triton  kernels.lightning_decode_triton
 kernels.mixer
 kernels.pages_triton  kernels.attention_triton  kernels.attention_merge_triton  kernels.attention
 kernels.moe_triton  kernels.moe
-models.config  models.target  models.families.common  models.families.minimax
+models.config  models.target  models.published  models.families.common  models.families.minimax
 models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama
 models.families.bailing  models.config_file
 models.rotary  models.weight  models.feedforward

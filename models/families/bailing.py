@@ -228,8 +228,6 @@ def _refuse_unknown(raw: Mapping[str, Any]) -> None:
         )
     require(raw, hidden_act="silu", use_qkv_bias=False, use_bias=False, use_qk_norm=True)
     require(raw, score_function="sigmoid", moe_router_enable_expert_bias=True)
-    if raw.get("quantization_config"):
-        raise ModelError("config.json: quantised checkpoints are not supported; use the bfloat16 release")
     if raw.get("kv_lora_rank") and not raw.get("rope_interleave", True):
         raise ModelError("config.json: rope_interleave false is not supported: its own code fails on it")
     if (raw.get("rope_scaling") or {}).get("mscale_all_dim"):

@@ -114,8 +114,6 @@ def _refuse_unknown(raw: Mapping[str, Any]) -> None:
     if missing or raw.get("attn_use_rope", True):
         key = [*missing, "attn_use_rope"][0]
         raise ModelError(f"config.json: {key} {raw.get(key)!r} is of no published HypeNet and not supported")
-    if raw.get("quantization_config"):
-        raise ModelError("config.json: quantised checkpoints are not supported")
     if (raw.get("rope_scaling") or {}).get("rope_type", "default") != "default":
         raise ModelError("config.json: rope_scaling is not supported for HypeNet models")
 

@@ -30,8 +30,8 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
         ModelError: for a setting whose meaning is not certain.
     """
     require(raw, hidden_act="silu", attention_bias=False, mlp_bias=False, rope_interleaved=False)
-    if raw.get("sliding_window") is not None or raw.get("quantization_config"):
-        raise ModelError("config.json: sliding windows and quantised checkpoints are not supported")
+    if raw.get("sliding_window") is not None:
+        raise ModelError("config.json: sliding windows are not supported for Llama models")
     if raw.get("architectures", ["LlamaForCausalLM"]) != ["LlamaForCausalLM"]:
         raise ModelError(f"config.json: {raw['architectures']} is not a language model (LlamaForCausalLM)")
     hidden, heads = int(raw["hidden_size"]), int(raw["num_attention_heads"])

@@ -148,5 +148,3 @@ def _refuse_unknown(raw: Mapping[str, Any]) -> None:
         raise ModelError(f"config.json: hidden_act {raw['hidden_act']!r} is not supported (only silu)")
     if raw.get("sliding_window") is not None:
         raise ModelError("config.json: sliding_window is not supported for MiniMax models")
-    if raw.get("quantization_config"):
-        raise ModelError("config.json: quantised checkpoints are not supported; use the bfloat16 release")

@@ -73,8 +73,8 @@ def _refuse_unknown(raw: Mapping[str, Any]) -> None:
     require(raw, hidden_act="silu", attention_bias=False, lightning_scale="1/sqrt(d)", attn_use_rope=False)
     require(raw, lightning_use_rope=True, qk_norm=True, use_output_norm=True, use_output_gate=True)
     require(raw, attn_use_output_gate=True)
-    if raw.get("quantization_config") or raw.get("rope_scaling"):
-        raise ModelError("config.json: quantised checkpoints and rope_scaling are not supported for SALA")
+    if raw.get("rope_scaling"):
+        raise ModelError("config.json: rope_scaling is not supported for SALA")
     sparse = raw["sparse_config"]
     stride, block, window = (int(sparse[key]) for key in ("kernel_stride", "block_size", "window_size"))
     if sparse["kernel_size"] != 2 * stride or block != 4 * stride or window % block or sparse.get("use_nope"):
