@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from longctx.checkpoint import read_json
@@ -13,6 +14,21 @@ COMMIT_LENGTH = 40
 def checkpoint_bytes(folder: Path) -> int:
     """Return the size of all safetensors files in `folder`."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def other_format(where: str, names: Iterable[str]) -> str:
+    """Return why weights in another format are not read, and what to do; empty when there are none."""
+    suffixes = {Path(name).suffix for name in names}
+    if ".safetensors" in suffixes:
+        return ""
+    if ".gguf" in suffixes:
+        return f"{where}: GGUF is for llama.cpp; take the repository it was made from, with safetensors files"
+    if suffixes & {".bin", ".pt", ".pth"}:
+        return (
+            f"{where}: pickled weights (.bin, .pt) can run code and are not read; look for a version "
+            "with safetensors files"
+        )
+    return ""
 
 
 def weight_files(folder: Path) -> list[str]:

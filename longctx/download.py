@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from longctx.cache import cache_folder, weight_files
+from longctx.cache import cache_folder, other_format, weight_files
 from longctx.errors import DoesNotFitError, ModelError
 from longctx.machine import gib
 from longctx.progress import Progress
@@ -102,21 +102,6 @@ def check_disk(repo: str, wanted: int) -> None:
             f"{repo}: {gib(wanted)} are still to come, but the disk of {place} has {gib(free)} free; "
             "free some space (longctx models rm), or let HF_HOME name a folder on another disk"
         )
-
-
-def other_format(where: str, names: Iterable[str]) -> str:
-    """Return why weights in another format are not read, and what to do; empty when there are none."""
-    suffixes = {Path(name).suffix for name in names}
-    if ".safetensors" in suffixes:
-        return ""
-    if ".gguf" in suffixes:
-        return f"{where}: GGUF is for llama.cpp; take the repository it was made from, with safetensors files"
-    if suffixes & {".bin", ".pt", ".pth"}:
-        return (
-            f"{where}: pickled weights (.bin, .pt) can run code and are not read; look for a version "
-            "with safetensors files"
-        )
-    return ""
 
 
 def _wanted(repo: str, folder: Path) -> "list[RepoSibling]":

@@ -4,13 +4,14 @@ What was downloaded once is used as it is; only `models pull` asks the hub for s
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import longctx
 from longctx import known
-from longctx.cache import here, is_whole
-from longctx.download import Show, fetch, fetch_settings, other_format
+from longctx.cache import here, is_whole, other_format
 from longctx.errors import ModelError
+from longctx.progress import Progress
 
 BUNDLED = Path(longctx.__file__).parent / "models" / "bundled"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -34,13 +35,17 @@ def settings(model: str | None, *, to_plan: bool = False) -> Path:
         return folder
     if to_plan and not (folder and (folder / "config.json").exists()) and (found := known.find(repo)):
         return found.folder
+    from longctx.download import fetch_settings
+
     return fetch_settings(repo, revision)
 
 
-def weights(model: str | None, folder: Path, show: Show) -> Path:
+def weights(model: str | None, folder: Path, show: Callable[[Progress], object]) -> Path:
     """Return the folder with the weights that belong to `settings(model)`, downloading them if need be."""
     if own_folder(model) or is_whole(folder):
         return folder
+    from longctx.download import fetch
+
     return fetch(repository(model or "")[0], folder.name, show)
 
 

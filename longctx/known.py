@@ -1,8 +1,6 @@
 """Published models that this version runs: short names, facts about them, and their configurations."""
 
-import tomllib
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +37,8 @@ class Known:
 @cache
 def known() -> dict[str, Known]:
     """Return the known models by their short names, in the order of the table."""
+    import tomllib
+
     rows = tomllib.loads((FOLDER / "table.toml").read_text(encoding="utf-8"))
     return {
         name: Known(name, **{"unsure": "", **row, "folder": FOLDER / row.get("folder", name)})
@@ -54,6 +54,8 @@ def find(name: str) -> Known | None:
 
 def nearest(name: str) -> str:
     """Return what somebody who wrote `name` may have meant, as words of an error; "" if nothing is near."""
+    from difflib import get_close_matches
+
     names = ["bundled", *known()]
     near = get_close_matches(name.lower(), names, n=1, cutoff=0.5) or [n for n in names if name.lower() in n]
     return f"did you mean {near[0]}? " if near else ""

@@ -5,7 +5,6 @@ It is never looked for in the folder that is read: a text must not choose the mo
 
 import json
 import os
-import tomllib
 from pathlib import Path
 
 import click
@@ -24,6 +23,8 @@ def default_model() -> str | None:
     Raises:
         OptionError: when the file cannot be understood.
     """
+    import tomllib
+
     file = path()
     if not file.is_absolute():  # XDG_CONFIG_HOME may be, and would be looked for where texts are
         return None
