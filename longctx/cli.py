@@ -71,11 +71,20 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
 @click.argument("question")
 @click.argument("inputs", nargs=-1, type=click.Path())
 @click.option("--passages", type=click.IntRange(0), default=3, help="Quote this many passages.")
+@click.option("--quick", is_flag=True, help="Read only the passages that match the question best.")
+@click.option("--budget", type=click.IntRange(1), default=4096, help="With --quick, read this many tokens.")
 @sampling_options
 @chat_options
 @model_options
 def ask(
-    question: str, inputs: Inputs, passages: int, options: Options, sampling: Sampling, chat: Chat
+    question: str,
+    inputs: Inputs,
+    passages: int,
+    quick: bool,
+    budget: int,
+    options: Options,
+    sampling: Sampling,
+    chat: Chat,
 ) -> None:
     """Answer QUESTION from files, folders or standard input.
 
@@ -89,8 +98,15 @@ def ask(
     launch, out = Launch(options), options.out()
     with out, _read(out, inputs) as corpus:
         from longctx.tasks import ask as task
+        from longctx.tasks.lookup import cannot_write
 
-        engine = _writer(launch, out, corpus, sampling)
+        if quick and cannot_write(launch.config):
+            raise click.UsageError(
+                "--quick is for models that write; leave it out, or choose one with --model"
+            )
+        # No text has more tokens than bytes.
+        text = min(budget, corpus.bytes) if quick else corpus
+        engine = _writer(launch, out, text, sampling)
         events = task.ask(
             engine,
             corpus,
@@ -99,6 +115,7 @@ def ask(
             sampling=sampling,
             chunk=launch.chunk,
             chat=chat,
+            budget=budget if quick else None,
         )
         *_, answer = map(out.show, events)
         _finish(out, "ask", answer, corpus, chat.strict, question=question, notes=launch.notes)
@@ -217,11 +234,11 @@ def _read(out: "Output", inputs: Inputs) -> "Corpus":
     return corpus
 
 
-def _writer(launch: Launch, out: "Output", corpus: "Corpus", sampling: Sampling) -> "Engine":
+def _writer(launch: Launch, out: "Output", text: "Corpus | int", sampling: Sampling) -> "Engine":
     """Load the model that answers, and say how it is going to be asked."""
     from longctx.tasks import frame
 
-    engine = launch.engine(out, corpus, sampling.max_tokens)
+    engine = launch.engine(out, text, sampling.max_tokens)
     if not engine.copies_facts:
         launch.say(out, *frame.notes(engine.tokenizer, engine.folder, sampling))
     return engine
@@ -247,6 +264,8 @@ def _finish(
         "sources": render.source_values(corpus),
     }
     out.write(render.answer_text(answer, streamed=out.live and answer.how == "generated"), values)
+    if answer.tokens_in_all:
+        out.note(render.quick_line(answer))
     if answer.usage.tokens_read:
         out.note(render.usage_line(answer.usage))
     wrong = sum(one.place is None for one in answer.quotations)

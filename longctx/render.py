@@ -73,8 +73,18 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
             {"text": one.text, "found": one.place is not None, "place": _quote_values(one.place)}
             for one in answer.quotations
         ],
+        "tokens_in_all": answer.tokens_in_all,
+        "passages_read": answer.passages_read,
+        "estimated": answer.estimated,
         "usage": usage_values(answer.usage),
     }
+
+
+def quick_line(answer: results.Answer) -> str:
+    """Return how much of the text was read where it was not all."""
+    about = "about " if answer.estimated else ""
+    read = f"read {answer.usage.tokens_read:,} of {about}{answer.tokens_in_all:,} tokens"
+    return f"{read}: the {answer.passages_read} passages that match the question best"
 
 
 def _quote_values(quote: Quote | None) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from longctx.progress import Progress
 from longctx.quotes.passages import PassageIndex, passages
 from longctx.reading import Reading
 from longctx.sampling import Sampling
-from longctx.tasks import lookup, quoted
+from longctx.tasks import lookup, quick, quoted
 from longctx.tasks.frame import read_template
 from longctx.tasks.prompt import Prompt, build_prompt, header
 from longctx.tasks.results import Answer, Text, Thought
@@ -24,8 +24,12 @@ def ask(
     sampling: Sampling,
     chunk: int,
     chat: Chat,
+    budget: int | None = None,
 ) -> Iterator[Progress | Text | Thought | Answer]:
     """Read all documents and answer the question.
+
+    Args:
+        budget: read only the passages that match the question best, of so many tokens together.
 
     Yields:
         Progress while reading, Text and Thought while a capable model writes, and the Answer last.
@@ -41,13 +45,20 @@ def ask(
             for passage in passages(document):
                 index.add(passage)
         evidence = index.search(question, passages_wanted)
-        reading = Reading(engine, corpus.documents, prompt(question).before, chunk, header(corpus), index)
+        chosen = quick.choose(index, corpus, question, engine.tokenizer, budget) if budget else None
+        documents, heading = (
+            (chosen.documents, chosen.header) if chosen else (corpus.documents, header(corpus))
+        )
+        reading = Reading(engine, documents, prompt(question).before, chunk, heading, index)
         yield from reading.read()
         answer = lookup.answer(reading, question, prompt)
         if answer is None:
             answer = yield from write(reading, prompt(question), sampling, chat)
             answer.quotations = quoted.check(answer.text, corpus.documents, question)
     answer.evidence, answer.usage = evidence, reading.usage
+    if chosen:
+        answer.tokens_in_all, answer.estimated = chosen.tokens_in_all, not chosen.exact
+        answer.passages_read = len(chosen.documents)
     yield answer
 
 

@@ -62,6 +62,8 @@ class Answer:
         evidence: passages that match the question best, or the sentences of an extracted summary.
         finish: "length" when the answer was cut at the token limit.
         thinking: what the model thought before it answered.
+        tokens_in_all, passages_read: what there was to read where only some passages were read; `estimated`
+            when its tokens were not counted.
         quotations: what a generated answer quotes, looked up in the documents.
     """
 
@@ -73,6 +75,9 @@ class Answer:
     evidence: list["Quote"] = field(default_factory=list)
     finish: str | None = None
     thinking: str = ""
+    tokens_in_all: int | None = None
+    passages_read: int | None = None
+    estimated: bool = False
     quotations: list[Quotation] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
