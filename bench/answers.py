@@ -24,8 +24,9 @@ from longctx.hub import BUNDLED
 from longctx.quotes.passages import PassageIndex, passages
 from longctx.reading import Reading
 from longctx.tasks import lookup
+from longctx.tasks.frame import read_template
 from longctx.tasks.haystack import load_haystack, make_sample
-from longctx.tasks.prompt import Prompt, build_prompt, read_template
+from longctx.tasks.prompt import Prompt, build_prompt
 from longctx.tasks.results import Answer
 from longctx.text.source import Document
 from training.data import weave

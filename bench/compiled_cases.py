@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.compiled import Case
 from bench.gpu.model import RING as RING_CONFIG
-from longctx import hub
+from longctx import hub, known
 from longctx.models.config import ExpertsSpec, ModelConfig, SoftmaxSpec
 from longctx.models.config_file import read_config
 from longctx.models.families.minimax import translate
@@ -46,14 +46,15 @@ class Family:
 def of(name: str, config: ModelConfig) -> Family:
     """Return the sizes in a configuration."""
     softmax = [layer.mixer for layer in config.layers if isinstance(layer.mixer, SoftmaxSpec)][-1]
-    experts = [layer.feedforward for layer in config.layers if isinstance(layer.feedforward, ExpertsSpec)][-1]
+    experts = [layer.feedforward for layer in config.layers if isinstance(layer.feedforward, ExpertsSpec)]
     heads = softmax.n_heads, softmax.n_kv_heads, softmax.head_dim
     pointers = len(softmax.pointer_heads)
-    inner, top_k = experts.intermediate_size, experts.top_k
-    return Family(name, *heads, config.hidden_size, softmax.rope.rotary_dim, pointers, inner, top_k)
+    inner, top_k = (experts[-1].intermediate_size, experts[-1].top_k) if experts else (0, 0)
+    rotary = 2 * len(softmax.rope.frequencies) if softmax.rope else 0
+    return Family(name, *heads, config.hidden_size, rotary, pointers, inner, top_k)
 
 
-MINIMAX = of("MiniMax-Text-01", read_config(hub.SKETCH))
+MINIMAX = of("MiniMax-Text-01", read_config(known.FOLDER / "minimax"))
 RING = of("Ring-mini", translate(RING_CONFIG))
 BUNDLED = of("bundled", read_config(hub.BUNDLED))
 HEAD_64 = Family("head 64", 8, 2, 64, 512, rotary=64)

@@ -72,7 +72,8 @@ def memory_of_read(folder: Path, tokens: int, threads: int) -> dict[str, float]:
     return result
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Return the most memory this process has held, in bytes."""
     # Not getrusage: across exec its ru_maxrss keeps the peak of the process that started this one.
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
@@ -85,11 +86,11 @@ def _child(folder: Path, tokens: int, threads: int) -> None:
     engine = Engine.load(folder, "cpu", "float32")
     ids = torch.randint(engine.model.config.vocab_size, (CHUNK,)).tolist()
     engine.session().read(ids)  # what the first chunk allocates is not growth
-    before, session = _peak_bytes(), engine.session()
+    before, session = peak_bytes(), engine.session()
     for _ in range(0, tokens, CHUNK):
         session.read(ids)
     next(session.generate(ids[:1], Sampling(max_tokens=1)))
-    print(json.dumps({"before": before, "peak": _peak_bytes(), "state": session.state.nbytes}))
+    print(json.dumps({"before": before, "peak": peak_bytes(), "state": session.state.nbytes}))
 
 
 if __name__ == "__main__":

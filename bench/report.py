@@ -32,7 +32,7 @@ class Report:
         self._rows: list[dict[str, object]] = []
         self._rates: dict[tuple[str, int], dict[str, float]] = {}
         date = f"{now:%Y-%m-%d %H:%M} UTC"
-        self._data: dict[str, object] = {"date": date, "threads": threads, **_machine()}
+        self._data: dict[str, object] = {"date": date, "threads": threads, **machine()}
         self._notes: list[str] = []
         self._agreement: dict[str, object] = {}
         self._memory: list[dict[str, object]] = []
@@ -150,7 +150,8 @@ def versions(libraries: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
+    """Return what the numbers were measured on."""
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     fields = dict(line.split(":", 1) for line in cpuinfo.split("\n\n", 1)[0].splitlines() if ":" in line)
     named = {name.strip(): value.strip() for name, value in fields.items()}

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longctx.kernels.differentiable import silu
+from longctx.kernels.int4 import Int4Matrix, int4_linear
 from longctx.kernels.quantized import Activation, Int8Matrix, int8_linear
 
 __all__ = ["Activation", "Matrix", "can_pack", "linear", "pack"]
 
-Matrix = Tensor | Int8Matrix
-# oneDNN packs a weight for one batch size. This one suits prefill and is also the fastest for decode.
+Matrix = Tensor | Int8Matrix | Int4Matrix
+# oneDNN lays a weight out for one batch size. This one serves prefill, and decode reads it fastest too.
 BATCH = 2048
 
 
@@ -25,11 +26,13 @@ def linear(x: Tensor, weight: Matrix, activation: Activation = "none") -> Tensor
     """Return activation(x W^T).
 
     Args:
-        x: (..., in). weight: (out, in), plain, from `pack` or from `quantize`.
+        x: (..., in). weight: (out, in), plain, from `pack`, `quantize` or `quantize4`.
         activation: "silu" is x * sigmoid(x).
     """
     if isinstance(weight, Int8Matrix):
         return int8_linear(x, weight, activation)
+    if isinstance(weight, Int4Matrix):
+        return int4_linear(x, weight, activation)
     if weight.is_mkldnn:
         name = "swish" if activation == "silu" else activation
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, None, name, [], "")

@@ -31,11 +31,15 @@ class LightningMix:
             given up; weight (H D) float32 and eps are the norm's, over all heads; decay and state as in
             `lightning_attention`, with Dk = Dv = D.
         absorb: (kv, decay, state) moves the state past k, then v, (B, T, 2 H D), and forms no output.
+        attend, take: the attention alone, and what forms no output, for layers that differ: arguments as of
+            `lightning_attention` and `lightning_absorb`, the state changed in place.
     """
 
     raw: bool
     mix: Callable[[Tensor, Tensor, Tensor, float, Decay, Tensor], tuple[Tensor, Tensor]]
     absorb: Callable[[Tensor, Decay, Tensor], None]
+    attend: Callable[[Tensor, Tensor, Tensor, Decay, Tensor], Tensor] = lightning_attention
+    take: Callable[[Tensor, Tensor, Decay, Tensor], None] = lightning_absorb
 
     @property
     def activations(self) -> tuple[Activation, Activation]:
@@ -86,6 +90,20 @@ def _mix_triton(
     return norm_gate(mixed, squares, weight, gate, eps), state
 
 
+def _attend_triton(q: Tensor, k: Tensor, v: Tensor, decay: Decay, state: Tensor) -> Tensor:
+    from longctx.kernels.lightning_triton import lightning_prefill
+
+    if q.shape[1] == 1:
+        return lightning_attention(q, k, v, decay, state)
+    return lightning_prefill(q, k, v, decay.slopes, state)[0]
+
+
+def _take_triton(k: Tensor, v: Tensor, decay: Decay, state: Tensor) -> None:
+    from longctx.kernels.lightning_triton import lightning_absorb
+
+    lightning_absorb(k, v, decay.slopes, state)
+
+
 def _absorb_triton(kv: Tensor, decay: Decay, state: Tensor) -> None:
     from longctx.kernels.lightning_triton import lightning_absorb
 
@@ -99,7 +117,7 @@ def _split(projected: Tensor, parts: int, state: Tensor) -> tuple[Tensor, ...]:
 
 
 TORCH = LightningMix(False, _mix, _absorb)
-TRITON = LightningMix(True, _mix_triton, _absorb_triton)
+TRITON = LightningMix(True, _mix_triton, _absorb_triton, _attend_triton, _take_triton)
 DIFFERENTIABLE = LightningMix(False, _mix_differentiable, _absorb)
 
 

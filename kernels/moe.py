@@ -14,9 +14,9 @@ from longctx.kernels.select import Site
 
 # One matrix per expert, or all of them stacked.
 Stack = Tensor | Sequence[Matrix]
-# x, router, w1, w3, w2, top_k -> what `mixture` returns.
-Mixture = Callable[[Tensor, Tensor, Stack, Stack, Stack, int], Tensor]
-# x, the experts chosen for each token and their weights, w1, w3, w2 -> the weighted sums.
+# x, the experts chosen for each token and their weights, w1, w3, w2 -> what `mixture` returns.
+Mixture = Callable[[Tensor, Tensor, Tensor, Stack, Stack, Stack], Tensor]
+# The same for stacks that are tensors.
 Experts = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 WeightedSum = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -36,9 +36,8 @@ def gated_mlp(x: Tensor, w1: Matrix, w3: Matrix, w2: Matrix) -> Tensor:
 
 
 def choose_mixture(site: Site, hidden: int, intermediate: int, n_experts: int) -> Mixture:
-    """Return the implementation of `mixture` for experts of a shape at a site."""
-    if n_experts == 1:
-        return only_expert
+    """Return what computes `mixture` for experts of a shape at a site."""
+    few: Experts = one_by_one
     many: Experts = one_by_one
     aligned = hidden % ALIGNED == 0 and intermediate % ALIGNED == 0
     if site.dtype == torch.bfloat16 and aligned and n_experts <= MOST_GROUPS and can_group(site.device):
@@ -60,37 +59,61 @@ def choose_sum(site: Site) -> WeightedSum:
     return weighted_sum
 
 
-def only_expert(x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int) -> Tensor:
-    """Send all tokens through the only expert, a plain gated MLP. Arguments are those of `mixture`."""
-    return gated_mlp(x, w1[0], w3[0], w2[0])
-
-
 def mixture(
-    few: Experts, many: Experts, x: Tensor, router: Tensor, w1: Stack, w3: Stack, w2: Stack, top_k: int
+    few: Experts, many: Experts, x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack, w2: Stack
 ) -> Tensor:
-    """Send each token through its `top_k` experts.
+    """Send each token through the experts that a router chose for it.
 
-    The router works in float32: softmax over all experts, the top k taken and divided by their sum. On
-    NVIDIA devices the stacked forms never wait: no counts go to the host.
+    On NVIDIA devices the stacked forms wait for nothing: no counts are sent to the host.
 
     Args:
-        few, many: run stacked experts for up to `FEW` tokens, and for more.
-        x: (T, D). router: (E, D) float32. w1, w3: (E, F, D). w2: (E, D, F); each one tensor, or E matrices.
+        few, many: what runs the experts of up to `FEW` tokens and of more, where matrices are stacked.
+        x: (T, D). chosen: (T, k) int64. weights: (T, k) float32.
+        w1, w3: (E, F, D). w2: (E, D, F); each one tensor, or E matrices.
 
     Returns:
         (T, D) in x's dtype.
     """
-    chosen, weights = route(x, router, top_k)
     if not (isinstance(w1, Tensor) and isinstance(w3, Tensor) and isinstance(w2, Tensor)):
         return one_by_one(x, chosen, weights, w1, w3, w2)
     return (few if len(x) <= FEW else many)(x, chosen, weights, w1, w3, w2)
 
 
 def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """Return the experts of each token, (T, k) int64, best first, and their weights, (T, k) float32."""
+    """Choose experts by softmax over all of them, in float32.
+
+    Args:
+        x: (T, D). router: (E, D) float32.
+
+    Returns:
+        The experts of each token, (T, k) int64, best first, and their weights, (T, k) float32, of sum 1.
+    """
     probabilities = torch.softmax(F.linear(x.float(), router), dim=-1)
     weights, chosen = probabilities.topk(top_k, dim=-1)
     return chosen, weights / weights.sum(dim=-1, keepdim=True)
+
+
+def route_by_groups(
+    x: Tensor, router: Tensor, bias: Tensor, top_k: int, groups: int, top_groups: int
+) -> tuple[Tensor, Tensor]:
+    """Choose experts by sigmoid, in float32, among the best groups of them (DeepSeek-V3, arXiv 2412.19437).
+
+    A group is worth the sum of its two best experts. The bias is of the choice alone.
+
+    Args:
+        x: (T, D). router: (E, D) float32. bias: (E,) float32.
+
+    Returns:
+        As `route`, with weights that are not normalised.
+    """
+    scores = torch.sigmoid(F.linear(x.float(), router))
+    choice = (scores + bias).unflatten(-1, (groups, -1))
+    worth = choice.topk(min(2, choice.shape[-1]), dim=-1).values.sum(-1)
+    kept = torch.zeros_like(worth, dtype=torch.bool).scatter_(
+        -1, worth.topk(top_groups, dim=-1).indices, True
+    )
+    chosen = choice.masked_fill(~kept[..., None], float("-inf")).flatten(-2).topk(top_k, dim=-1).indices
+    return chosen, scores.gather(-1, chosen)
 
 
 def grouped_experts(
@@ -144,13 +167,16 @@ def groups_rightly(device: torch.device) -> bool:
 
 
 def one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack, w2: Stack) -> Tensor:
-    """Return the weighted sum of each token's experts, expert after expert."""
-    order = chosen.flatten().argsort(stable=True)  # pairs (token, expert) sorted by expert
+    """Return the weighted sum of each token's experts, expert after expert of those chosen."""
+    if len(x) == 1:
+        parts = [gated_mlp(x, w1[e], w3[e], w2[e]) for e in chosen[0].tolist()]
+        return (weights.to(parts[0].dtype) @ torch.cat(parts)).to(x.dtype)
+    experts, order = chosen.flatten().sort(stable=True)  # pairs (token, expert) sorted by expert
     token = order // chosen.shape[1]
-    counts = torch.bincount(chosen.flatten(), minlength=len(w1)).tolist()
-    gathered = x[token].split(counts)
-    parts = [gated_mlp(rows, w1[e], w3[e], w2[e]) for e, rows in enumerate(gathered) if rows.shape[0]]
-    result = torch.cat(parts) * weights.flatten()[order, None]
+    present, counts = experts.unique_consecutive(return_counts=True)
+    gathered = zip(present.tolist(), x[token].split(counts.tolist()), strict=True)
+    result = torch.cat([gated_mlp(rows, w1[e], w3[e], w2[e]) for e, rows in gathered])
+    result = result * weights.flatten()[order, None]
     return torch.zeros_like(x, dtype=result.dtype).index_add_(0, token, result).to(x.dtype)
 
 

@@ -42,7 +42,12 @@ class Int8Matrix:
 
 def quantize(weight: Tensor) -> Int8Matrix:
     """Return a float CPU matrix (out, in) rounded to 8 bits, symmetric, one scale per row."""
-    levels, scales = _round(_widen(weight.detach().float()))
+    rows, columns = weight.shape
+    levels = torch.empty(rows, -(-columns // COLUMNS) * COLUMNS, dtype=torch.int8)
+    scales = torch.empty(rows, 1)
+    for start in range(0, rows, TOKENS):  # a head in float32 is more than a gigabyte
+        part = slice(start, start + TOKENS)
+        levels[part], scales[part] = round_rows(_widen(weight.detach()[part].float()))
     return Int8Matrix(levels, scales[:, 0], scales[:, 0].bfloat16())
 
 
@@ -57,13 +62,13 @@ def int8_linear(x: Tensor, weight: Int8Matrix, activation: Activation = "none") 
     flat = _widen(x.reshape(-1, x.shape[-1]))
     if len(flat) == 1:
         out = torch._weight_int8pack_mm(flat.bfloat16(), weight.levels, weight.short_scales).float()
-        return _activate(out, activation).view(*x.shape[:-1], -1)
+        return activate(out, activation).view(*x.shape[:-1], -1)
     out = x.new_empty(len(flat), len(weight.levels))
     for rows, results in zip(flat.split(TOKENS), out.split(TOKENS), strict=True):
-        levels, scales = _round(rows)
-        # One product of integers and floats takes longer than these three steps.
+        levels, scales = round_rows(rows)
+        # A product of integers and floats in one step takes longer than the three.
         results.copy_(torch._int_mm(levels, weight.levels.t())).mul_(weight.scales).mul_(scales)
-        _activate(results, activation)
+        activate(results, activation)
     return out.view(*x.shape[:-1], -1)
 
 
@@ -92,14 +97,15 @@ def _widen(rows: Tensor) -> Tensor:
     return F.pad(rows, (0, -rows.shape[1] % COLUMNS)) if rows.shape[1] % COLUMNS else rows
 
 
-def _round(rows: Tensor) -> tuple[Tensor, Tensor]:
+def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows (N, in) as 8 bit integers, and the scale of each, (N, 1)."""
     largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
     scales = largest.clamp_min_(TINY).div_(LEVELS)
     return (rows / scales).round_().to(torch.int8), scales
 
 
-def _activate(out: Tensor, activation: Activation) -> Tensor:
+def activate(out: Tensor, activation: Activation) -> Tensor:
+    """Return the activation of `out`, in its memory."""
     if activation == "silu":
         return F.silu(out, inplace=True)
     return out.sigmoid_() if activation == "sigmoid" else out

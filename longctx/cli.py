@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 import click
 
 import longctx
+from longctx.chat import Chat
+from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
 from longctx.launch import Launch
-from longctx.options import Inputs, Length, Lengths, Options, model_options, sampling_options
+from longctx.options import Inputs, Length, Lengths, Options, chat_options, model_options, sampling_options
 from longctx.sampling import Sampling
+from longctx.shelf import models
 
 if TYPE_CHECKING:
+    from longctx.engine import Engine
     from longctx.output import Output
     from longctx.tasks.haystack import Kind
     from longctx.text.source import Corpus
@@ -39,8 +43,9 @@ def main() -> None:
 @click.argument("inputs", nargs=-1, type=click.Path())
 @click.option("--words", type=click.IntRange(10), default=300, help="Aim for this many words.")
 @sampling_options
+@chat_options
 @model_options
-def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, template: str | None) -> None:
+def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, chat: Chat) -> None:
     """Summarize files, folders or standard input.
 
     The bundled model cannot write prose, so the summary quotes the sentences that matter most, section by
@@ -54,22 +59,32 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
         if cannot_write(launch.config):
             events = task.extract(corpus, words=words)
         else:
-            engine = launch.engine(out, corpus, sampling.max_tokens)
+            engine = _writer(launch, out, corpus, sampling)
             events = task.summarize(
-                engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, template=template
+                engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, chat=chat
             )
         *_, answer = map(out.show, events)
-        _finish(out, "summarize", answer, corpus)
+        _finish(out, "summarize", answer, corpus, chat.strict, notes=launch.notes)
 
 
 @main.command()
 @click.argument("question")
 @click.argument("inputs", nargs=-1, type=click.Path())
 @click.option("--passages", type=click.IntRange(0), default=3, help="Quote this many passages.")
+@click.option("--quick", is_flag=True, help="Read only the passages that match the question best.")
+@click.option("--budget", type=click.IntRange(1), default=4096, help="With --quick, read this many tokens.")
 @sampling_options
+@chat_options
 @model_options
 def ask(
-    question: str, inputs: Inputs, passages: int, options: Options, sampling: Sampling, template: str | None
+    question: str,
+    inputs: Inputs,
+    passages: int,
+    quick: bool,
+    budget: int,
+    options: Options,
+    sampling: Sampling,
+    chat: Chat,
 ) -> None:
     """Answer QUESTION from files, folders or standard input.
 
@@ -83,8 +98,15 @@ def ask(
     launch, out = Launch(options), options.out()
     with out, _read(out, inputs) as corpus:
         from longctx.tasks import ask as task
+        from longctx.tasks.lookup import cannot_write
 
-        engine = launch.engine(out, corpus, sampling.max_tokens)
+        if quick and cannot_write(launch.config):
+            raise click.UsageError(
+                "--quick is for models that write; leave it out, or choose one with --model"
+            )
+        # No text has more tokens than bytes.
+        text = min(budget, corpus.bytes) if quick else corpus
+        engine = _writer(launch, out, text, sampling)
         events = task.ask(
             engine,
             corpus,
@@ -92,10 +114,11 @@ def ask(
             passages_wanted=passages,
             sampling=sampling,
             chunk=launch.chunk,
-            template=template,
+            chat=chat,
+            budget=budget if quick else None,
         )
         *_, answer = map(out.show, events)
-        _finish(out, "ask", answer, corpus, question=question)
+        _finish(out, "ask", answer, corpus, chat.strict, question=question, notes=launch.notes)
 
 
 @main.command()
@@ -179,21 +202,18 @@ def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) 
     planned.check()
 
 
-@main.command()
-@model_options
-def models(options: Options) -> None:
-    """List the models you can use: bundled, cached and known."""
-    from longctx import doctor
-
-    rows = doctor.models()
-    text = "\n".join(f"{m.name:<34} {m.where:<10} {m.size:>10}  {m.note}" for m in rows)
-    options.out().write(text, {"command": "models", "models": [vars(m) for m in rows]})
+main.add_command(models)
 
 
 @main.command()
 @model_options
 def doctor(options: Options) -> None:
-    """Check your machine, and let the model find a fact."""
+    """Check your machine, and a model on it.
+
+    The bundled model is to find a fact. A model that you choose with --model is to predict a page of a novel,
+    and to say the same in chunks, with rounded weights and on another device; its speed and memory are shown.
+    -o FILE writes a report that you can attach to an issue.
+    """
     from longctx import doctor as checks
 
     with options.out() as out:
@@ -214,8 +234,24 @@ def _read(out: "Output", inputs: Inputs) -> "Corpus":
     return corpus
 
 
-def _finish(out: "Output", command: str, answer: object, corpus: "Corpus", **more: str) -> None:
-    """Write the answer, a task's last event, and then its cost."""
+def _writer(launch: Launch, out: "Output", text: "Corpus | int", sampling: Sampling) -> "Engine":
+    """Load the model that answers, and say how it is going to be asked."""
+    from longctx.tasks import frame
+
+    engine = launch.engine(out, text, sampling.max_tokens)
+    if not engine.copies_facts:
+        launch.say(out, *frame.notes(engine.tokenizer, engine.folder, sampling))
+    return engine
+
+
+def _finish(
+    out: "Output", command: str, answer: object, corpus: "Corpus", strict: bool, **more: object
+) -> None:
+    """Write an answer, which comes last of a task's events, then what it cost.
+
+    Raises:
+        QuotationError: when it is strict, and a quotation does not stand in the documents.
+    """
     from longctx import render
     from longctx.tasks.results import Answer
 
@@ -228,5 +264,10 @@ def _finish(out: "Output", command: str, answer: object, corpus: "Corpus", **mor
         "sources": render.source_values(corpus),
     }
     out.write(render.answer_text(answer, streamed=out.live and answer.how == "generated"), values)
+    if answer.tokens_in_all:
+        out.note(render.quick_line(answer))
     if answer.usage.tokens_read:
         out.note(render.usage_line(answer.usage))
+    wrong = sum(one.place is None for one in answer.quotations)
+    if strict and wrong:
+        raise QuotationError(f"{wrong} of {len(answer.quotations)} quotations do not stand in the text")

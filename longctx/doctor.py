@@ -1,11 +1,11 @@
-"""What `models` lists and `doctor` checks."""
+"""What `doctor` checks."""
 
 import platform
-from dataclasses import dataclass
 from importlib.metadata import version
 
+import longctx
 from longctx.errors import LongctxError
-from longctx.hub import BUNDLED, KNOWN, cached, checkpoint_bytes
+from longctx.examine import Check, examine
 from longctx.launch import Launch
 from longctx.machine import available_memory, gib, usable_threads
 from longctx.output import Output
@@ -13,43 +13,15 @@ from longctx.output import Output
 FILLER = "The ferry left the quay at noon and came back before the lamps were lit.\n"
 
 
-@dataclass(frozen=True)
-class Model:
-    """A line of `models`."""
-
-    name: str
-    where: str
-    size: str
-    note: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """A line of `doctor`."""
-
-    name: str
-    ok: bool
-    value: str
-
-
-def models() -> list[Model]:
-    """Return the bundled model, models known to run, and others in the hub cache."""
-    here = dict(cached())
-    found = [Model("bundled", "bundled", gib(checkpoint_bytes(BUNDLED)), "finds facts; cannot write prose")]
-    for known in KNOWN:
-        where = "cached" if known.name in here else "hub"
-        found.append(Model(known.name, where, gib(here.pop(known.name, known.weights_bytes)), known.note))
-    return found + [Model(name, "cached", gib(size), "not known to run") for name, size in here.items()]
-
-
 def check(launch: Launch, out: Output) -> list[Check]:
-    """Return the checks of this machine, the last ones of the model and its kernels."""
+    """Return what matters on this machine, and whether the model works on it."""
     import torch
 
     from longctx.kernels.select import describe, failures
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     checks = [
+        Check("longctx", True, f"{longctx.__version__}, on {platform.platform()}"),
         Check("python", True, platform.python_version()),
         Check("torch", True, f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"),
         Check("tokenizers", True, version("tokenizers")),
@@ -58,7 +30,10 @@ def check(launch: Launch, out: Output) -> list[Check]:
         Check("devices", True, ", ".join(["cpu", *devices])),
     ]
     try:
-        checks.append(_retrieval(launch, out))
+        if launch.config.copies_facts:
+            checks.append(_retrieval(launch, out))
+        else:
+            checks += examine(launch, out)
     except LongctxError as error:
         checks.append(Check("model", False, str(error)))
     # Last, because loading the model tries its kernels.

@@ -58,7 +58,7 @@ class Engine:
     folder: Path
 
     @classmethod
-    def load(cls, folder: Path, device: str = "auto", dtype: str = "auto") -> "Engine":
+    def load(cls, folder: Path, device: str = "auto", dtype: str = "auto", quant: str = "none") -> "Engine":
         """Load a checkpoint folder.
 
         Raises:
@@ -68,7 +68,9 @@ class Engine:
 
         config, where = read_config(folder), pick_device(device)
         tokenizer = Tokenizer.load(folder, config.vocab_size)
-        return cls.of(folder, config, tokenizer, where, pick_dtype(dtype, where, config.stored_dtype))
+        kind = pick_dtype(dtype, where, config.stored_dtype)
+        form = next(pick_forms(quant, dtype, where, kind))
+        return cls.of(folder, config, tokenizer, where, kind, form)
 
     @classmethod
     def of(
@@ -78,19 +80,16 @@ class Engine:
         tokenizer: Tokenizer,
         device: "torch.device",
         dtype: "torch.dtype",
+        form: "Form",
     ) -> "Engine":
         """Load the weights in a folder whose other files have been read.
 
         Raises:
             ModelError: when weights are missing, corrupt or of the wrong shape.
         """
-        import torch
-
         from longctx.models.weights import load_model
 
-        form = form_of(dtype, device)
-        kind = torch.float32 if form == "int8" else dtype
-        return cls(load_model(folder, config, device, kind, form), tokenizer, folder)
+        return cls(load_model(folder, config, device, dtype, form), tokenizer, folder)
 
     def session(self) -> "Session":
         """Start a session before the first token."""
@@ -274,35 +273,52 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
-def form_of(dtype: "torch.dtype", device: "torch.device") -> "Form":
-    """Return the fastest form of matrices for a dtype on a device."""
+def pick_forms(quant: str, name: str, device: "torch.device", dtype: "torch.dtype") -> "Iterator[Form]":
+    """Yield the forms that weights may be kept in, the best first; the first that fits is to be taken.
+
+    Args:
+        quant: as given: auto, none, int8 or int4. Of itself nothing is rounded but on a CPU.
+        name: of the dtype as given; whoever names one gets it, and "int8" asks for weights of 8 bits.
+        device: to run on.
+        dtype: to compute with.
+
+    Raises:
+        ModelError: when the device cannot compute with weights of the form asked for.
+    """
     import torch
 
-    if dtype == torch.int8:
-        return "int8"
-    return "packed" if (dtype, device.type) == (torch.float32, "cpu") else "plain"
+    quant, cpu = "int8" if name == "int8" else quant, device.type == "cpu"
+    if quant in ("auto", "none"):
+        yield "packed" if cpu and dtype == torch.float32 else "plain"
+    if quant == "none" or (quant == "auto" and not (cpu and name == "auto")):
+        return
+    if not cpu:
+        raise ModelError(f"--quant {quant}: only on the CPU; add --device cpu, or use bfloat16")
+    from longctx.kernels.int4 import can_quantize4
+    from longctx.kernels.quantized import can_quantize
+
+    able: dict[Form, bool] = {"int8": can_quantize(), "int4": can_quantize() and can_quantize4()}
+    if quant == "auto":
+        yield from (form for form in able if able[form])
+    elif not able[quant]:  # type: ignore[index]  # one of them
+        raise ModelError(f"--quant {quant}: this torch cannot compute with it on this CPU; use --quant none")
+    else:
+        yield quant  # type: ignore[misc]  # as above
 
 
 def pick_dtype(name: str, device: "torch.device", stored: str = "bfloat16") -> "torch.dtype":
     """Return the dtype called `name`; "auto" is float32 on the CPU, elsewhere the checkpoint's own.
 
     Raises:
-        ModelError: when the device cannot compute in it. "int8" is for matrices on the CPU alone.
+        ModelError: when the device cannot compute in it.
     """
     import torch
 
     from longctx.machine import check_reduced_precision
 
-    if name == "auto":
+    if name in ("auto", "int8"):  # which is of weights alone
         name = "float32" if device.type == "cpu" else stored
         name = name if name in ("float32", "float16") else "bfloat16"
-    elif name == "int8":
-        from longctx.kernels.quantized import can_quantize
-
-        if device.type != "cpu":
-            raise ModelError("--dtype int8: only on the CPU; add --device cpu, or use bfloat16")
-        if not can_quantize():
-            raise ModelError("--dtype int8: this torch cannot compute in it on this CPU; use --dtype float32")
     elif device.type == "cpu" and name != "float32":
         check_reduced_precision(name)
     dtype: torch.dtype = getattr(torch, name)

@@ -31,6 +31,12 @@ class DoesNotFitError(LongctxError):
     exit_code = 5
 
 
+class QuotationError(LongctxError):
+    """With --strict: an answer quotes what does not stand in the documents."""
+
+    exit_code = 7
+
+
 class OutputError(LongctxError):
     """The answer cannot be written to the chosen place."""
 

@@ -18,8 +18,9 @@ Exit codes:
   2    wrong options
   3    an input is missing, empty, binary or unreadable
   4    a model or tokenizer is missing, corrupt or of an unknown kind
-  5    the run does not fit into memory
+  5    it does not fit into memory, or onto the disk
   6    the answer cannot be written where -o says
+  7    with --strict: the answer quotes what does not stand in the text
   130  stopped with Ctrl-C
   141  the reader of the output went away
 """

@@ -1,11 +1,11 @@
 """From options to a loaded model: each part is resolved once per command, on first use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from longctx import hub
-from longctx.machine import usable_threads
+from longctx.machine import gib, usable_threads
 from longctx.options import Options
 
 if TYPE_CHECKING:
@@ -27,11 +27,19 @@ class Launch:
 
     Attributes:
         options: as given.
-        to_plan: nothing will be loaded, so a known model need not be downloaded.
+        to_plan: nothing will be loaded, so that a known model need not be fetched.
+        notes: what was said to the user of how the model is used.
     """
 
     options: Options
     to_plan: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def say(self, out: "Output", *notes: str) -> None:
+        """Say something of how the model is used, and keep it for programs."""
+        for note in notes:
+            self.notes.append(note)
+            out.note(note)
 
     @cached_property
     def folder(self) -> "Path":
@@ -64,7 +72,7 @@ class Launch:
 
     @cached_property
     def dtype(self) -> "torch.dtype":
-        """Return the dtype; int8 applies to weights only."""
+        """Return the kind of numbers to compute with; weights may have fewer bits."""
         from longctx.engine import pick_dtype
 
         return pick_dtype(self.options.dtype, self.device, self.config.stored_dtype)
@@ -75,24 +83,23 @@ class Launch:
         return self.options.chunk or (2048 if self.device.type == "cpu" else 16384)
 
     def plan(self, text: "Corpus | int", answer_tokens: int, *, calibrate: bool = False) -> "Plan":
-        """Plan reading a corpus (or a number of tokens) and an answer."""
-        from longctx.plan import count_tokens, guess_tokens, make_plan
+        """Plan a reading of a corpus, or of so many tokens, and an answer, in the best form that fits."""
+        from longctx.engine import pick_forms
+        from longctx.plan import count_tokens, guess_tokens, make_plan, read_seconds
 
         if isinstance(text, int):
             tokens, exact = text, True
-        elif self.folder == hub.SKETCH:
+        elif hub.is_sketch(self.folder):
             tokens, exact = guess_tokens(text), False
         else:
             tokens, exact = count_tokens(self.tokenizer, text)
-        return make_plan(
-            self.config,
-            tokens + answer_tokens,
-            exact=exact,
-            device=self.device,
-            dtype=self.dtype,
-            chunk=self.chunk,
-            calibrate=calibrate,
-        )
+        tokens += answer_tokens
+        at = self.config, tokens, self.device, self.dtype, self.chunk
+        for form in pick_forms(self.options.quant, self.options.dtype, self.device, self.dtype):
+            plan = make_plan(*at, form, exact=exact)
+            if plan.needed <= plan.available:
+                break
+        return replace(plan, seconds=read_seconds(*at, plan.form)) if calibrate else plan
 
     def engine(self, out: "Output", text: "Corpus | int", answer_tokens: int) -> "Engine":
         """Load the model, after checking that it and the text fit into memory.
@@ -103,11 +110,28 @@ class Launch:
         """
         from longctx.engine import Engine
 
-        self.plan(text, answer_tokens).check()
-        folder = hub.weights(self.options.model, self.folder)
-        engine = Engine.of(folder, self.config, self.tokenizer, self.device, self.dtype)
-        kind = "int8" if self.options.dtype == "int8" else engine.model.dtype
-        out.note(f"model {folder}, {self.device}, {kind}", detail=True)
+        plan = self.plan(text, answer_tokens)
+        plan.check()
+        self.say(out, *beyond_training(self.config, plan.tokens - answer_tokens, plan.exact))
+        folder = hub.weights(self.options.model, self.folder, out.show)
+        engine = Engine.of(folder, self.config, self.tokenizer, self.device, self.dtype, plan.form)
+        out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)
+        if plan.rounded and self.options.quant == "auto" and self.options.dtype == "auto":
+            whole = gib(plan.forms["float32"])
+            out.note(f"weights of {whole} in float32 do not fit; rounded to {plan.kind}: {gib(plan.weights)}")
         if self.tokenizer.note:
             out.note(self.tokenizer.note)
         return engine
+
+
+def beyond_training(config: "ModelConfig", tokens: int, exact: bool) -> list[str]:
+    """Return a warning when a text is longer than what a model's positions were trained for."""
+    from longctx.models.config import LatentSpec, SoftmaxSpec
+
+    mixers = [layer.mixer for layer in config.layers]
+    # Decays and attention without positions go on as they were; rotary positions never seen do not.
+    rotary = any(isinstance(mixer, SoftmaxSpec | LatentSpec) and mixer.rope for mixer in mixers)
+    if config.trained_tokens is None or tokens <= config.trained_tokens or not rotary:
+        return []
+    trained = f"the model was trained for {config.trained_tokens:,} tokens"
+    return [f"{trained}; this text has {'' if exact else 'about '}{tokens:,}: expect nonsense beyond"]

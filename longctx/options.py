@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from longctx.chat import Chat
+from longctx.preferences import default_model
 from longctx.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -19,28 +21,35 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options of all commands that run a model, as given."""
+class Shown:
+    """How the result of a command is shown, as it was given."""
 
-    model: str | None
-    device: str
-    dtype: str
-    threads: int | None
-    chunk: int | None
     as_json: bool
     output: str | None
     quiet: bool
     verbose: bool
 
     def out(self) -> "Output":
-        """Return the output; refuse an unwritable file now."""
+        """Return where the result goes; refuse an unwritable place now."""
         from longctx.output import Output
 
         return Output(self.output, self.as_json, self.quiet, self.verbose)
 
 
+@dataclass(frozen=True)
+class Options(Shown):
+    """What all commands that run a model have in common, as it was given."""
+
+    model: str | None
+    device: str
+    dtype: str
+    quant: str
+    threads: int | None
+    chunk: int | None
+
+
 def _as_one(
-    name: str, values: type[Options | Sampling], *options: Callable[[Command], Command]
+    name: str, values: type[Shown | Sampling | Chat], *options: Callable[[Command], Command]
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds options; the command receives the fields of `values` as one argument."""
 
@@ -57,6 +66,13 @@ def _as_one(
     return decorate
 
 
+_SHOWN = (
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
+    click.option("-o", "--output", help="Write the answer to this file instead of standard output."),
+    click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes."),
+    click.option("-v", "--verbose", is_flag=True, help="Show more notes."),
+)
+shown_options = _as_one("shown", Shown, *_SHOWN)
 model_options = _as_one(
     "options",
     Options,
@@ -64,8 +80,10 @@ model_options = _as_one(
         "--model",
         envvar="LONGCTX_MODEL",
         show_envvar=True,
-        show_default="bundled",
-        help="Use this model: a folder, or the name of a hub repository (organisation/model).",
+        default=default_model,
+        show_default="bundled, or what `longctx models use` says",
+        help="Use this model: a folder, a short name that `longctx models` lists, or a hub repository "
+        "(organisation/model, organisation/model@revision).",
     ),
     click.option(
         "--device", default="auto", help="Run on cpu, cuda or cuda:N; auto takes a GPU if you have one."
@@ -75,7 +93,15 @@ model_options = _as_one(
         type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
         default="auto",
         help="Compute with these numbers; auto is float32 on a CPU and those of the checkpoint on "
-        "a GPU. int8 (CPU only) rounds the weights: faster and smaller, but answers may differ.",
+        "a GPU. int8 is short for --quant int8.",
+    ),
+    click.option(
+        "--quant",
+        type=click.Choice(["auto", "none", "int8", "int4"]),
+        default="auto",
+        help="Round the weights while they are loaded (CPU only): smaller and faster, but answers may "
+        "differ. int4 is for experts, or feed-forwards where there are none; all else gets 8 bits or more. "
+        "auto rounds only what would not fit into memory.",
     ),
     click.option(
         "--threads",
@@ -89,10 +115,7 @@ model_options = _as_one(
         show_default="2048 on a CPU, 16384 on a GPU",
         help="Read this many tokens at once. It changes the speed, never the answer.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
-    click.option("-o", "--output", help="Write the answer to this file instead of standard output."),
-    click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes."),
-    click.option("-v", "--verbose", is_flag=True, help="Show more notes."),
+    *_SHOWN,
 )
 sampling_options = _as_one(
     "sampling",
@@ -126,7 +149,23 @@ sampling_options = _as_one(
     ),
     click.option("--stop", multiple=True, help="End the answer before this string. May be repeated."),
     click.option("--seed", type=int, default=0, help="Choose tokens by this seed."),
+)
+chat_options = _as_one(
+    "chat",
+    Chat,
     click.option("--prompt", "template", help="Use this file instead of the built-in prompt template."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Fail (exit code 7) if the answer quotes what does not stand in the text.",
+    ),
+    click.option("--system", help="Say this to the model before all else (the system prompt)."),
+    click.option(
+        "--think",
+        type=click.Choice(["off", "on", "show"]),
+        default="off",
+        help="For models that think before they answer: not to, to do so silently, or to show it on stderr.",
+    ),
 )
 
 

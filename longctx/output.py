@@ -15,7 +15,7 @@ import click
 from longctx.errors import OutputError
 from longctx.machine import gib, resident_memory
 from longctx.progress import Progress
-from longctx.tasks.results import Text
+from longctx.tasks.results import Text, Thought
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,6 +100,8 @@ class Output:
             self._hide()
             if self.live and isinstance(event, Text):
                 click.echo(clean(event.text), nl=False)
+            elif isinstance(event, Thought) and not self.quiet:
+                click.echo(clean(event.text), nl=False, err=True)
         return event
 
     def _draw(self, event: Progress) -> None:
@@ -112,7 +114,9 @@ class Output:
         if task.description != (label := clean(event.label)):
             self._bar.reset(task.id, description=label)
         rate = event.tokens / task.elapsed if task.elapsed else 0.0
-        facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}" if event.tokens else ""
+        facts = f"{gib(event.bytes_done)} of {gib(event.bytes_total)}"
+        if event.tokens:
+            facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}"
         self._bar.update(task.id, completed=event.bytes_done, total=event.bytes_total or None, facts=facts)
 
     def _hide(self) -> None:

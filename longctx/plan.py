@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from longctx.models.config import LayerSpec, ModelConfig
     from longctx.models.decoder import Layer
     from longctx.models.mixers.memory import Memory
+    from longctx.models.weight import Form
 
 COUNTED_WHOLE = 1 << 20  # bytes; tokens of a longer text are estimated from samples
 SAMPLE = 1 << 16
@@ -32,30 +34,41 @@ class Plan:
 
     Attributes:
         tokens: of the text and the answer; `exact` when they were counted, not estimated.
+        form: that the weights are kept in; `kind` is its name for people.
         weights, state, kv, workspace: bytes on the device.
+        forms: bytes of the weights in each form that there is.
         available: bytes the device can still give.
         seconds: of reading, from a short calibration; None when the model is too large to calibrate.
     """
 
     tokens: int
     exact: bool
+    form: "Form"
+    kind: str
     weights: int
     state: int
     kv: int
     workspace: int
     available: int
-    seconds: float | None
+    forms: dict[str, int]
+    seconds: float | None = None
 
     @property
     def needed(self) -> int:
         """Return the bytes needed in all."""
         return self.weights + self.state + self.kv + self.workspace
 
+    @property
+    def rounded(self) -> bool:
+        """Tell whether weights lose digits."""
+        return self.form in ("int8", "int4")
+
     def check(self) -> None:
         """Raise DoesNotFitError, with the numbers, when the run needs more than there is."""
         if self.needed > self.available:
             raise DoesNotFitError(
-                f"needs {gib(self.needed)} but {gib(self.available)} are free: weights {gib(self.weights)}, "
+                f"needs {gib(self.needed)} but {gib(self.available)} are free: weights {gib(self.weights)} "
+                f"({self.kind}), "
                 f"state {gib(self.state)}, KV cache {gib(self.kv)} for {self.tokens:,} tokens, "
                 f"workspace {gib(self.workspace)}; take a smaller model or less text"
             )
@@ -64,22 +77,17 @@ class Plan:
 def make_plan(
     config: "ModelConfig",
     tokens: int,
-    *,
-    exact: bool,
     device: "torch.device",
     dtype: "torch.dtype",
     chunk: int,
-    calibrate: bool,
+    form: "Form",
+    *,
+    exact: bool,
 ) -> Plan:
     """Plan a reading of `tokens` tokens in chunks of `chunk`, without loading any weight."""
-    import torch
-
     from longctx.models.decoder import FEEDFORWARDS, MIXERS
 
-    seconds = read_seconds(config, tokens, device, dtype, chunk) if calibrate else None
-    weights, cpu = weight_bytes(config, dtype), device.type == "cpu"
-    dtype = torch.float32 if dtype == torch.int8 else dtype  # only weights are int8
-    size = dtype.itemsize
+    cpu, size = device.type == "cpu", dtype.itemsize
     mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
     inner = {(FEEDFORWARDS[type(layer.feedforward)], layer.feedforward) for layer in config.layers}
     state, kept = (sum(mixer.memory_bytes(spec, n, size) for mixer, spec in mixers) for n in (0, tokens))
@@ -90,25 +98,40 @@ def make_plan(
     return Plan(
         tokens=tokens,
         exact=exact,
-        weights=weights,
+        form=form,
+        kind=form if form in ("int8", "int4") else str(dtype).removeprefix("torch."),
+        weights=weight_bytes(config, dtype, form),
         state=state,
         kv=kept - state,
         workspace=min(chunk, tokens) * widest + beside,
         available=_available(device),
-        seconds=seconds,
+        forms=bytes_of_forms(config),
     )
 
 
-def weight_bytes(config: "ModelConfig", dtype: "torch.dtype") -> int:
-    """Return the bytes of all weights once loaded (and rounded, for int8)."""
+@cache
+def weight_bytes(config: "ModelConfig", dtype: "torch.dtype", form: "Form" = "plain") -> int:
+    """Return the bytes of all weights once loaded in a form."""
     import torch
 
     from longctx.models.decoder import Decoder
 
-    int8 = dtype == torch.int8
     with torch.device("meta"):
-        model = Decoder(config, torch.float32 if int8 else dtype)
-    return sum(weight.bytes_as("int8" if int8 else "plain") for weight in model.weights())
+        model = Decoder(config, dtype, form)
+    return sum(weight.bytes_as(form) for weight in model.weights())
+
+
+def bytes_of_forms(config: "ModelConfig") -> dict[str, int]:
+    """Return the bytes of all weights in each form that there is."""
+    import torch
+
+    wide = torch.float32
+    return {
+        "float32": weight_bytes(config, wide),
+        "bfloat16": weight_bytes(config, torch.bfloat16),
+        "int8": weight_bytes(config, wide, "int8"),
+        "int4": weight_bytes(config, wide, "int4"),
+    }
 
 
 def count_tokens(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, bool]:
@@ -135,7 +158,12 @@ def guess_tokens(corpus: Corpus) -> int:
 
 
 def read_seconds(
-    config: "ModelConfig", tokens: int, device: "torch.device", dtype: "torch.dtype", chunk: int
+    config: "ModelConfig",
+    tokens: int,
+    device: "torch.device",
+    dtype: "torch.dtype",
+    chunk: int,
+    form: "Form",
 ) -> float | None:
     """Estimate the seconds of a reading from one random layer of each kind, timed on one chunk.
 
@@ -144,7 +172,6 @@ def read_seconds(
     """
     import torch
 
-    from longctx.engine import form_of
     from longctx.models.decoder import Decoder
     from longctx.models.rotary import Positions
 
@@ -154,8 +181,6 @@ def read_seconds(
     sample = replace(config, layers=one_each, vocab_size=1)
     if weight_bytes(sample, dtype) > min(CALIBRATION_LIMIT, _available(device) // 2):
         return None
-    form = form_of(dtype, device)
-    dtype = torch.float32 if form == "int8" else dtype
     with torch.device(device), torch.inference_mode():
         model = Decoder(sample, dtype)
         for parameter in model.parameters():
@@ -203,4 +228,6 @@ def _best(run: Callable[[], object], device: "torch.device") -> float:
 def _available(device: "torch.device") -> int:
     import torch
 
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    if device.type == "cpu":
+        return available_memory()
+    return torch.cuda.mem_get_info(device)[0] if torch.cuda.is_available() else 0  # a plan for elsewhere

@@ -26,19 +26,24 @@ HOW = {
 def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     """Return an answer for people: its text unless streamed, where it comes from, and evidence."""
     lines: list[str] = []
-    if not streamed and answer.text:
-        lines.append(clean(answer.text))
+    if answer.text:
+        lines.append("" if streamed else clean(answer.text))
     if answer.parts:
         lines = [line for part in answer.parts for line in _part(part)]
     elif answer.source:
         lines.append(f"  {clean(str(answer.source.span))}: {_short(answer.source.text)}")
     lines += ["", f"[{HOW[answer.how]}]"]
-    if answer.finish == "length":
+    if answer.finish == "length" and answer.thinking and not answer.text:
+        lines.append("[cut at the token limit while it was thinking; raise --max-tokens for an answer]")
+    elif answer.finish == "length":
         lines.append("[cut at the token limit; raise --max-tokens for more]")
+    if answer.quotations:
+        lines += ["", "Quotations, looked up word for word:"]
+        lines += [f"  {_place(one)}: {_short(' '.join(one.text.split()))}" for one in answer.quotations]
     if answer.how != "extracted" and answer.evidence:
         lines += ["", "Passages that match the question best:"]
         lines += [f"\n{clean(str(e.span))}\n{_indent(_short(e.text))}" for e in answer.evidence]
-    return "\n".join(lines).strip("\n")
+    return "\n".join(lines) if answer.text else "\n".join(lines).strip("\n")
 
 
 def _part(part: results.Part) -> list[str]:
@@ -47,6 +52,10 @@ def _part(part: results.Part) -> list[str]:
     if part.source is None:
         return [f"{key}not found"]
     return [f"{key}{clean(part.text)}", f"  {clean(str(part.source.span))}: {_short(part.source.text)}"]
+
+
+def _place(quotation: results.Quotation) -> str:
+    return clean(str(quotation.place.span)) if quotation.place else "NOT IN THE TEXT"
 
 
 def answer_values(answer: results.Answer) -> dict[str, Any]:
@@ -59,8 +68,23 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
         "parts": [vars(part) | {"source": _quote_values(part.source)} for part in answer.parts],
         "evidence": [_quote_values(e) for e in answer.evidence],
         "finish": answer.finish,
+        "thinking": answer.thinking or None,
+        "quotations": [
+            {"text": one.text, "found": one.place is not None, "place": _quote_values(one.place)}
+            for one in answer.quotations
+        ],
+        "tokens_in_all": answer.tokens_in_all,
+        "passages_read": answer.passages_read,
+        "estimated": answer.estimated,
         "usage": usage_values(answer.usage),
     }
+
+
+def quick_line(answer: results.Answer) -> str:
+    """Return how much of the text was read where it was not all."""
+    about = "about " if answer.estimated else ""
+    read = f"read {answer.usage.tokens_read:,} of {about}{answer.tokens_in_all:,} tokens"
+    return f"{read}: the {answer.passages_read} passages that match the question best"
 
 
 def _quote_values(quote: Quote | None) -> dict[str, Any] | None:
@@ -138,7 +162,8 @@ def plan_text(plan: Plan) -> str:
     about = "" if plan.exact else "about "
     rows = [
         ("tokens", f"{about}{plan.tokens:,}"),
-        ("weights", gib(plan.weights)),
+        ("weights", f"{gib(plan.weights)} ({plan.kind})"),
+        ("", ", ".join(f"{gib(size)} in {kind}" for kind, size in plan.forms.items() if kind != plan.kind)),
         ("state", gib(plan.state)),
         ("KV cache", gib(plan.kv)),
         ("workspace", gib(plan.workspace)),

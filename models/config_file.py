@@ -4,6 +4,8 @@ Checkpoints are untrusted: sizes are bounded, and uncertain settings are refused
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +14,8 @@ from typing import Any
 from longctx.checkpoint import read_json
 from longctx.errors import ModelError
 from longctx.models.config import ExpertsSpec, ModelConfig
+from longctx.models.families.common import stop_ids
+from longctx.models.published import published_form
 from longctx.models.target import Target
 
 # model_type in config.json (in lower case, underscores dropped) -> the family's module in `families`.
@@ -21,16 +25,55 @@ FAMILIES = {
     "minimaxm1": "minimax",
     "minimaxvl01": "minimax",
     "transnormer": "transnormer",
+    "hypenet": "hypenet",
+    "minicpmsala": "sala",
+    "bailingmoelinear": "bailing",
+    "bailinghybrid": "bailing",
+    "llama": "llama",
+}
+# Beginning of a model_type, spelt as above -> why it is refused, though it may sound like one of ours.
+REFUSED = {
+    "minimaxm": "has softmax attention in every layer; of MiniMax only Text-01, M1 and VL-01 are hybrids",
+    "kimi": "learns its decay (KDA), which is not supported",
+    "qwen3next": "learns its decay (gated delta rule), which is not supported",
+    "qwen35": "learns its decay (gated delta rule), which is not supported",
 }
 
 
 def read_config(folder: Path) -> ModelConfig:
     """Return the specification of the checkpoint in `folder`.
 
+    An answer ends at the ids of generation_config.json, or of config.json where that names none; and besides
+    at the tokenizer's own end token, which is the end of a turn in models like Qwen.
+
     Raises:
         ModelError: when config.json is missing, is not JSON, or describes an unsupported model.
     """
-    return translate(read_json(folder / "config.json"), folder / "config.json")
+    raw = read_json(folder / "config.json")
+    config = translate(raw, folder / "config.json")
+    return replace(config, stop_ids=_stop_ids(folder, config.stop_ids))
+
+
+def _stop_ids(folder: Path, configured: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the tokens that end an answer."""
+    wanted, told = folder / "generation_config.json", folder / "tokenizer_config.json"
+    try:
+        ids = (stop_ids(read_json(wanted)) if wanted.is_file() else ()) or configured
+        settings = read_json(told) if told.is_file() else {}
+        added = settings.get("added_tokens_decoder") or {}
+        end = _content(settings.get("eos_token"))
+        return tuple(
+            dict.fromkeys([*ids, *(int(id) for id, token in added.items() if _content(token) == end)])
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: generation_config.json or tokenizer_config.json is damaged: {error}"
+        ) from error
+
+
+def _content(token: Any) -> Any:
+    """Return the text of a special token, which may be described or stand for itself."""
+    return token.get("content") if isinstance(token, dict) else token
 
 
 def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
@@ -40,15 +83,22 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
         ModelError: when it describes an unsupported model.
     """
     kind = str(raw.get("model_type", "")).lower().replace("_", "")
+    if raw.get("architectures") == ["HybridForCausalLM"] and "mixer_types" in raw:
+        kind = "hypenet"  # released under a model_type, `hybrid`, that could be anybody's
     if kind not in FAMILIES:
+        known = ", ".join(dict.fromkeys(FAMILIES.values()))
+        if reason := next((why for start, why in REFUSED.items() if kind.startswith(start)), None):
+            raise ModelError(f"{origin}: {raw['model_type']} {reason}; families that run: {known}")
         raise ModelError(
-            f"{origin}: unknown architecture {raw.get('model_type')!r}; known are minimax, minimax_text_01, "
-            "minimax_m1, the text part of minimax_vl_01, and transnormer"
+            f"{origin}: unknown architecture {raw.get('model_type')!r}; families that run: {known}"
         )
+    settings = (raw.get("text_config") or {}).get("quantization_config") or raw.get("quantization_config")
     try:
         config: ModelConfig = _family(FAMILIES[kind]).translate(raw)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(f"{origin}: missing or malformed setting: {error}; download it again") from error
+        config = replace(config, trained_tokens=_trained_tokens(raw))
+        config = replace(config, published=published_form(settings) if settings else "")
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelError(f"{origin}: missing or malformed setting: {error}") from error
     _check(config, origin)
     return config
 
@@ -60,14 +110,27 @@ def weight_map(config: ModelConfig) -> list[Target]:
 
 
 def ignored_tensors(config: ModelConfig) -> str:
-    """Return a pattern for the names of stored tensors that no weight needs."""
-    ignored: str = _family(config.family).IGNORED
+    """Return a pattern of the names of stored tensors that no weight is made of."""
+    family = _family(config.family)
+    ignored: str = family.ignored(config) if hasattr(family, "ignored") else family.IGNORED
     # A tied head is the embedding again, whether the file repeats it or not.
     return ignored + (r"|^lm_head\.weight$" if config.tied_embeddings else "")
 
 
 def _family(name: str) -> ModuleType:
     return import_module(f"longctx.models.families.{name}")
+
+
+def _trained_tokens(raw: Mapping[str, Any]) -> int | None:
+    """Return the longest text a model was trained for, with its positions scaled where they are."""
+    if not (length := raw.get("max_position_embeddings")):
+        return None
+    scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind == "yarn":
+        length = scaling.get("original_max_position_embeddings") or length
+    # For llama3 the length is stated as it is after scaling.
+    return int(length * float(scaling["factor"] if kind in ("yarn", "linear") else 1))
 
 
 def _check(config: ModelConfig, origin: Path) -> None:
@@ -77,11 +140,12 @@ def _check(config: ModelConfig, origin: Path) -> None:
     for layer in config.layers:
         mixer, mlp = layer.mixer, layer.feedforward
         heads = getattr(mixer, "n_kv_heads", mixer.n_heads)
-        sizes += [mixer.n_heads, heads, mixer.head_dim, mlp.intermediate_size]
+        sizes += [mixer.n_heads, heads, getattr(mixer, "head_dim", 1), mlp.intermediate_size]
         fits = fits and heads > 0 and mixer.n_heads % heads == 0
         if isinstance(mlp, ExpertsSpec):
             sizes += [mlp.n_experts, mlp.top_k]
-            fits = fits and mlp.top_k <= mlp.n_experts
+            inside = mlp.n_experts // max(mlp.groups, 1) * (mlp.top_groups or 1)
+            fits = fits and mlp.top_k <= inside and mlp.n_experts % max(mlp.groups, 1) == 0
     if min(sizes) < 1 or not fits or not math.isfinite(config.norm_eps):
         raise ModelError(f"{origin}: sizes do not fit each other; download the model again")
     pointing = [layer.mixer for layer in config.layers if getattr(layer.mixer, "pointer_heads", ())]

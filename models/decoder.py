@@ -13,17 +13,34 @@ from torch import Tensor, nn
 
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
-from longctx.models.config import ExpertsSpec, GatedSpec, LayerSpec, LightningSpec, ModelConfig, SoftmaxSpec
+from longctx.models.config import (
+    BlockSparseSpec,
+    ExpertsSpec,
+    GatedSpec,
+    LatentSpec,
+    LayerSpec,
+    LightningSpec,
+    ModelConfig,
+    SoftmaxSpec,
+)
 from longctx.models.feedforward import Experts, Gated
+from longctx.models.mixers.block_sparse import BlockSparse
+from longctx.models.mixers.latent import Latent
 from longctx.models.mixers.lightning import Lightning
 from longctx.models.mixers.memory import Memory, StepMemory
 from longctx.models.mixers.softmax import Softmax
 from longctx.models.rotary import Positions
 from longctx.models.state import State
-from longctx.models.weight import Form, Weight
+from longctx.models.weight import Form, Keep, Weight
 
-# Spec -> module; Any, because each module takes its own kind of spec.
-MIXERS: dict[type, Any] = {LightningSpec: Lightning, SoftmaxSpec: Softmax}
+# Spec -> what is made of it; Any, for each takes specs of its own kind.
+MIXERS: dict[type, Any] = {
+    LightningSpec: Lightning,
+    SoftmaxSpec: Softmax,
+    BlockSparseSpec: BlockSparse,
+    LatentSpec: Latent,
+}
+STORED = ("bfloat16", "float16")
 FEEDFORWARDS: dict[type, Any] = {ExpertsSpec: Experts, GatedSpec: Gated}
 
 
@@ -34,20 +51,24 @@ class Decoder(nn.Module):
 
     Args:
         config: the specification.
-        dtype: for matrices and KV logs. Norms, router, states, softmax and logits are float32.
+        dtype: of the matrices and the KV logs. Norms, router, states, softmax and logits are float32.
+        form: that the weights will be brought into.
     """
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32):
+    def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32, form: Form = "plain"):
         super().__init__()
         self.config = config
         self.dtype = dtype
         size = config.vocab_size, config.hidden_size
-        self.embed = Weight(*size, dtype=torch.float32 if config.tied_embeddings else dtype, keep="plain")
+        # A head of 8 bits is smaller and several times as fast as a tied one, which must be float32.
+        tied = config.tied_embeddings and form != "int4"
+        looked_up = dtype if form in ("plain", "packed") else _stored(config)
+        self.embed = Weight(*size, dtype=torch.float32 if tied else looked_up, keep="plain")
         last = len(config.layers) - 1
         self.layers = nn.ModuleList(Layer(config, x, dtype, i == last) for i, x in enumerate(config.layers))
         self.norm = Weight(config.hidden_size, dtype=torch.float32)
-        # The head's rounding errors come last, right before a token is chosen.
-        self.head = self.embed if config.tied_embeddings else Weight(*size, dtype=dtype, keep="exact")
+        # Rounding errors of the head come on top of all others, right before the choice of a token.
+        self.head = self.embed if tied else Weight(*size, dtype=dtype, keep="exact")
 
     def use(self, gradients: bool = False) -> "Decoder":
         """Choose and try the kernels for where the weights are, or for training; return the model."""
@@ -109,7 +130,7 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return (..., vocab_size) float32 logits of hidden states that `forward` returned."""
-        return self.head.logits(hidden)
+        return self.head.logits(hidden if self.config.head_scale == 1 else hidden * self.config.head_scale)
 
     def blocks(self) -> "Sequence[Layer]":
         """Return the layers, with their type."""
@@ -136,10 +157,11 @@ class Layer(nn.Module):
         super().__init__()
         self.spec, self.eps, self.post_norm = spec, config.norm_eps, config.post_norm
         hidden = config.hidden_size
+        coarse: Keep = "" if config.has_experts else "coarse"
         self.mixer_norm = Weight(hidden, dtype=torch.float32)
         self.mixer = MIXERS[type(spec.mixer)](hidden, spec.mixer, dtype, last)
         self.mlp_norm = Weight(hidden, dtype=torch.float32)
-        self.mlp = FEEDFORWARDS[type(spec.feedforward)](hidden, spec.feedforward, dtype)
+        self.mlp = FEEDFORWARDS[type(spec.feedforward)](hidden, spec.feedforward, dtype, coarse)
 
     def use(self, site: Site) -> None:
         """Choose the kernels for where the weights are."""
@@ -163,6 +185,11 @@ class Layer(nn.Module):
         x = _residual(normed if self.post_norm else x, mixed, spec.mixer_alpha, spec.mixer_beta)
         normed = self.rms_norm(x, self.mlp_norm.weight, self.eps)
         return _residual(normed if self.post_norm else x, self.mlp(normed), spec.mlp_alpha, spec.mlp_beta)
+
+
+def _stored(config: ModelConfig) -> torch.dtype:
+    """Return the dtype that loses nothing of a checkpoint's weights."""
+    return getattr(torch, config.stored_dtype) if config.stored_dtype in STORED else torch.float32
 
 
 def _residual(residual: Tensor, branch: Tensor, alpha: float, beta: float) -> Tensor:

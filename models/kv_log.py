@@ -1,5 +1,8 @@
 """The keys and values of one softmax layer, in pages that forks share."""
 
+from copy import copy
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -12,10 +15,23 @@ LAST_PAGE = 16384
 
 
 class KVLog:
-    """An append-only log in pages of (B, Hkv, n, D), and where pointer heads looked from its last token."""
+    """An append-only log in pages of (B, Hkv, n, D), and where pointer heads looked from its last token.
 
-    def __init__(self, batch: int, n_kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device):
+    Args:
+        values: whether there are values besides; otherwise the keys are their own.
+    """
+
+    def __init__(
+        self,
+        batch: int,
+        n_kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        values: bool = True,
+    ):
         self.pointed: Pointed | None = None
+        self._values = values
         self._shape = (batch, n_kv_heads, head_dim)
         self._dtype, self._device = dtype, device
         self._full: list[Page] = []  # finished pages, possibly shared with forks
@@ -34,8 +50,8 @@ class KVLog:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of keys and values in the log, reserved room excluded."""
-        return sum(k.nbytes + v.nbytes for k, v in self.pages())
+        """Return the bytes of the keys and values in the log (reserved room not counted)."""
+        return sum(k.nbytes + (v.nbytes if self._values else 0) for k, v in self.pages())
 
     def append(self, k: Tensor, v: Tensor) -> None:
         """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
@@ -46,7 +62,8 @@ class KVLog:
             page_k, page_v = self._open
             count = min(page_k.shape[2] - self._used, tokens - start)
             page_k[:, :, self._used : self._used + count] = k[:, :, start : start + count]
-            page_v[:, :, self._used : self._used + count] = v[:, :, start : start + count]
+            if self._values:
+                page_v[:, :, self._used : self._used + count] = v[:, :, start : start + count]
             start += count
             self.advance(count)
 
@@ -70,7 +87,7 @@ class KVLog:
             self._full.append(self._open)
             self._open, self._used = None, 0
 
-    def without(self, start: int, end: int) -> "KVLog":
+    def without(self, start: int, end: int) -> Self:
         """Return a fork in which tokens start..end were never appended; nothing is copied."""
         child = self.fork()
         child._full, at = [], 0
@@ -82,11 +99,10 @@ class KVLog:
             at += tokens
         return child
 
-    def fork(self) -> "KVLog":
+    def fork(self) -> Self:
         """Return a log that shares everything so far, without a copy, and appends to pages of its own."""
-        batch, n_kv_heads, head_dim = self._shape
-        child = KVLog(batch, n_kv_heads, head_dim, self._dtype, self._device)
-        child._full = self.pages()
+        child = copy(self)
+        child._full, child._open, child._used, child._next = self.pages(), None, 0, FIRST_PAGE
         return child
 
     def tensors(self) -> dict[str, Tensor]:
@@ -94,11 +110,12 @@ class KVLog:
         batch, n_kv_heads, head_dim = self._shape
         none = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=self._dtype, device=self._device)
         keys, values = zip((none, none), *self.pages(), strict=True)
-        return {"keys": torch.cat(keys, dim=2), "values": torch.cat(values, dim=2)}
+        kept = {"keys": torch.cat(keys, dim=2)}
+        return kept | {"values": torch.cat(values, dim=2)} if self._values else kept
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Append what `tensors` returned."""
-        self.append(tensors["keys"], tensors["values"])
+        self.append(tensors["keys"], tensors["values" if self._values else "keys"])
 
     def _new_page(self) -> Page:
         batch, n_kv_heads, head_dim = self._shape
@@ -107,4 +124,5 @@ class KVLog:
         def room() -> Tensor:
             return torch.empty(batch, n_kv_heads, size, head_dim, dtype=self._dtype, device=self._device)
 
-        return room(), room()
+        keys = room()
+        return keys, room() if self._values else keys

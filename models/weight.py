@@ -4,19 +4,27 @@ Mixers and feed-forwards never look inside: to them, quantised, packed and plain
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longctx.kernels.int4 import GROUP, Int4Matrix, quantize4
 from longctx.kernels.linear import Activation, Matrix, can_pack, linear, pack
 from longctx.kernels.quantized import Int8Matrix, quantize
 from longctx.kernels.select import HALVES
 
 # plain: a tensor. packed: oneDNN's layout, for float32 on the CPU. int8: 8 bit integers, computed in float32.
-Form = Literal["plain", "packed", "int8"]
+# int4: 4 bit integers where most of the bytes are, in experts or feed-forwards, and 8 bits elsewhere.
+Form = Literal["plain", "packed", "int8", "int4"]
+# What a matrix of few bits is, and how it is made.
+ROUNDED: dict[Form, tuple[type[Int8Matrix | Int4Matrix], Callable[[Tensor], Matrix]]] = {
+    "int8": (Int8Matrix, quantize),
+    "int4": (Int4Matrix, quantize4),
+}
+Keep = Literal["", "coarse", "exact", "plain"]
 
 
 class Weight(nn.Module):
@@ -25,10 +33,11 @@ class Weight(nn.Module):
     Args:
         shape: of the weight.
         dtype: of the plain form.
-        keep: "plain" if rows are looked up or cut, "exact" if it may be packed but not rounded.
+        keep: "plain" for what is looked up or cut by rows, "exact" for what is not rounded where 8 bits are
+            asked for, "coarse" for what may be rounded to 4 bits.
     """
 
-    def __init__(self, *shape: int, dtype: torch.dtype, keep: Literal["", "exact", "plain"] = ""):
+    def __init__(self, *shape: int, dtype: torch.dtype, keep: Keep = ""):
         super().__init__()
         self.shape, self.keep = shape, keep
         self.weight = nn.Parameter(torch.empty(*shape, dtype=dtype))
@@ -59,16 +68,19 @@ class Weight(nn.Module):
         """Return the form this weight takes in a model of that form."""
         if form == "plain" or self.keep == "plain" or len(self.shape) == 1:
             return "plain"
+        if form == "int4":
+            return "int4" if self.keep == "coarse" and self.shape[-1] % GROUP == 0 else "int8"
         if form == "int8" and self.keep != "exact":
             return "int8"
         return "packed" if can_pack() else "plain"
 
     def bytes_as(self, form: Form) -> int:
         """Return the bytes of the weight in a model of that form."""
-        if self.final(form) != "int8":
+        final = self.final(form)
+        if final not in ROUNDED:
             return math.prod(self.shape) * self.weight.itemsize
         *stack, rows, columns = self.shape
-        return math.prod(stack) * Int8Matrix.nbytes(rows, columns)
+        return math.prod(stack) * ROUNDED[final][0].nbytes(rows, columns)
 
     def fill(self, tensor: Tensor, form: Form, device: torch.device, member: int | None = None) -> None:
         """Store a weight in its final form, or the next matrix of a stack."""
@@ -89,4 +101,4 @@ class Weight(nn.Module):
 
 
 def _converted(matrix: Tensor, form: Form) -> Matrix:
-    return quantize(matrix) if form == "int8" else pack(matrix.float())
+    return ROUNDED[form][1](matrix) if form in ROUNDED else pack(matrix.float())

@@ -20,6 +20,7 @@ from longctx.errors import ModelError
 from longctx.models.config import ModelConfig
 from longctx.models.config_file import ignored_tensors, weight_map
 from longctx.models.decoder import Decoder
+from longctx.models.published import FORMS, Published, Shape
 from longctx.models.target import Target
 from longctx.models.weight import Form, Weight
 
@@ -28,8 +29,8 @@ FLOATS = ("F32", "F16", "BF16")
 # A multimodal checkpoint keeps the language model under this prefix; the rest of it is not ours to run.
 TEXT_PREFIX = "language_model."
 
-# File and shape of a stored tensor.
-Located = dict[str, tuple[Path, tuple[int, ...]]]
+# File, shape and kind of numbers of each stored tensor.
+Located = dict[str, tuple[Path, Shape, str]]
 
 
 def load_model(
@@ -45,24 +46,30 @@ def load_model(
         folder: holds the safetensors files.
         config: from the folder's config.json.
         device: to put the weights on.
-        dtype: of the matrices; float32 for "int8", whose products are float32.
+        dtype: of the matrices; float32 for "int8" and "int4", which are computed in it.
         form: of the matrices.
 
     Raises:
         ModelError: naming every missing, unexpected or misshapen tensor, or the corrupt file.
     """
-    located = _locate(folder)
+    located, packing = _locate(folder), FORMS.get(config.published)
+    found, packed = _decoded(located, packing)
     with torch.device("meta"):
-        model = Decoder(config, dtype)
-    targets = [_chosen(target, located) for target in weight_map(config)]
-    shapes: dict[str, tuple[int, ...]] = {}
+        model = Decoder(config, dtype, form)
+    targets = [_chosen(target, found) for target in targets_of(model)]
+    shapes: dict[str, Shape] = {}
     for target in targets:
         shapes |= target.shapes(model.get_submodule(target.weight).shape)  # type: ignore[arg-type]  # a Weight
-    _compare(folder, ignored_tensors(config), {name: size for name, (_, size) in located.items()}, shapes)
+    _compare(folder, ignored_tensors(config), found, shapes)
     with ExitStack() as opened:
         files: dict[Path, Any] = {}
 
         def stored(name: str) -> Tensor:
+            if packing and name in packed:
+                return packing.decode([read(part) for part in packing.names(name)])
+            return read(name)
+
+        def read(name: str) -> Tensor:
             path = located[name][0]
             if path not in files:
                 files[path] = opened.enter_context(safe_open(path, framework="pt"))
@@ -73,6 +80,14 @@ def load_model(
 
         prefixes: dict[Path, str] = {}
         return assemble(model, targets, stored, device, form)
+
+
+def targets_of(model: Decoder) -> list[Target]:
+    """Return what each weight of a model is made of."""
+    targets = weight_map(model.config)
+    if model.config.tied_embeddings and model.head is not model.embed:
+        targets += [replace(target, weight="head") for target in targets if target.weight == "embed"]
+    return targets
 
 
 def assemble(
@@ -100,8 +115,19 @@ def _chosen(target: Target, located: Mapping[str, Any]) -> Target:
     return replace(target, sources=(target.instead,), instead=None)
 
 
-def _locate(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
-    """Return file and shape of every tensor of the language model, from the files' headers alone."""
+def _decoded(located: Located, packing: Published | None) -> tuple[dict[str, Shape], set[str]]:
+    """Return the shape of every tensor as it will be once decoded, and the names of those that are packed."""
+    found = {name: shape for name, (_, shape, _) in located.items()}
+    packed = packing.weights(found) if packing else {}
+    parts = {part for name in packed for part in (packing.names(name) if packing else ())}
+    for name, (path, _, kind) in located.items():
+        if kind not in FLOATS and name not in parts:
+            raise ModelError(f"{path}: {name} is stored as {kind}; only {FLOATS} are read")
+    return {name: shape for name, shape in found.items() if name not in parts} | packed, set(packed)
+
+
+def _locate(folder: Path) -> Located:
+    """Return where and what every tensor of the language model is, from the files' headers alone."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         names = set(map(str, dict(read_json(index).get("weight_map", {})).values()))
@@ -110,7 +136,7 @@ def _locate(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
         files = sorted(folder / name for name in names)
     else:
         files = [folder / "model.safetensors"]
-    located: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    located: Located = {}
     for path in files:
         if not path.is_file():
             raise ModelError(f"{path}: no such file; the checkpoint is incomplete (only safetensors is read)")
@@ -118,11 +144,7 @@ def _locate(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118  # a safetensors handle is no dict
                     part = file.get_slice(name)
-                    if part.get_dtype() not in FLOATS:
-                        raise ModelError(
-                            f"{path}: {name} is stored as {part.get_dtype()}; only {FLOATS} are read"
-                        )
-                    located[name] = (path, tuple(part.get_shape()))
+                    located[name] = (path, tuple(part.get_shape()), part.get_dtype())
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path}: truncated or corrupt safetensors file: {error}") from error
     if any(name.startswith(TEXT_PREFIX) for name in located):
@@ -130,9 +152,7 @@ def _locate(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     return located
 
 
-def _compare(
-    folder: Path, ignored: str, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]
-) -> None:
+def _compare(folder: Path, ignored: str, found: dict[str, Shape], wanted: dict[str, Shape]) -> None:
     problems = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
     problems += [
         f"unexpected {name}" for name in sorted(found.keys() - wanted.keys()) if not re.search(ignored, name)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from bench.random_model import random_tensors
-from longctx.hub import SKETCH
+from longctx.known import FOLDER
 from longctx.models.config_file import translate, weight_map
 from longctx.models.decoder import Decoder
 from longctx.models.weights import assemble
@@ -96,7 +96,7 @@ def original_config(**changes: Any) -> dict[str, Any]:
 
 def published_config() -> dict[str, Any]:
     """Return the configuration of MiniMax-Text-01 and MiniMax-M1 (456B parameters)."""
-    published: dict[str, Any] = json.loads((SKETCH / "config.json").read_text())
+    published: dict[str, Any] = json.loads((FOLDER / "minimax" / "config.json").read_text())
     return published
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longctx.kernels.attention import attention_weights, choose_attention
-from longctx.kernels.moe import choose_mixture
+from longctx.kernels.moe import choose_mixture, route
 from longctx.kernels.select import Site
 
 HERE = Site(torch.device("cpu"), torch.float32)
@@ -64,5 +64,5 @@ def test_experts_are_chosen_and_weighted(n_experts: int, top_k: int, tokens: int
             gate, up = w1[e].double() @ x[t].double(), w3[e].double() @ x[t].double()
             expected[t] += share * (w2[e].double() @ (F.silu(gate) * up))
     mixture = choose_mixture(HERE, hidden, inner, n_experts)
-    out = mixture(x, router, w1.unbind(), w3.unbind(), w2.unbind(), top_k)
+    out = mixture(x, *route(x, router, top_k), w1.unbind(), w3.unbind(), w2.unbind())
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)

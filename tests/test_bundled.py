@@ -12,10 +12,11 @@ from longctx.hub import BUNDLED
 from longctx.quotes.passages import passages
 from longctx.reading import Reading
 from longctx.sampling import Sampling
+from longctx.tasks.frame import read_template
 from longctx.tasks.haystack import Kind, load_haystack, make_sample
 from longctx.tasks.lookup import look_closer
 from longctx.tasks.niah import niah
-from longctx.tasks.prompt import build_prompt, read_template
+from longctx.tasks.prompt import build_prompt
 from longctx.tasks.results import Report
 from longctx.text.source import Document
 from training.data import BEFORE, frame

@@ -198,7 +198,7 @@ def test_prompt_templates_can_be_replaced(run: Any, book: Path, checkpoint: Path
     good.write_text("{{ document }}\nQ: {{ question }}\nA:")
     bad.write_text("Just answer {{ question }}")
     evil.write_text("{{ document }}{{ document.__class__.__mro__ }}")
-    arguments = ("ask", "Why?", str(book), "--model", str(checkpoint), "--max-tokens", "2", "--prompt")
+    arguments = ("ask", "Why?", str(book), "--model", str(checkpoint), "--max-tokens", "2", "-q", "--prompt")
     assert run(*arguments, str(good)).exit_code == 0
     for template in (bad, evil, tmp_path / "missing.md"):
         result = run(*arguments, str(template))

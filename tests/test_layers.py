@@ -10,28 +10,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Every module, from the lowest to the highest: each imports only modules that stand before it.
 TABLE = """
-errors  checkpoint  machine  sampling  progress
+errors  checkpoint  machine  sampling  chat  progress
 text  text.encoding  text.packed  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.passages  quotes.outline  quotes.lexrank  quotes.extract
 kernels.chips  kernels.select  kernels.triton_math
 kernels.differentiable
 kernels.norm_triton  kernels.norm
-kernels.quantized  kernels.linear
+kernels.quantized  kernels.int4  kernels.linear
 kernels.lightning  kernels.lightning_triton  kernels.lightning_decode_triton
 kernels.mixer
 kernels.pages_triton  kernels.attention_triton  kernels.attention_merge_triton  kernels.attention
 kernels.moe_triton  kernels.moe
-models.config  models.target  models.families.minimax  models.families.transnormer  models.config_file
+models.config  models.target  models.published  models.families.common  models.families.minimax
+models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama
+models.families.bailing  models.config_file
 models.rotary  models.weight  models.feedforward
 models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lightning  models.mixers.softmax
+models.mixers.block_sparse  models.mixers.latent
 models.state  models.decoder  models.step  models.weights
-hub  engine  plan  reading
+known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
-tasks.questions  tasks.prompt  tasks.haystack
+tasks.questions  tasks.quick  tasks.quoted  tasks.frame  tasks.prompt  tasks.haystack
 tasks.lookup  tasks.ask  tasks.niah  tasks.summarize
-render  doctor  cli  __main__
+render  examine  doctor  shelf  cli  __main__
 """
 ORDER = TABLE.split()
 # Configurations are read without torch; all other modules of models/ and kernels/ compute with it.

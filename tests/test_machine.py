@@ -14,7 +14,7 @@ from checkpoints import hf_config, original_config, published_config, random_mod
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory, check_reduced_precision, gib, usable_threads
 from longctx.models.config_file import translate
-from longctx.plan import make_plan, weight_bytes
+from longctx.plan import make_plan, read_seconds, weight_bytes
 
 CPU = torch.device("cpu")
 
@@ -68,10 +68,10 @@ def test_planned_weights_are_the_weights(config: dict[str, Any]) -> None:
 def test_the_published_model_needs_what_its_authors_say() -> None:
     """If this fails MiniMax-Text-01 (912 GB, 41 GB of KV at 1M) is said to fit where it does not."""
     config = translate(published_config(), Path("config.json"))
-    plan = make_plan(
-        config, 1_000_000, exact=True, device=CPU, dtype=torch.bfloat16, chunk=1024, calibrate=False
-    )
+    plan = make_plan(config, 1_000_000, CPU, torch.bfloat16, 1024, "plain", exact=True)
     assert plan.weights == pytest.approx(912.2e9, rel=0.005)
+    assert plan.forms["int4"] == pytest.approx(294.6e9, rel=0.005)  # 5 bits a weight, with the scales
+    assert plan.forms["int8"] == pytest.approx(460e9, rel=0.01)
     assert plan.kv == 40_960 * 1_000_000
     assert plan.state == 293_601_280
     with pytest.raises(DoesNotFitError, match="weights"):
@@ -83,11 +83,9 @@ def test_time_is_estimated_from_a_calibration() -> None:
     config = random_model(hf_config(layers="LLLS")).config
 
     def seconds(tokens: int) -> float:
-        plan = make_plan(
-            config, tokens, exact=True, device=CPU, dtype=torch.float32, chunk=256, calibrate=True
-        )
-        assert plan.seconds is not None
-        return plan.seconds
+        found = read_seconds(config, tokens, CPU, torch.float32, 256, "packed")
+        assert found is not None
+        return found
 
     assert 0 < seconds(1000) < seconds(100_000) < 600
 

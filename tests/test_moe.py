@@ -62,7 +62,7 @@ def test_every_form_of_the_weights_gives_the_definition(
     }
     w1, w3, w2 = given_forms[form]
     mixture = choose_mixture(Site(CPU, torch.float32), shape[2], shape[1], shape[0])
-    found = mixture(x, router, w1, w3, w2, top_k)
+    found = mixture(x, *route(x, router, top_k), w1, w3, w2)
     expected = written_out(x, router, weights, top_k)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
 
@@ -86,7 +86,7 @@ def test_few_tokens_go_to_the_kernel_and_many_do_not(monkeypatch: pytest.MonkeyP
     seen.clear()  # of its trial
     for tokens in (1, 16, 17):
         x = torch.randn(tokens, 16)
-        found = mixture(x, router, w1, w3, w2, 1)
+        found = mixture(x, *route(x, router, 1), w1, w3, w2)
         expected = written_out(x, router, weights, 1)
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
     assert seen == [1, 16]
@@ -136,7 +136,7 @@ def test_tokens_go_to_the_grouped_product_where_it_serves(monkeypatch: pytest.Mo
         mixture = choose_mixture(Site(CPU, dtype), width, inner, 4)
         for tokens in (30, 3):  # few ones too, where their own kernel does not run
             x = torch.randn(tokens, width).to(dtype)
-            found, expected = mixture(x, router, w1, w3, w2, 2), written_out(x, router, weights, 2)
+            found, expected = mixture(x, *route(x, router, 2), w1, w3, w2), written_out(x, router, weights, 2)
             assert (found.double() - expected).norm() / expected.norm() < 0.02
     assert calls == [(30, 16), (3, 16)]
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longctx.errors import InputError, ModelError
-from longctx.tasks.prompt import PROMPTS, build_prompt, read_template
+from longctx.tasks.frame import PROMPTS, read_template
+from longctx.tasks.prompt import build_prompt
 from longctx.tokens.tokenizer import Tokenizer
 
 LOOKUP = "{{ document }}\n\nQuestion: {{ question }}\nAnswer:"

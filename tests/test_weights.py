@@ -106,7 +106,7 @@ def test_an_index_cannot_reach_outside_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "llama"}, "unknown architecture 'llama'"),
+        ({"model_type": "mamba"}, "unknown architecture 'mamba'"),
         ({"model_type": None}, "unknown architecture"),
         ({"layer_types": ["linear_attention"]}, "layer_types must list"),
         ({"layer_types": ["conv", "conv", "conv"]}, "layer_types must list"),

@@ -158,9 +158,7 @@ def ring(table: Table, args: argparse.Namespace) -> None:
 def beside_plan(table: Table, name: str, engine: Engine, tokens: int, chunk: int, peak: int) -> None:
     """Compare the peak memory of a reading, in bytes, with what is planned for it."""
     config, kind = engine.model.config, engine.model.dtype
-    plan = make_plan(
-        config, tokens, exact=True, device=engine.device, dtype=kind, chunk=chunk, calibrate=False
-    )
+    plan = make_plan(config, tokens, engine.device, kind, chunk, "plain", exact=True)
     parts = f"weights {gib(plan.weights)}, KV {gib(plan.kv)}, workspace {gib(plan.workspace)}"
     table.note(f"{name}: peak {gib(peak)}, planned {gib(plan.needed)} ({parts})")
     table.value(f"peak memory over plan, {name}", peak / plan.needed)

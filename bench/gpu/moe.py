@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.gpu import roofline
 from bench.gpu.report import Table, run
 from bench.gpu.timing import HERE, in_graph, measure, relative_error
-from longctx.kernels.moe import choose_mixture, gated_mlp
+from longctx.kernels.moe import choose_mixture, gated_mlp, route
 from longctx.kernels.select import Site
 
 BF16 = torch.bfloat16
@@ -80,7 +80,7 @@ def many(
     router = torch.randn(shape["n_experts"], shape["hidden"], device=HERE.device) * shape["hidden"] ** -0.5
     work = roofline.experts(tokens, shape["hidden"], shape["inner"], shape["top_k"], shape["n_experts"])
     mixture = choose_mixture(Site(x.device, BF16), shape["hidden"], shape["inner"], shape["n_experts"])
-    timing = measure(lambda: mixture(x, router, *stack, shape["top_k"]))
+    timing = measure(lambda: mixture(x, *route(x, router, shape["top_k"]), *stack))
     table.line(f"experts {name}, {tokens} tokens, routed", timing, tokens=tokens, least=work)
 
 

@@ -16,7 +16,7 @@ from random import Random
 from typing import Literal
 
 from longctx.errors import InputError
-from longctx.tasks.prompt import PROMPTS
+from longctx.tasks.frame import PROMPTS
 from longctx.text.source import Corpus
 from longctx.tokens.tokenizer import Tokenizer
 

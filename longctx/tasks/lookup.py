@@ -186,9 +186,11 @@ def _copy(reading: Reading, prompt: Sequence[int], begun: Sequence[int] = ()) ->
     """
     pieces = list(reading.generate(prompt, Sampling(max_tokens=LONGEST_FACT, stop=("\n",))))
     written = [piece for piece in pieces if piece.token is not None]
-    # The last token is the line end, or the last one of a cut answer.
-    least = 0 if begun else 1  # the beginning may be the whole answer
-    pointers = [piece.pointer for piece in written[: max(least, len(written) - 1)] if piece.pointer]
+    ended = pieces[-1].token is None and pieces[-1].finish == "stop"
+    # Elsewhere the last token is the line end, or the last of an answer that was cut.
+    least = 0 if begun else 1  # what was begun may be the whole answer
+    count = len(written) if ended else max(least, len(written) - 1)
+    pointers = [piece.pointer for piece in written[:count] if piece.pointer]
     text = reading.engine.tokenizer.decode(begun) + "".join(piece.text for piece in pieces)
     return text.strip(), pointers
 

@@ -9,8 +9,9 @@ from longctx.engine import Engine
 from longctx.progress import Progress, Usage
 from longctx.reading import Reading
 from longctx.tasks import lookup
+from longctx.tasks.frame import read_template
 from longctx.tasks.haystack import Haystack, Kind, Sample, make_sample
-from longctx.tasks.prompt import build_prompt, read_template
+from longctx.tasks.prompt import build_prompt
 from longctx.tasks.results import Report, Trial
 from longctx.text.source import Document
 

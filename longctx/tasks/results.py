@@ -18,6 +18,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Thought:
+    """A piece of what the model thinks before it answers, to be shown apart from the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Part:
     """One of several answers to a question.
 
@@ -33,6 +40,14 @@ class Part:
     confidence: float | None
 
 
+@dataclass(frozen=True)
+class Quotation:
+    """Words that an answer quotes, and where they stand in the documents; None where they do not."""
+
+    text: str
+    place: "Quote | None"
+
+
 @dataclass
 class Answer:
     """The result of `ask` and `summarize`.
@@ -46,6 +61,10 @@ class Answer:
         parts: the answers one by one, if the question asks for several; source is the first one's.
         evidence: passages that match the question best, or the sentences of an extracted summary.
         finish: "length" when the answer was cut at the token limit.
+        thinking: what the model thought before it answered.
+        tokens_in_all, passages_read: what there was to read where only some passages were read; `estimated`
+            when its tokens were not counted.
+        quotations: what a generated answer quotes, looked up in the documents.
     """
 
     how: Literal["generated", "found", "not found", "extracted"]
@@ -55,6 +74,11 @@ class Answer:
     parts: list[Part] = field(default_factory=list)
     evidence: list["Quote"] = field(default_factory=list)
     finish: str | None = None
+    thinking: str = ""
+    tokens_in_all: int | None = None
+    passages_read: int | None = None
+    estimated: bool = False
+    quotations: list[Quotation] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
 

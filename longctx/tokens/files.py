@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,18 @@ def check_added(added: Sequence[dict[str, Any]], backend: Backend, origin: Path)
         if found != token["id"]:
             detail = f"{token['content']!r} should have id {token['id']} but gets {found}"
             raise ModelError(f"{origin}: {detail}; added tokens do not fit the vocabulary; download it again")
+
+
+def opening(specification: dict[str, Any]) -> list[int]:
+    """Return the special tokens that a post-processor puts before a text."""
+    processor = specification.get("post_processor") or {}
+    found: list[int] = []
+    for one in processor.get("processors") or [processor]:
+        if one.get("type") == "TemplateProcessing":
+            before = takewhile(lambda piece: "SpecialToken" in piece, one.get("single") or [])
+            names = [piece["SpecialToken"]["id"] for piece in before]
+            found += [id for name in names for id in one["special_tokens"][name]["ids"]]
+    return found
 
 
 def without_special(specification: dict[str, Any]) -> dict[str, Any]:

@@ -7,15 +7,19 @@ from typing import Any, Self
 from tokenizers import Encoding
 from tokenizers.decoders import DecodeStream
 
+from longctx.chat import CLOSE, OPEN
 from longctx.errors import ModelError
 from longctx.tokens.boundaries import Boundaries, NotProvableError
-from longctx.tokens.files import build, check_added, read_specification, without_special
+from longctx.tokens.files import build, check_added, opening, read_specification, without_special
 
 
 class Tokenizer:
     """The tokenizer of a checkpoint: special tokens exist in templates, never in documents.
 
-    `vocab_size` is one more than the highest token id. `note` is empty, or says why text is encoded whole.
+    Attributes:
+        vocab_size: one more than the highest token id.
+        opening: what stands before every text of a base model, such as a beginning-of-text token.
+        note: empty, or says why text is encoded whole.
     """
 
     def __init__(self, specification: dict[str, Any], origin: Path) -> None:
@@ -25,6 +29,7 @@ class Tokenizer:
         plain = without_special(bare)
         self._plain = build(plain, origin)
         self.vocab_size = 1 + max(self._full.get_vocab(with_added_tokens=True).values(), default=-1)
+        self.opening = opening(specification)
         self.boundaries: Boundaries | None = None
         self.note = ""
         try:
@@ -71,6 +76,8 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        marks = {text: tokenizer.special_tokens.get(text) for text in (OPEN, CLOSE)}
+        self._marks = {id: text for text, id in marks.items() if id is not None}
         self._restart()
 
     def _restart(self) -> None:
@@ -78,7 +85,9 @@ class Detokenizer:
         self._held: list[int] = []
 
     def push(self, token: int) -> str:
-        """Return the text that this token completes, if any."""
+        """Return the text that this token completes, perhaps none."""
+        if token in self._marks:  # which the library would leave out where they are special
+            return self.flush() + self._marks[token]
         text = self._stream.step(self._tokenizer._full, token)
         self._held = [*self._held, token] if text is None else []
         return text or ""

@@ -4,12 +4,19 @@ Names and rules: the authors' modeling_minimax_text_01.py and modeling_minimax_m
 Hugging Face hub) for the original format, transformers' models/minimax for the -hf format.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from longctx.errors import ModelError
-from longctx.models.config import ExpertsSpec, LayerSpec, LightningSpec, ModelConfig, RopeSpec, SoftmaxSpec
+from longctx.models.config import ExpertsSpec, GatedSpec, LayerSpec, LightningSpec, ModelConfig, SoftmaxSpec
+from longctx.models.families.common import (
+    alibi_slopes,
+    layer_targets,
+    outer_targets,
+    rope,
+    stop_ids,
+    stored_dtype,
+)
 from longctx.models.target import Target
 
 if TYPE_CHECKING:
@@ -19,8 +26,9 @@ LIGHTNING_NORM_EPS = 1e-6  # the class default of the authors' code; rms_norm_ep
 END_OF_SENTENCE = 200020  # the published configurations name no end token
 PUBLISHED_VOCABULARY = 200064
 
-# Saved by transformers and recomputed here from the formula.
-IGNORED = r"\.self_attn\.(slope_rate|query_decay|key_decay|diagonal_decay)$|rotary_emb\.inv_freq$"
+# Decays are recomputed from the formula; the router of one expert chooses nothing.
+_DECAYS = r"\.self_attn\.(slope_rate|query_decay|key_decay|diagonal_decay)$"
+IGNORED = rf"{_DECAYS}|block_sparse_moe\.gate\.weight$|rotary_emb\.inv_freq$"
 
 
 def translate(raw: Mapping[str, Any]) -> ModelConfig:
@@ -32,9 +40,9 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
     raw = raw.get("text_config") or raw
     _refuse_unknown(raw)
     original = "attn_type_list" in raw
-    experts = ExpertsSpec(
-        int(raw["intermediate_size"]), int(raw["num_local_experts"]), int(raw["num_experts_per_tok"])
-    )
+    inner, count = int(raw["intermediate_size"]), int(raw["num_local_experts"])
+    # Nothing is routed to one expert: it is a dense MLP.
+    mlp = GatedSpec(inner) if count == 1 else ExpertsSpec(inner, count, int(raw["num_experts_per_tok"]))
     return ModelConfig(
         family="minimax",
         vocab_size=int(raw["vocab_size"]),
@@ -43,25 +51,16 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
         post_norm=bool(raw.get("postnorm", False)) if original else True,
         tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
         layers=tuple(
-            LayerSpec(mixer, experts, *_residuals(raw, original, mixer)) for mixer in _mixers(raw, original)
+            LayerSpec(mixer, mlp, *_residuals(raw, original, mixer)) for mixer in _mixers(raw, original)
         ),
-        stop_ids=_stop_ids(raw),
-        stored_dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
+        stop_ids=stop_ids(raw) or ((END_OF_SENTENCE,) if raw["vocab_size"] == PUBLISHED_VOCABULARY else ()),
+        stored_dtype=stored_dtype(raw),
     )
 
 
 def original_slopes(heads: int, layer: int, n_layers: int) -> tuple[float, ...]:
     """Return the decay rates of the authors' code: ALiBi slopes times a factor that falls with depth."""
-
-    def power_of_two(n: int) -> list[float]:
-        return [2.0 ** (-8.0 * (h + 1) / n) for h in range(n)]
-
-    below = 2 ** math.floor(math.log2(heads))
-    base = power_of_two(below)
-    if below != heads:
-        base += power_of_two(2 * below)[0::2][: heads - below]
-    factor = 1 - layer / (n_layers - 1) + 1e-5 if n_layers > 1 else 1 + 1e-5
-    return tuple(slope * factor for slope in base)
+    return alibi_slopes(heads, 1 - layer / (n_layers - 1) + 1e-5 if n_layers > 1 else 1 + 1e-5)
 
 
 def hf_slopes(heads: int, layer: int, n_layers: int) -> tuple[float, ...]:
@@ -71,32 +70,32 @@ def hf_slopes(heads: int, layer: int, n_layers: int) -> tuple[float, ...]:
 
 
 def weight_map(config: ModelConfig) -> list[Target]:
-    """Return the sources of each weight: exactly the tensors that the files must hold."""
-    targets = [
-        Target("embed", ("model.embed_tokens.weight",)),
-        Target("norm", ("model.norm.weight",)),
-    ]
-    if not config.tied_embeddings:
-        targets.append(Target("head", ("lm_head.weight",)))
+    """Return what each weight is made of; the sources are exactly what must be in the files."""
+    targets = outer_targets(config)
     for index, layer in enumerate(config.layers):
         theirs, ours = f"model.layers.{index}", f"layers.{index}"
-        names = {"mixer_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
         if isinstance(layer.mixer, LightningSpec):
             split = _by_kind(layer.mixer)
             targets.append(Target(f"{ours}.mixer.qkv", (f"{theirs}.self_attn.qkv_proj.weight",), join=split))
-            names |= {"mixer.gate": "self_attn.output_gate", "mixer.norm": "self_attn.norm"}
-            names |= {"mixer.out": "self_attn.out_proj"}
+            parts = {"gate": "output_gate", "norm": "norm", "out": "out_proj"}
         else:
-            names |= {f"mixer.{x}": f"self_attn.{x}_proj" for x in "qkv"} | {"mixer.out": "self_attn.o_proj"}
-        names["mlp.router"] = "block_sparse_moe.gate"
-        targets += [Target(f"{ours}.{our}", (f"{theirs}.{their}.weight",)) for our, their in names.items()]
-        experts: ExpertsSpec = layer.feedforward  # type: ignore[assignment]  # as translated
-        targets += [
-            Target(f"{ours}.mlp.{w}", (f"{theirs}.block_sparse_moe.experts.{e}.{w}.weight",), member=e)
-            for w in ("w1", "w2", "w3")
-            for e in range(experts.n_experts)
-        ]
+            parts = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "o_proj"}
+        targets += layer_targets(
+            index, {f"mixer.{our}": f"self_attn.{their}" for our, their in parts.items()}
+        )
+        targets += _experts(f"{theirs}.block_sparse_moe", f"{ours}.mlp", layer.feedforward)
     return targets
+
+
+def _experts(theirs: str, ours: str, spec: ExpertsSpec | GatedSpec) -> list[Target]:
+    if isinstance(spec, GatedSpec):
+        names = {"gate": "w1", "up": "w3", "down": "w2"}
+        return [Target(f"{ours}.{our}", (f"{theirs}.experts.0.{w}.weight",)) for our, w in names.items()]
+    return [Target(f"{ours}.router", (f"{theirs}.gate.weight",))] + [
+        Target(f"{ours}.{w}", (f"{theirs}.experts.{e}.{w}.weight",), member=e)
+        for w in ("w1", "w2", "w3")
+        for e in range(spec.n_experts)
+    ]
 
 
 def _by_kind(spec: LightningSpec) -> "Callable[[Sequence[Tensor]], Tensor]":
@@ -118,13 +117,15 @@ def _mixers(raw: Mapping[str, Any], original: bool) -> list[LightningSpec | Soft
     heads = int(raw["num_attention_heads"])
     kv_heads = int(raw.get("num_key_value_heads") or heads)
     head_dim = int(raw.get("head_dim") or raw["hidden_size"] // heads)
-    slopes, rope = original_slopes if original else hf_slopes, _rope(raw, head_dim)
+    slopes, positions = original_slopes if original else hf_slopes, rope(raw, head_dim, ("default", "linear"))
     last = max((i for i, kind in enumerate(kinds) if names[kind] == "softmax"), default=-1)
     pointers = tuple(int(h) for h in raw.get("pointer_heads", ()))
     return [
-        LightningSpec(heads, head_dim, slopes(heads, i, len(kinds)), LIGHTNING_NORM_EPS)
+        LightningSpec(
+            heads, heads, head_dim, slopes(heads, i, len(kinds)), LIGHTNING_NORM_EPS, activated="qkv"
+        )
         if names[kind] == "lightning"
-        else SoftmaxSpec(heads, kv_heads, head_dim, rope, pointers if i == last else ())
+        else SoftmaxSpec(heads, kv_heads, head_dim, positions, pointers if i == last else ())
         for i, kind in enumerate(kinds)
     ]
 
@@ -139,28 +140,6 @@ def _residuals(raw: Mapping[str, Any], original: bool, mixer: LightningSpec | So
     return [float(raw.get(key, 1)) for key in keys]
 
 
-def _rope(raw: Mapping[str, Any], head_dim: int) -> RopeSpec:
-    parameters = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    if kind not in ("default", "linear"):
-        raise ModelError(f"config.json: rope_type {kind!r} is not known for MiniMax models")
-    theta = parameters.get("rope_theta", raw.get("rope_theta", 10000.0))
-    fraction = parameters.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0))
-    rotary_dim = int(raw.get("rotary_dim") or head_dim * fraction)
-    if rotary_dim % 2 or not 0 < rotary_dim <= head_dim:
-        raise ModelError(f"config.json: rotary_dim {rotary_dim} must be even and at most head_dim {head_dim}")
-    return RopeSpec(
-        float(theta), rotary_dim, float(parameters.get("factor", 1.0)) if kind == "linear" else 1.0
-    )
-
-
-def _stop_ids(raw: Mapping[str, Any]) -> tuple[int, ...]:
-    ids = raw.get("eos_token_id")
-    if ids is None:
-        return (END_OF_SENTENCE,) if raw["vocab_size"] == PUBLISHED_VOCABULARY else ()
-    return tuple(ids) if isinstance(ids, list) else (int(ids),)
-
-
 def _refuse_unknown(raw: Mapping[str, Any]) -> None:
     shared = raw.get("shared_intermediate_size") or 0
     if any(shared) if isinstance(shared, list) else shared:
@@ -169,5 +148,3 @@ def _refuse_unknown(raw: Mapping[str, Any]) -> None:
         raise ModelError(f"config.json: hidden_act {raw['hidden_act']!r} is not supported (only silu)")
     if raw.get("sliding_window") is not None:
         raise ModelError("config.json: sliding_window is not supported for MiniMax models")
-    if raw.get("quantization_config"):
-        raise ModelError("config.json: quantised checkpoints are not supported; use the bfloat16 release")

@@ -8,12 +8,13 @@ from typing import Any
 
 from longctx.errors import ModelError
 from longctx.models.config import GatedSpec, LayerSpec, LightningSpec, ModelConfig
+from longctx.models.families.common import stop_ids, stored_dtype
 from longctx.models.families.minimax import original_slopes
 from longctx.models.target import Target
 
 NORM_EPS = 1e-6
 IGNORED = r"$^"
-ACTIVATIONS = {"silu": "silu", "swish": "silu", "none": "none"}
+ACTIVATED = {"silu": "qk", "swish": "qk", "none": ""}
 
 
 def translate(raw: Mapping[str, Any]) -> ModelConfig:
@@ -29,16 +30,16 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
     mixers = [
         LightningSpec(
             heads,
+            heads,
             hidden // heads,
             original_slopes(heads, index, layers),
             NORM_EPS,
-            activation=ACTIVATIONS[raw["linear_act_fun"]],  # type: ignore[arg-type]  # one of the literals
+            activated=ACTIVATED[raw["linear_act_fun"]],  # type: ignore[arg-type]  # one of the literals
             gate="none",
             lrpe=bool(lrpe),
         )
         for index, lrpe in enumerate(raw["linear_use_lrpe_list"])
     ]
-    end = raw.get("eos_token_id")
     return ModelConfig(
         family="transnormer",
         vocab_size=int(raw["vocab_size"]),
@@ -47,8 +48,8 @@ def translate(raw: Mapping[str, Any]) -> ModelConfig:
         post_norm=False,
         tied_embeddings=False,
         layers=tuple(LayerSpec(mixer, feedforward) for mixer in mixers),
-        stop_ids=() if end is None else (int(end),),
-        stored_dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
+        stop_ids=stop_ids(raw),
+        stored_dtype=stored_dtype(raw),
         embed_scale=1.0 if raw.get("no_scale_embedding") else hidden**0.5,
     )
 
@@ -87,7 +88,7 @@ def _refuse_unknown(raw: Mapping[str, Any], hidden: int, layers: int) -> None:
         raise ModelError("config.json: hidden_dim must be decoder_embed_dim")
     if raw.get("norm_type", "simplermsnorm") != "simplermsnorm" or raw.get("bias"):
         raise ModelError("config.json: only norm_type simplermsnorm without bias is supported")
-    if raw["linear_act_fun"] not in ACTIVATIONS:
+    if raw["linear_act_fun"] not in ACTIVATED:
         raise ModelError(f"config.json: linear_act_fun {raw['linear_act_fun']!r} is not supported")
     if len(raw["linear_use_lrpe_list"]) != layers:
         raise ModelError(

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longctx.kernels.lightning import Decay, decay_tables, lightning_absorb, lightning_attention
+from longctx.kernels.lightning import Decay, decay_tables
 from longctx.kernels.mixer import choose_lightning
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import LightningSpec
 from longctx.models.mixers.memory import StepMemory
-from longctx.models.rotary import Positions
+from longctx.models.rotary import Positions, rotate
 from longctx.models.weight import Weight
 
 
@@ -85,66 +85,97 @@ class Lightning(nn.Module):
 
     def __init__(self, hidden: int, spec: LightningSpec, dtype: torch.dtype, last: bool):
         super().__init__()
-        self.spec = spec
-        self.width = spec.n_heads * spec.head_dim
+        self.spec, self.fused = spec, _fused(spec)
+        self.width, kv_width = (heads * spec.head_dim for heads in (spec.n_heads, spec.n_kv_heads))
         # Rows: q of all heads, then k, then v.
-        self.qkv = Weight(3 * self.width, hidden, dtype=dtype, keep="plain" if last else "")
+        self.qkv = Weight(self.width + 2 * kv_width, hidden, dtype=dtype, keep="plain" if last else "")
         self.gate = Weight(self.width, hidden, dtype=dtype)
         self.norm = Weight(self.width, dtype=torch.float32)
         self.out = Weight(hidden, self.width, dtype=dtype)
+        if spec.head_norm:
+            self.q_norm, self.k_norm = (Weight(spec.head_dim, dtype=torch.float32) for _ in "qk")
         if spec.lrpe:
             self.theta = Weight(spec.n_heads, 1, spec.head_dim, dtype=torch.float32, keep="plain")
 
     def use(self, site: Site) -> None:
         """Choose the kernels for where the weights are."""
         self.mix = choose_lightning(site, self.spec.n_heads, self.spec.head_dim)
-        self.rms_norm = choose_norm(site, self.width)
+        self.rms_norm = choose_norm(site, self.width // self.spec.norm_groups)
+        self.head_norm = choose_norm(site, self.spec.head_dim)
 
     def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> LightningMemory:
         """Return the memory before the first token; always float32."""
         return LightningMemory(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> LightningSteps | None:
-        """Return the memories of a decode step; None if its kernel does not run."""
-        if not (self.mix.raw and _fused(self.spec)):
+        """Return the memories of a decode step; None where its kernel does not run."""
+        if not (self.mix.raw and self.fused):
             return None
         return LightningSteps(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def forward(self, x: Tensor, memory: LightningMemory, positions: Positions) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden) and advance the memory."""
         spec = self.spec
-        if _fused(spec):
+        if self.fused:
             first, second = self.mix.activations
             qkv, gate, weight = self.qkv(x, first), self.gate(x, second), self.norm.weight
             mixed, memory.kv = self.mix.mix(qkv, gate, weight, spec.norm_eps, self._decay(x), memory.kv)
             return self.out(mixed)  # type: ignore[no-any-return]  # nn.Module does not know
-        q, k, v = self._turned(self.qkv(x), 3, positions)
-        mixed = lightning_attention(q, k, v, self._decay(x), memory.kv).flatten(2)
-        return self.out(self.gate(x, spec.gate) * self.rms_norm(mixed, self.norm.weight, spec.norm_eps))  # type: ignore[no-any-return]  # as above
+        q, k, v = self._prepared(self.qkv(x), spec.n_heads, positions)
+        mixed = self.mix.attend(q, k, v, self._decay(x), memory.kv).flatten(2)
+        return self.out(self._normed(mixed) * self.gate(x, spec.gate))  # type: ignore[no-any-return]  # as above
 
     step = forward  # a step's memory is an ordinary state
 
     def absorb(self, x: Tensor, memory: LightningMemory, positions: Positions) -> None:
-        """Advance the memory past x; only keys and values are computed."""
-        if _fused(self.spec):
+        """Move the memory past x: keys and values only."""
+        if self.fused:
             self.mix.absorb(self.qkv.below(self.width, x, self.mix.activations[0]), self._decay(x), memory.kv)
         else:
-            k, v = self._turned(self.qkv.below(self.width, x), 2, positions)
-            lightning_absorb(k, v, self._decay(x), memory.kv)
+            k, v = self._prepared(self.qkv.below(self.width, x), 0, positions)
+            self.mix.take(k, v, self._decay(x), memory.kv)
 
     def _decay(self, x: Tensor) -> Decay:
         return decay_tables(self.spec.slopes, x.device)
 
-    def _turned(self, projected: Tensor, parts: int, positions: Positions) -> list[Tensor]:
-        """Return activated q, k and raw v (B, T, H, D or 2 D) of projections (B, T, parts H D)."""
-        *turned, v = projected.view(*projected.shape[:2], parts, self.spec.n_heads, -1).unbind(2)
-        if self.spec.activation == "silu":
+    def _prepared(self, projected: Tensor, queries: int, positions: Positions) -> list[Tensor]:
+        """Return queries (where there are any), keys and values (B, T, H, D or 2 D) of raw projections."""
+        spec = self.spec
+        heads = projected.view(*projected.shape[:2], -1, spec.head_dim)
+        *turned, v = heads.split([*([queries] if queries else []), spec.n_kv_heads, spec.n_kv_heads], dim=2)
+        norms = [self.q_norm, self.k_norm][-len(turned) :] if spec.head_norm else []
+        if spec.activated:
             turned = [F.silu(x) for x in turned]
-        if self.spec.lrpe:
-            angles = positions.at[:, None, None] * self.theta.weight[:, 0]  # (T, H, D), in float64
-            cos, sin = angles.cos().float(), angles.sin().float()
-            turned = [torch.cat((x * cos, x * sin), dim=-1).to(x.dtype) for x in turned]
+            v = F.silu(v) if spec.activated == "qkv" else v
+        for i, norm in enumerate(norms):
+            turned[i] = self.head_norm(turned[i], norm.weight, spec.norm_eps)
+        angles = positions.angles(spec.rope)
+        turned = [self._placed(rotate(x.transpose(1, 2), angles).transpose(1, 2), positions) for x in turned]
+        if queries and spec.scale != 1:
+            turned[0] = turned[0] * spec.scale
+        *turned, v = (self._shared(x) for x in (*turned, v))
         return [*turned, v]
+
+    def _placed(self, x: Tensor, positions: Positions) -> Tensor:
+        """Apply LRPE to x (B, T, H, D), where the layer has it."""
+        if not self.spec.lrpe:
+            return x
+        angles = positions.at[:, None, None] * self.theta.weight[:, 0]  # (T, H, D), in float64
+        return torch.cat((x * angles.cos().float(), x * angles.sin().float()), dim=-1).to(x.dtype)
+
+    def _shared(self, x: Tensor) -> Tensor:
+        """Repeat keys or values for the query heads that share them."""
+        groups = self.spec.n_heads // x.shape[2]
+        return x.repeat_interleave(groups, dim=2) if groups > 1 else x
+
+    def _normed(self, mixed: Tensor) -> Tensor:
+        """Norm (B, T, H D), each group of channels by itself."""
+        spec, weight = self.spec, self.norm.weight
+        if spec.norm_groups == 1:
+            return self.rms_norm(mixed, weight, spec.norm_eps)
+        groups = mixed.unflatten(-1, (spec.norm_groups, -1))
+        plain = torch.ones_like(weight[: groups.shape[-1]])
+        return (self.rms_norm(groups, plain, spec.norm_eps).flatten(2) * weight).to(mixed.dtype)
 
     @staticmethod
     def memory_bytes(spec: LightningSpec, tokens: int, itemsize: int) -> int:
@@ -164,5 +195,6 @@ def state_shape(spec: LightningSpec) -> tuple[int, int, int]:
 
 
 def _fused(spec: LightningSpec) -> bool:
-    """Tell whether one kernel does everything between the projections and the gated result."""
-    return (spec.activation, spec.lrpe, spec.gate) == ("silu", False, "sigmoid")
+    """Tell whether one kernel does all from the projections to the gated result."""
+    sizes = spec.n_heads, spec.n_heads, spec.head_dim
+    return spec == LightningSpec(*sizes, spec.slopes, spec.norm_eps, activated="qkv")

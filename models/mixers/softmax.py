@@ -1,9 +1,12 @@
 """Grouped-query softmax attention with partial rotary positions and a KV log."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from longctx.kernels.attention import attention_weights, can_decode, choose_attention
+from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import SoftmaxSpec
 from longctx.models.kv_log import KVLog
@@ -20,7 +23,7 @@ class Softmax(nn.Module):
         hidden: width of the residual stream.
         spec: what the layer is.
         dtype: of the matrices.
-        last: unused; every mixer takes it.
+        last: not used; every mixer is told.
     """
 
     def __init__(self, hidden: int, spec: SoftmaxSpec, dtype: torch.dtype, last: bool):
@@ -31,10 +34,15 @@ class Softmax(nn.Module):
         self.k = Weight(kv_width, hidden, dtype=dtype)
         self.v = Weight(kv_width, hidden, dtype=dtype)
         self.out = Weight(hidden, width, dtype=dtype)
+        if spec.gated:
+            self.gate = Weight(width, hidden, dtype=dtype)
+        if spec.norm_eps is not None:
+            self.q_norm, self.k_norm = (Weight(spec.head_dim, dtype=torch.float32) for _ in "qk")
 
     def use(self, site: Site) -> None:
         """Choose the kernels for where the weights are."""
         self.attention = choose_attention(site, self.spec.head_dim)
+        self.rms_norm = choose_norm(site, self.spec.head_dim)
         self.can_step = can_decode(site, self.spec.head_dim)
 
     def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> KVLog:
@@ -46,21 +54,33 @@ class Softmax(nn.Module):
         return DeviceLog(self.spec, batch, rows, device) if self.can_step else None
 
     def forward(self, x: Tensor, memory: KVLog, positions: Positions) -> Tensor:
-        """Return (B, T, hidden) for x (B, T, hidden) and advance the memory."""
-        q = rotate(self._heads(self.q(x)), positions.angles(self.spec.rope))
+        """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
+        q = rotate(self._heads(self._queries(x, positions)), positions.angles(self.spec.rope))
         k, v = self.keys_values(x, positions)
+        return self._finished(x, self.attend(q, k, v, memory).transpose(1, 2).flatten(2))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, memory: KVLog) -> Tensor:
+        """Attend to the log and to the chunk itself, and append the chunk.
+
+        Args:
+            q: (B, H, T, D). k, v: (B, Hkv, T, D).
+
+        Returns:
+            (B, H, T, D).
+        """
         earlier = memory.pages()
-        points = self.spec.pointer_heads and x.shape[1] == 1
+        points = self.spec.pointer_heads and q.shape[2] == 1
         memory.pointed = self._pointed(attention_weights(q, k, earlier)) if points else None
         mixed = self.attention(q, k, v, earlier)
         memory.append(k, v)
-        return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # nn.Module does not know
+        return mixed
 
     def step(self, x: Tensor, memory: DeviceLog, positions: Positions) -> Tensor:
-        """Do what `forward` does in a decode step: x (B, 1, hidden) is one token per branch."""
-        q, k, v = (self._heads(project(x))[:, :, 0] for project in (self.q, self.k, self.v))
+        """Do what `forward` does for a token of each branch, x (B, 1, hidden), in a decode step."""
+        projected = self._queries(x.transpose(0, 1), positions).transpose(0, 1), self._keys(x), self.v(x)
+        q, k, v = (self._heads(rows)[:, :, 0] for rows in projected)
         mixed = memory.attend(q, k, v, positions.angles(self.spec.rope))
-        return self.out(mixed.flatten(1)[:, None])  # type: ignore[no-any-return]  # as above
+        return self._finished(x, mixed.flatten(1)[:, None])
 
     def absorb(self, x: Tensor, memory: KVLog, positions: Positions) -> None:
         """Append keys and values."""
@@ -69,7 +89,33 @@ class Softmax(nn.Module):
     def keys_values(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         """Return rotated keys and values, each (B, Hkv, T, D)."""
         angles = positions.angles(self.spec.rope)
-        return rotate(self._heads(self.k(x)), angles), self._heads(self.v(x))
+        return rotate(self._heads(self._keys(x)), angles), self._heads(self.v(x))
+
+    def _queries(self, x: Tensor, positions: Positions) -> Tensor:
+        """Return queries (B, T, H D), normed and scaled, not rotated."""
+        spec = self.spec
+        q: Tensor = self.q(x)
+        if spec.norm_eps is not None:
+            q = self._normed(q, self.q_norm.weight)
+        if spec.log_scale is not None:
+            factors = torch.log(positions.at + spec.log_scale) / math.log(spec.log_scale)
+            q = (q * factors[:, None].float()).to(q.dtype)
+        return q if spec.scale == 1 else q * spec.scale
+
+    def _keys(self, x: Tensor) -> Tensor:
+        """Return keys (B, T, Hkv D), normed, not rotated."""
+        return self.k(x) if self.spec.norm_eps is None else self._normed(self.k(x), self.k_norm.weight)
+
+    def _normed(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """Norm each head of (B, T, H D)."""
+        heads = rows.unflatten(-1, (-1, self.spec.head_dim))
+        return self.rms_norm(heads, weight, self.spec.norm_eps or 0.0).flatten(2)
+
+    def _finished(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Return (B, T, hidden) of what was attended to, (B, T, H D), gated by the layer's input x."""
+        if self.spec.gated:
+            mixed = mixed * self.gate(x, "sigmoid")
+        return self.out(mixed)  # type: ignore[no-any-return]  # nn.Module does not know
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], -1, self.spec.head_dim).transpose(1, 2)

@@ -1,0 +1,97 @@
+"""What a model needs in each form, for texts of several lengths, and in plain words whether it fits here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from longctx.machine import available_memory, gib
+
+if TYPE_CHECKING:
+    from longctx.models.config import ModelConfig
+    from longctx.models.weight import Form
+
+LENGTHS = {"32k": 1 << 15, "128k": 1 << 17, "1M": 1 << 20}
+# What numbers are computed in, and the form of weights; where, and the tokens read at once there. The most
+# exact comes first.
+FORMS: "tuple[tuple[str, Form, str, int], ...]" = (
+    ("float32", "plain", "cpu", 2048),
+    ("bfloat16", "plain", "cuda", 16384),
+    ("bfloat16", "plain", "cpu", 2048),
+    ("float32", "int8", "cpu", 2048),
+    ("float32", "int4", "cpu", 2048),
+)
+PLACES = {"cpu": "on the CPU", "cuda": "on a GPU"}
+
+
+@dataclass(frozen=True)
+class Need:
+    """The bytes that a model in a form needs on a device, by the length of the text."""
+
+    form: str
+    device: str
+    bytes: dict[str, int]
+
+    @property
+    def options(self) -> str:
+        """Return the options that ask for it."""
+        return f"--device {self.device} {'--quant' if self.form.startswith('int') else '--dtype'} {self.form}"
+
+    def longest(self, free: int) -> str | None:
+        """Return the longest of the texts that fits into so many bytes; None when none does."""
+        return max(
+            (k for k, size in self.bytes.items() if size <= free), key=LENGTHS.__getitem__, default=None
+        )
+
+
+def needs(config: "ModelConfig") -> list[Need]:
+    """Return what each form needs; nothing is loaded."""
+    import torch
+
+    from longctx.plan import make_plan
+
+    found = []
+    for dtype, form, device, chunk in FORMS:
+        at = torch.device(device), getattr(torch, dtype), chunk
+        plans = {name: make_plan(config, n, *at, form, exact=True) for name, n in LENGTHS.items()}
+        kind = next(iter(plans.values())).kind
+        found.append(Need(kind, device, {name: plan.needed for name, plan in plans.items()}))
+    return found
+
+
+def free_memory() -> dict[str, int]:
+    """Return the bytes that each device of this machine can still give; no "cuda" when there is no GPU."""
+    import torch
+
+    free = {"cpu": available_memory()}
+    return free | ({"cuda": torch.cuda.mem_get_info()[0]} if torch.cuda.is_available() else {})
+
+
+def fits(wanted: Sequence[Need], free: dict[str, int]) -> bool:
+    """Tell whether the shortest text fits in any form."""
+    return any(need.longest(free.get(need.device, 0)) for need in wanted)
+
+
+def advice(wanted: Sequence[Need], free: dict[str, int]) -> list[str]:
+    """Return in plain words what fits into the memory of this machine, or what would make it fit."""
+    lines = []
+    for need in wanted:
+        if longest := need.longest(free.get(need.device, 0)):
+            where = PLACES[need.device]
+            lines.append(f"fits {where} as {need.form}, texts up to {longest} tokens: {need.options}")
+    if lines:
+        return lines
+    shortest, *_ = LENGTHS
+    return ["does not fit this machine"] + [
+        _missing(min(rows, key=lambda need: need.bytes[shortest]), shortest, free)
+        for device in PLACES
+        if (rows := [need for need in wanted if need.device == device])
+    ]
+
+
+def _missing(need: Need, length: str, free: dict[str, int]) -> str:
+    """Return what would make a form fit."""
+    what = f"as {need.form}, for {length} tokens, it needs {gib(need.bytes[length])}"
+    if need.device not in free:
+        return f"on a GPU {what}"
+    more = gib(need.bytes[length] - free[need.device])
+    return f"{PLACES[need.device]} {what}: {more} more than is free now; close programs, or take more memory"

@@ -1,0 +1,142 @@
+"""The chat frame of a model, as its checkpoint describes it: turns of system and user around a prompt.
+
+Templates of checkpoints are untrusted and run in a sandbox.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+import longctx
+from longctx.chat import CLOSE, OPEN, Chat
+from longctx.checkpoint import read_json
+from longctx.errors import InputError, ModelError
+from longctx.sampling import Sampling
+from longctx.tokens.tokenizer import Tokenizer
+
+PROMPTS = Path(longctx.__file__).parent / "prompts"
+LARGEST_TEMPLATE = 1 << 20
+BASE = "the model has no chat template: it is prompted as a base model, which goes on with a text"
+# What transformers marks an answer with for training; it means nothing here.
+_GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
+
+
+def read_template(path: str | None, default: str) -> str:
+    """Return the user's template file, or the built-in one called `default`."""
+    source = Path(path) if path else PROMPTS / default
+    try:
+        if source.stat().st_size > LARGEST_TEMPLATE:
+            raise InputError(f"{source}: larger than {LARGEST_TEMPLATE >> 20} MiB; not a prompt template")
+        return source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot read the prompt template: {error}") from error
+
+
+def frame(tokenizer: Tokenizer, folder: Path, content: str, mark: str, chat: Chat, system: str) -> str:
+    """Return the user's content in the chat frame of a model; behind the system's words where there are any.
+
+    Args:
+        mark: stands in the content, and must not be lost.
+        system: what stands for `chat.system`; empty for none.
+
+    Raises:
+        ModelError: when the chat template cannot do it.
+    """
+    template = chat_template(tokenizer, folder)
+    if template is None:
+        return f"{system}\n\n{content}" if system else content
+    source = _GENERATION.sub(
+        lambda found: f"{found[1]}{found[2] or ''}if{' true' * (not found[2])}{found[3]}", template
+    )
+    # Some published templates want content as a list of parts; with a string they lose it.
+    for shape in (str, lambda text: [{"type": "text", "text": text}]):
+        messages = [{"role": "user", "content": shape(content)}]
+        if system:
+            messages.insert(0, {"role": "system", "content": shape(system)})
+        variables: dict[str, Any] = {
+            **special_names(folder),
+            "messages": messages,
+            "add_generation_prompt": True,
+        }
+        variables["enable_thinking"] = chat.think != "off"
+        try:
+            framed = sandbox().from_string(source).render(variables)
+        except (
+            Exception
+        ):  # a template can raise anything; the other shape may do, and if not an error follows
+            continue
+        if framed.count(mark) == content.count(mark) and framed.count(system or mark) == 1:
+            return framed
+    whom = "a system message; leave --system out" if system else "a user message"
+    raise ModelError(f"{folder}: the chat template cannot frame {whom}")
+
+
+def chat_template(tokenizer: Tokenizer, folder: Path) -> str | None:
+    """Return the checkpoint's chat template, or its family's, or None for models without a frame.
+
+    In this order: chat_template.jinja, chat_template.json, tokenizer_config.json (of several the one called
+    "default").
+    """
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        return read_template(str(own), "")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        found = _settings(folder, name).get("chat_template")
+        if isinstance(found, list):
+            named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+            found = named.get("default")
+        if isinstance(found, str):
+            return found
+    if "<beginning_of_sentence>" in tokenizer.special_tokens:
+        return read_template(None, "chat_minimax.jinja")
+    return None
+
+
+def special_names(folder: Path) -> dict[str, str]:
+    """Return the special tokens that chat templates call by name: bos_token, eos_token and others."""
+    found = _settings(folder, "tokenizer_config.json")
+    named = {key: value for key, value in found.items() if key.endswith("_token")}
+    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in named.items()}
+    return {key: value for key, value in texts.items() if isinstance(value, str)}
+
+
+def is_thinking(framed: str) -> bool:
+    """Tell whether a frame ends inside a thought, which the model is to go on with."""
+    return framed.rfind(OPEN) > framed.rfind(CLOSE)
+
+
+def notes(tokenizer: Tokenizer, folder: Path, sampling: Sampling) -> Iterator[str]:
+    """Yield what a user should know: that a base model is asked, or that its authors advise otherwise."""
+    if chat_template(tokenizer, folder) is None:
+        yield BASE
+    found = _settings(folder, "generation_config.json")
+    options = {
+        f"--{name.replace('_', '-')}": found[name]
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty")
+        if isinstance(found.get(name), int | float) and found[name] != getattr(Sampling, name)
+    }
+    drawn = {name: value for name, value in options.items() if found.get("do_sample") or "penalty" in name}
+    if drawn and sampling.temperature == 0:
+        advised = " ".join(f"{name} {value:g}" for name, value in drawn.items())
+        yield f"the model's authors suggest {advised}; the likeliest tokens are taken unless you ask for it"
+
+
+def sandbox() -> ImmutableSandboxedEnvironment:
+    """Return an environment in which templates can change nothing and reach nothing."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals["raise_exception"] = _raise
+    return environment
+
+
+def _raise(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    return read_json(folder / name) if (folder / name).is_file() else {}
