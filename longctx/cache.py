@@ -44,10 +44,15 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).exists() for name in weight_files(folder))
 
 
+def silence_library() -> None:
+    """Set what the hub's library reads when it is imported: no telemetry, and no progress bars of its own."""
+    for key in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(key, "1")
+
+
 def cache_folder(repo: str) -> Path:
     """Return the folder of a repository in the hub's cache, whether it is there or not."""
-    for key in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS"):
-        os.environ.setdefault(key, "1")  # read once, here: the library is imported by nobody before
+    silence_library()
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from longctx.cache import cache_folder, other_format, weight_files
+from longctx.cache import cache_folder, other_format, silence_library, weight_files
 from longctx.errors import DoesNotFitError, ModelError
 from longctx.machine import gib
 from longctx.progress import Progress
@@ -42,6 +42,7 @@ def fetch_settings(repo: str, revision: str | None) -> Path:
     Raises:
         ModelError: saying why it failed, and what to do.
     """
+    silence_library()
     from huggingface_hub import snapshot_download
 
     with reasons(repo, revision):

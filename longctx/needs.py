@@ -71,13 +71,20 @@ def fits(wanted: Sequence[Need], free: dict[str, int]) -> bool:
     return any(need.longest(free.get(need.device, 0)) for need in wanted)
 
 
-def advice(wanted: Sequence[Need], free: dict[str, int]) -> list[str]:
-    """Return in plain words what fits into the memory of this machine, or what would make it fit."""
+def advice(wanted: Sequence[Need], free: dict[str, int], window: int = 0) -> list[str]:
+    """Return in plain words what fits into the memory of this machine, or what would make it fit.
+
+    Args:
+        wanted: from `needs`.
+        free: bytes by device, from `free_memory`.
+        window: tokens that the model was made for, where that is known.
+    """
     lines = []
     for need in wanted:
         if longest := need.longest(free.get(need.device, 0)):
+            most = f"{window:,}" if 0 < window < LENGTHS[longest] else longest
             where = PLACES[need.device]
-            lines.append(f"fits {where} as {need.form}, texts up to {longest} tokens: {need.options}")
+            lines.append(f"fits {where} as {need.form}, texts up to {most} tokens: {need.options}")
     if lines:
         return lines
     shortest, *_ = LENGTHS

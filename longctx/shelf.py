@@ -170,6 +170,7 @@ def _facts(name: str, folder: Path) -> tuple[Facts, "list[Need]", bool]:
     wanted, free = needs.needs(translate(raw, folder / "config.json")), needs.free_memory()
     repo = "" if hub.own_folder(name) else hub.repository(name)[0]
     found, held = known.find(repo), cache.checkpoint_bytes(folder)
+    window = int((raw.get("text_config") or raw).get("max_position_embeddings") or 0)
     facts: Facts = {
         "command": "models show",
         "name": name,
@@ -177,14 +178,14 @@ def _facts(name: str, folder: Path) -> tuple[Facts, "list[Need]", bool]:
         "licence": found.licence if found else "",
         "bytes": held or (found.bytes if found else 0),
         "parameters": found.parameters if found else 0,
-        "window": (raw.get("text_config") or raw).get("max_position_embeddings") or 0,
+        "window": window,
         "note": found.note if found else "",
         "unsure": found.unsure if found else "",
         "downloaded": bool(held) and cache.is_whole(folder),
         "needs": [{"form": n.form, "device": n.device, **n.bytes} for n in wanted],
         "free": free,
         "fits": needs.fits(wanted, free),
-        "advice": needs.advice(wanted, free),
+        "advice": needs.advice(wanted, free, window),
     }
     return facts, wanted, facts["fits"]
 
@@ -193,7 +194,12 @@ def _text(facts: Facts, wanted: "list[Need]") -> str:
     """Return the facts about a model for people."""
     size = gib(facts["bytes"]) if facts["bytes"] else ""
     if facts["parameters"]:
-        size += f", {facts['parameters'] / 1e9:.3g}B parameters"
+        count, unit = (
+            (facts["parameters"] / 1e9, "B")
+            if facts["parameters"] >= 1e9
+            else (facts["parameters"] / 1e6, "M")
+        )
+        size += f", {count:.3g}{unit} parameters"
     rows = [
         ("model", facts["repo"] or facts["name"]),
         ("licence", facts["licence"] or "look at the model's page"),

@@ -355,6 +355,7 @@ def test_a_model_is_shown_pulled_used_and_deleted(hub: Hub, tmp_path: Path) -> N
     assert pulled.returncode == 0, pulled.stderr
     assert f"longctx ask --model org/tiny@{REVISION}" in pulled.stdout
     assert "memory for" in pulled.stderr  # what it needs was said first
+    assert "Fetching" not in pulled.stderr
     shown = json.loads(longctx(NOWHERE, tmp_path, "models", "show", f"org/tiny@{REVISION}", "--json").stdout)
     assert (shown["downloaded"], shown["repo"], shown["fits"]) == (True, "org/tiny", True)
     used = longctx(NOWHERE, tmp_path, "models", "use", f"org/tiny@{REVISION}")

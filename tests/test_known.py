@@ -46,7 +46,8 @@ def test_parameters_and_tensors_are_the_published_ones(model: Known) -> None:
     if model.name in ROUNDED:
         assert parameters == pytest.approx(ROUNDED[model.name], rel=0.003)
     # Other tensors may lie beside them (heads that predict several tokens); never fewer.
-    assert 0.998 < model.bytes / (2 * parameters) < 1.05
+    bits = {"int4": 4.25, "fp8": 8}.get(model.name.rpartition("-")[2], 16)
+    assert 0.998 < 8 * model.bytes / (bits * parameters) < 1.05
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,7 @@ def test_advice_is_plain() -> None:
         "fits on a GPU as bfloat16, texts up to 32k tokens: --device cuda --dtype bfloat16",
         "fits on the CPU as int8, texts up to 128k tokens: --device cpu --quant int8",
     ]
+    assert "up to 8,192 tokens" in advice(wanted[:1], {"cpu": 9 << 30}, 8192)[0]
     little = {"cpu": 1 << 30}
     assert not fits(wanted, little)
     assert advice(wanted, little) == [
