@@ -76,10 +76,10 @@ def compare(folder: Path, chats: list[str], tokens: int) -> list[dict[str, Any]]
     return rows
 
 
-def perplexity(folder: Path, dtype: str, text: str) -> dict[str, float]:
+def perplexity(folder: Path, form: str, text: str) -> dict[str, float]:
     """Read a text and return exp of the mean negative log-likelihood of its tokens but the first."""
     started = time.perf_counter()
-    engine = Engine.load(folder, "cpu", dtype)
+    engine = Engine.load(folder, "cpu", "float32", "none" if form == "float32" else form)
     ids = torch.tensor([engine.tokenizer.encode(text)])
     loaded, state, loss = time.perf_counter(), engine.model.new_state(), 0.0
     with torch.inference_mode():
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--book", type=Path, default=Path("tests/data/alice.txt"))
     parser.add_argument("--chapter", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=64, help="of each answer, at most")
-    parser.add_argument("--forms", nargs="*", default=["float32", "int8"])
+    parser.add_argument("--forms", nargs="*", default=["float32", "int8", "int4"])
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     text = chapter(args.book, args.chapter)

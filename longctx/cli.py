@@ -49,7 +49,8 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
     """Summarize files, folders or standard input.
 
     The bundled model cannot write prose, so the summary quotes the sentences that matter most, section by
-    section, and says where each one stands. A model that you choose with --model writes a summary of its own.
+    section, and says where each one stands. A model that you choose with --model writes a summary of
+    its own; of a long text it writes about each section as soon as it has read it, then about the whole.
     """
     launch, out = Launch(options), options.out()
     with out, _read(out, inputs) as corpus:

@@ -26,6 +26,9 @@ HOW = {
 def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     """Return an answer for people: its text unless streamed, where it comes from, and evidence."""
     lines: list[str] = []
+    if not streamed:
+        lines += [clean(f"## {one.title}\n\n{one.text}\n") for one in answer.sections]
+        lines += ["## The whole\n"] * bool(answer.sections)
     if answer.text:
         lines.append("" if streamed else clean(answer.text))
     if answer.parts:
@@ -69,6 +72,7 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
         "evidence": [_quote_values(e) for e in answer.evidence],
         "finish": answer.finish,
         "thinking": answer.thinking or None,
+        "sections": [vars(one) for one in answer.sections],
         "quotations": [
             {"text": one.text, "found": one.place is not None, "place": _quote_values(one.place)}
             for one in answer.quotations

@@ -91,7 +91,7 @@ def test_a_prompt_template_must_hold_the_document_once(checkpoint: Path, templat
         build_prompt(Tokenizer.load(checkpoint, 400), checkpoint, template, question="Who?")
 
 
-@pytest.mark.parametrize("name", ["ask.md", "summarize.md", "lookup.md", "chat_minimax.jinja"])
+@pytest.mark.parametrize("name", ["ask.md", "summarize.md", "section.md", "lookup.md", "chat_minimax.jinja"])
 def test_the_templates_are_installed(name: str) -> None:
     """If this fails an installed longctx has no prompts."""
     assert read_template(None, name)

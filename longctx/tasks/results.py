@@ -48,6 +48,14 @@ class Quotation:
     place: "Quote | None"
 
 
+@dataclass(frozen=True)
+class Written:
+    """The summary of one section of a long text."""
+
+    title: str
+    text: str
+
+
 @dataclass
 class Answer:
     """The result of `ask` and `summarize`.
@@ -64,6 +72,7 @@ class Answer:
         thinking: what the model thought before it answered.
         tokens_in_all, passages_read: what there was to read where only some passages were read; `estimated`
             when its tokens were not counted.
+        sections: of a long text, summarised one by one while it was read; `text` is then about the whole.
         quotations: what a generated answer quotes, looked up in the documents.
     """
 
@@ -78,6 +87,7 @@ class Answer:
     tokens_in_all: int | None = None
     passages_read: int | None = None
     estimated: bool = False
+    sections: list[Written] = field(default_factory=list)
     quotations: list[Quotation] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 

@@ -1,28 +1,38 @@
 """`summarize`: a model writes it or, if it cannot, sentences are chosen from the text."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 from longctx.chat import Chat
 from longctx.engine import Engine
 from longctx.errors import InputError
 from longctx.progress import Progress
 from longctx.quotes.extract import summarize_extractive
+from longctx.quotes.outline import Section, outline
 from longctx.reading import Reading
 from longctx.sampling import Sampling
 from longctx.tasks import quoted
 from longctx.tasks.ask import write
 from longctx.tasks.frame import read_template
-from longctx.tasks.prompt import build_prompt, header
-from longctx.tasks.results import Answer, Text, Thought
+from longctx.tasks.prompt import Prompt, build_prompt, header
+from longctx.tasks.results import Answer, Text, Thought, Written
 from longctx.text.source import Corpus
 
 WORDS_PER_SENTENCE = 25
+LONG = (
+    100_000  # bytes, about 25,000 tokens: longer texts are summarised section by section while they are read
+)
+SECTIONS = 24  # at most
+SECTION_WORDS = 80
+WHOLE = "The whole"
+
+Events = Iterator[Progress | Text | Thought | Answer]
 
 
 def summarize(
     engine: Engine, corpus: Corpus, *, words: int, sampling: Sampling, chunk: int, chat: Chat
-) -> Iterator[Progress | Text | Thought | Answer]:
-    """Read all documents and write a summary of about `words` words.
+) -> Events:
+    """Read all documents and write a summary of about `words` words; of a long text, of each section first.
 
     Yields:
         Progress while reading, Text and Thought while writing, and the Answer last.
@@ -30,13 +40,49 @@ def summarize(
     filled = read_template(chat.template, "summarize.md")
     prompt = build_prompt(engine.tokenizer, engine.folder, filled, chat, words=words)
     reading = Reading(engine, corpus.documents, prompt.before, chunk, header(corpus))
-    yield from reading.read()
+    written: list[Written] = []
+    sections = outline(corpus.documents, SECTIONS) if corpus.bytes > LONG else []
+    if len(sections) > 1:
+        for number, section in enumerate(sections, 1):
+            name = section.title or f"part {number} of {len(sections)}"
+            reading = _next(reading, section, corpus, chunk, first=number == 1)
+            yield from reading.read(f"reading {name}")
+            yield Text(f"## {name}\n\n")
+            text = yield from _section(reading, name, sampling, chat)
+            written.append(Written(name, text))
+            yield Text("\n\n")
+        yield Text(f"## {WHOLE}\n\n")
+    else:
+        yield from reading.read()
     answer = yield from write(reading, prompt, sampling, chat)
-    answer.quotations = quoted.check(answer.text, corpus.documents)
+    answer.sections = written
+    said = "\n\n".join([*(one.text for one in written), answer.text])
+    answer.quotations = quoted.check(said, corpus.documents)
     yield answer
 
 
-def extract(corpus: Corpus, *, words: int) -> Iterator[Progress | Text | Thought | Answer]:
+def _next(reading: Reading, section: Section, corpus: Corpus, chunk: int, first: bool) -> Reading:
+    """Return what goes on with a reading where a section begins."""
+    parts = [replace(span.document, start=span.byte_start, end=span.byte_end) for span in section.spans]
+    following = Reading(reading.engine, parts, reading.before if first else [], chunk, header(corpus))
+    following.session, following.usage = reading.session, reading.usage
+    return following
+
+
+def _section(
+    reading: Reading, name: str, sampling: Sampling, chat: Chat
+) -> Generator[Text | Thought, None, str]:
+    """Write about what was read last, in a fork that is dropped, so that the reading stays as it is."""
+    template, engine = read_template(None, "section.md"), reading.engine
+    prompt: Prompt = build_prompt(
+        engine.tokenizer, engine.folder, template, chat, title=name, words=SECTION_WORDS
+    )
+    short = replace(sampling, max_tokens=min(sampling.max_tokens, 4 * SECTION_WORDS))
+    answer = yield from write(reading.fork(), prompt, short, chat)
+    return answer.text
+
+
+def extract(corpus: Corpus, *, words: int) -> Events:
     """Choose about `words` words of sentences that carry the text, section by section, in order.
 
     Raises:
