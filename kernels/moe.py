@@ -174,10 +174,11 @@ def one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack,
     experts, order = chosen.flatten().sort(stable=True)  # pairs (token, expert) sorted by expert
     token = order // chosen.shape[1]
     present, counts = experts.unique_consecutive(return_counts=True)
-    gathered = zip(present.tolist(), x[token].split(counts.tolist()), strict=True)
-    result = torch.cat([gated_mlp(rows, w1[e], w3[e], w2[e]) for e, rows in gathered])
-    result = result * weights.flatten()[order, None]
-    return torch.zeros_like(x, dtype=result.dtype).index_add_(0, token, result).to(x.dtype)
+    sizes, shares = counts.tolist(), weights.flatten()[order, None]
+    total = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, weights.dtype))
+    for e, rows, share in zip(present.tolist(), token.split(sizes), shares.split(sizes), strict=True):
+        total.index_add_(0, rows, gated_mlp(x[rows], w1[e], w3[e], w2[e]) * share)
+    return total.to(x.dtype)
 
 
 def _grouped_product(rows: Tensor, stack: Tensor, ends: Tensor) -> Tensor:

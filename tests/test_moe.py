@@ -1,6 +1,7 @@
 """Mixtures of experts: the ways to run one agree, and the one without host counts is repeatable."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +66,35 @@ def test_every_form_of_the_weights_gives_the_definition(
     found = mixture(x, *route(x, router, top_k), w1, w3, w2)
     expected = written_out(x, router, weights, top_k)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+class Counted(Sequence[Tensor]):
+    """The matrices of a stack, and which of them were used."""
+
+    def __init__(self, stack: Tensor):
+        self.stack, self.used = stack, list[int]()
+
+    def __len__(self) -> int:
+        """Return the number of matrices, however many are used."""
+        return len(self.stack)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a matrix."""
+        self.used.append(index)
+        return self.stack[index]
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_only_chosen_experts_cost_anything(tokens: int) -> None:
+    """If this fails writing with 256 experts on a CPU visits all of them for every token."""
+    weights, router = layer(256, 4, 8), torch.randn(256, 8)
+    w1, w3, w2 = (Counted(w) for w in weights)
+    x = torch.randn(tokens, 8)
+    chosen, shares = route(x, router, 8)
+    found = choose_mixture(Site(CPU, torch.float32), 8, 4, 256)(x, chosen, shares, w1, w3, w2)
+    torch.testing.assert_close(found.double(), written_out(x, router, weights, 8), rtol=1e-4, atol=1e-4)
+    for stack in (w1, w3, w2):
+        assert sorted(stack.used) == sorted(set(chosen.flatten().tolist()))
 
 
 def test_few_tokens_go_to_the_kernel_and_many_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
