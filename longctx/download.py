@@ -133,7 +133,7 @@ def _stream(repo: str, revision: str, file: "RepoSibling", blob: Path) -> Iterat
     blob.parent.mkdir(parents=True, exist_ok=True)
     part = blob.with_name(f"{blob.name}.incomplete")  # as the hub's library names it
     with part.open("a+b") as out:
-        _lock(repo, out.fileno())
+        lock(repo, out.fileno())
         out.seek(0)
         while block := out.read(BLOCK):
             digest.update(block)
@@ -185,7 +185,8 @@ def _blocks(repo: str, revision: str, name: str, start: int) -> Iterator[bytes]:
             yield block
 
 
-def _lock(repo: str, file: int) -> None:
+def lock(repo: str, file: int) -> None:
+    """Keep an open file for this process; raise ModelError when another one has it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -64,7 +64,7 @@ def test_rounded_weights_are_compared_with_whole_ones(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model", hf_config(), seed=3)
     _, checks = examined(folder, "--quant", "int8")
     assert "compared with float32 on the CPU" in checks["int8 weights"]["value"]
-    assert 0 < checks["int8 weights"]["numbers"]["kl"] < 0.05
+    assert 0 < checks["int8 weights"]["numbers"]["kl"] < 0.1
 
 
 def test_both_decay_rules_of_bailing_are_compared(tmp_path: Path) -> None:
