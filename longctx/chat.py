@@ -28,7 +28,7 @@ class Chat:
 class Thoughts:
     """Parts a `<think>...</think>` block at the start of what a model writes from the answer after it.
 
-    Text comes in pieces of any size. White space around thoughts, and before an answer, is dropped.
+    Text comes in pieces of any size. White space around an answer, and before thoughts, is dropped.
 
     Args:
         begun: the prompt ended inside such a block.
@@ -64,7 +64,8 @@ class Thoughts:
             self._part = "answer"
         answer = ""
         if self._part == "answer":
-            answer, self._held = self._held, ""
+            answer = self._held.rstrip()
+            self._held = self._held[len(answer) :]
         return thought, answer
 
 

@@ -84,9 +84,9 @@ def test_thoughts_end_where_they_end_however_the_text_arrives(
     body = text.lstrip()
     if begun or body.startswith("<think>"):
         inside, _, after = (body if begun else body.removeprefix("<think>")).partition("</think>")
-        assert (thought.strip(), answer) == (inside.strip(), after.lstrip())
+        assert (thought.strip(), answer) == (inside.strip(), after.strip())
     else:
-        assert (thought, answer) == ("", body)
+        assert (thought, answer) == ("", body.rstrip())
 
 
 @pytest.mark.parametrize("think", ["off", "on", "show"])
@@ -96,7 +96,7 @@ def test_thoughts_go_to_stderr_or_nowhere(
     """If this fails a script that reads the answer reads the model's thoughts."""
     arguments = ("ask", "When?", str(book), "--model", str(checkpoint), "--think", think)
     plain = run(*arguments)
-    assert plain.stdout.startswith("At noon.\n\n\n[written by the model")
+    assert plain.stdout.startswith("At noon.\n\n[written by the model")
     assert ("The text says noon." in plain.stderr) == (think == "show")
     assert "<think>" not in plain.stdout + plain.stderr
     values = json.loads(run(*arguments, "--json").stdout)

@@ -34,11 +34,12 @@ _FOLDED = {mark: f"[{marks}]" for marks in (_SINGLE, _DOUBLE) for mark in marks}
 
 
 def check(answer: str, documents: Iterable[Document], question: str = "") -> list[Quotation]:
-    """Return every quotation of an answer, with its place where it first stands in a document.
+    """Return every quotation of an answer once, with its place where it first stands in a document.
 
     What only repeats the question's words is not a claim about the documents, and is passed over.
     """
-    wanted = [text for text in quotations_of(answer) if not pattern(text).search(question)]
+    said = dict.fromkeys(quotations_of(answer))
+    wanted = [text for text in said if not pattern(text).search(question)]
     places: dict[str, Quote] = {}
     for document in documents:
         if missing := [text for text in wanted if text not in places]:
