@@ -113,7 +113,7 @@ model_options = _as_one(
         "--chunk",
         type=click.IntRange(1),
         show_default="2048 on a CPU, 16384 on a GPU",
-        help="Read this many tokens at once. It changes the speed, never the answer.",
+        help="Read this many tokens at once. It changes the speed, and with --quant perhaps the answer.",
     ),
     *_SHOWN,
 )
