@@ -4,13 +4,11 @@ Knows nothing of tokens. Texts are never held in memory; pipes are spooled to a 
 """
 
 import codecs
-import contextlib
 import errno
 import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
 import weakref
@@ -19,28 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from pathspec import GitIgnoreSpec
-
 from longctx.errors import InputError
 from longctx.text import packed
 from longctx.text.encoding import Binary, inspect
+from longctx.text.walk import generated, listed_by_git, unwanted_by_name, walk
 
 LARGEST_IN_FOLDER = 8 << 20
-LARGEST_IGNORE_FILE = 1 << 20
 STDIN_NAMES = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
-GENERATED_FOLDERS = {
-    *("node_modules", "bower_components", "jspm_packages", "vendor", "dist"),
-    *("site-packages", "venv", "__pycache__", "Pods"),
-}
-GENERATED_FILES = re.compile(
-    r"(?:package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum|Package\.resolved|gradle\.lockfile"
-    r"|packages\.lock\.json|.+\.lock|.+\.min\.(?:js|mjs|css)|.+\.(?:js|css)\.map|.+_pb2(?:_grpc)?\.pyi?|.+\.pb\.go)"
-)
-GENERATED_MARK = re.compile(rb"(?m)^\W{0,6}(?:Code generated .{0,200}DO NOT EDIT\.?|@generated\b)")
-MINIFIABLE = (".js", ".mjs", ".cjs", ".css")
-
-_Rules = tuple[tuple[str, GitIgnoreSpec], ...]  # (folder, its .gitignore), outermost first
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -245,9 +229,9 @@ class _Gathering:
     def _add_folder(self, item: str) -> None:
         root = os.path.realpath(item)
         # Nothing listed: not a work tree, or a folder that git ignores but the user named.
-        found = _listed_by_git(root) or _walk(root)
+        found = listed_by_git(root) or walk(root)
         for relative in sorted(set(found), key=os.fsencode):
-            prefix, reason = _unwanted_by_name(relative)
+            prefix, reason = unwanted_by_name(relative)
             inner = printable(str(Path(item, prefix))) + "/" * prefix.endswith("/")
             if reason:
                 self._skip(inner, reason)
@@ -274,91 +258,8 @@ class _Gathering:
             self._skip(name, "not a regular file")
         elif status.st_size > LARGEST_IN_FOLDER:
             self._skip(name, f"larger than {LARGEST_IN_FOLDER >> 20} MiB, name it to read it")
-        elif reason := _generated(path):
+        elif reason := generated(path):
             self._skip(name, reason)
         elif real not in self.seen:
             self._add_text(path, name, named=False)
             self.seen.add(real)
-
-
-def _unwanted_by_name(relative: str) -> tuple[str, str]:
-    """(the hidden or generated file or folder that the path is in, the reason to skip it), or (path, "")."""
-    parts = relative.split("/")
-    for index, part in enumerate(parts):
-        inner = index < len(parts) - 1
-        prefix = "/".join(parts[: index + 1]) + "/" * inner
-        if part.startswith("."):
-            return prefix, "hidden"
-        if inner and part in GENERATED_FOLDERS:
-            return prefix, "generated or vendored"
-    return relative, "generated" if GENERATED_FILES.fullmatch(parts[-1]) else ""
-
-
-def _generated(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-    if GENERATED_MARK.search(head[:2048]):
-        return "generated"
-    lines = head.count(b"\n") + 1
-    return "minified" if path.suffix in MINIFIABLE and len(head) > 2000 and len(head) > 500 * lines else ""
-
-
-def _listed_by_git(root: str) -> list[str]:
-    """Files of a git work tree that are tracked or not ignored; empty without a work tree or git."""
-    # The repository is not trusted: its configuration must not start programs or reach out for objects.
-    settings = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "safe.bareRepository=explicit")
-    options = [part for setting in settings for part in ("-c", setting)]
-    command = ["git", *options, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    # A hook's environment would lead git to a different repository.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
-    try:
-        listing = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
-
-
-def _walk(root: str) -> Iterator[str]:
-    """Files below `root` that no .gitignore hides; a skipped folder is yielded itself, with a "/"."""
-    waiting: list[tuple[str, _Rules]] = [("", ())]
-    while waiting:
-        folder, rules = waiting.pop()
-        try:
-            with os.scandir(Path(root, folder)) as scan:
-                entries = list(scan)
-        except OSError:
-            yield folder
-            continue
-        rules = (*rules, (folder, _read_rules(Path(root, folder, ".gitignore"))))
-        for entry in entries:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            relative = folder + entry.name + "/" * is_folder
-            if entry.name == ".git" or _is_ignored(relative, rules):
-                continue
-            if is_folder and not _unwanted_by_name(relative)[1]:
-                waiting.append((relative, rules))
-            else:
-                yield relative
-
-
-def _read_rules(path: Path) -> GitIgnoreSpec:
-    lines: list[str] = []
-    if path.is_file() and not path.is_symlink() and path.stat().st_size <= LARGEST_IGNORE_FILE:
-        with contextlib.suppress(OSError):
-            lines = path.read_text("utf-8", "surrogateescape").splitlines()
-    patterns: list[str] = []
-    for line in lines:
-        with contextlib.suppress(ValueError, re.error):  # git, too, skips invalid patterns
-            GitIgnoreSpec.from_lines([line])
-            patterns.append(line)
-    return GitIgnoreSpec.from_lines(patterns)
-
-
-def _is_ignored(relative: str, rules: _Rules) -> bool:
-    """Whether the innermost .gitignore that matches hides the path; patterns are relative to its folder."""
-    for folder, patterns in reversed(rules):
-        verdict = patterns.check_file(relative.removeprefix(folder)).include
-        if verdict is not None:
-            return verdict
-    return False
