@@ -13,7 +13,7 @@ TABLE = """
 errors  checkpoint  machine  sampling  chat  progress
 text  text.encoding  text.packed  text.walk  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
-quotes  quotes.prose  quotes.passages  quotes.outline  quotes.lexrank  quotes.extract
+quotes  quotes.prose  quotes.sentences  quotes.passages  quotes.outline  quotes.lexrank  quotes.extract
 kernels.chips  kernels.select  kernels.triton_math
 kernels.differentiable
 kernels.norm_triton  kernels.norm

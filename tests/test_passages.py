@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longctx.quotes.passages import PassageIndex, passages
-from longctx.quotes.prose import split_sentences
+from longctx.quotes.sentences import split_sentences
 from longctx.text.source import Document
 from longctx.text.span import Quote
 

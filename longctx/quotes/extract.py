@@ -17,10 +17,10 @@ from longctx.quotes.prose import (
     common_words,
     heading_level,
     is_prose,
-    split_sentences,
     unspaced_characters,
     words,
 )
+from longctx.quotes.sentences import split_sentences
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
 from longctx.text.span import Quote, Span

@@ -19,11 +19,11 @@ from longctx.quotes.prose import (
     heading_level,
     humps,
     is_prose,
-    split_sentences,
     unspaced_characters,
     with_pairs,
     words,
 )
+from longctx.quotes.sentences import split_sentences
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
 from longctx.text.span import Quote, Span
@@ -32,7 +32,7 @@ MOST_CHARACTERS = 900
 ENOUGH_CHARACTERS = 400
 MOST_LINES = 20
 ENOUGH_LINES = 8
-# sentencex cuts longer texts itself and loses the white space between its parts (seen at 10,000).
+# A paragraph is held whole while it is cut; a text of one line must not be.
 LONGEST_PARAGRAPH = 8192
 
 BATCH = 256
@@ -97,7 +97,7 @@ def _paragraphs(document: Document) -> Iterator[str]:
 
 
 def _shortened(paragraph: str) -> list[str]:
-    """Cut a paragraph into parts that sentencex can take, each but the last ending where an atom ends."""
+    """Cut a very long paragraph into parts, each but the last ending where an atom ends."""
     parts = []
     while len(paragraph) > LONGEST_PARAGRAPH:
         *whole, last = _atoms(paragraph[:LONGEST_PARAGRAPH])

@@ -1,12 +1,9 @@
-"""What a text looks like: words, sentences, headings, prose or code. Knows no files."""
+"""What a text looks like: words, headings, prose or code. Knows no files."""
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-
-import sentencex
 
 from longctx.text.offsets import line_ends
 
@@ -49,19 +46,6 @@ _CODE_LINE = re.compile(
     r"|public|private|static|void|int|struct|enum|impl|module|namespace|export)\b.*[({;:=])",
     re.MULTILINE,
 )
-
-
-def split_sentences(text: str) -> Iterator[str]:
-    """Cut a text into sentences; joined, they are the text."""
-    start = position = 0
-    for sentence in sentencex.segment("en", text):
-        found = text.find(sentence, position)
-        if found > start:
-            yield text[start:found]
-            start = found
-        position = max(found, position) + len(sentence)
-    if start < len(text):
-        yield text[start:]
 
 
 def words(text: str) -> list[str]:
