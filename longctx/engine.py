@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from longctx.models.step import DecodeStep
     from longctx.models.weight import Form
 
+LONGEST_PIECE = 4096  # tokens of a prompt read at once; documents have chunks of their own
+
 
 @dataclass(frozen=True)
 class Pointer:
@@ -145,12 +147,12 @@ class Session:
         return Session(self.engine, state, tuple(sorted([*self.gone, *gone])))
 
     def read(self, tokens: Sequence[int]) -> None:
-        """Read tokens in one piece, without outputs."""
+        """Read tokens without outputs, in pieces of bounded size."""
         import torch
 
-        if tokens:
+        for start in range(0, len(tokens), LONGEST_PIECE):
             with torch.inference_mode():
-                self.engine.model.absorb(self._tensor(tokens), self.state)
+                self.engine.model.absorb(self._tensor(tokens[start : start + LONGEST_PIECE]), self.state)
 
     def read_chunks(self, chunks: Iterable[Sequence[int]]) -> Iterator[int]:
         """Read chunk by chunk; yield the number of tokens of each once it is read, never 0.

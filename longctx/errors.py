@@ -1,10 +1,15 @@
 """Errors a user can cause, one class per exit code; a message says what is wrong, where, and what to do."""
 
+LONGEST = 1000  # characters of a message: some quote what a stranger wrote
+
 
 class LongctxError(Exception):
     """Base of every expected failure; `exit_code` is what the command returns."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]} ...")
 
 
 class OptionError(LongctxError):

@@ -40,7 +40,9 @@ def check_reduced_precision(dtype: str) -> None:
         f"import torch; x = torch.full((64, 64), 0.5, dtype=torch.{dtype}); "
         "assert (torch.nn.functional.linear(x, x).float() == 16).all()"
     )
-    child = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    # Without -P, and in this folder, the child would import a torch.py that lies here.
+    command = [sys.executable, "-P", "-c", program]
+    child = subprocess.run(command, capture_output=True, cwd="/", check=False)
     if child.returncode:
         raise ModelError(f"--dtype {dtype}: this CPU cannot compute in it; use --dtype float32")
 

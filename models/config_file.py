@@ -4,6 +4,7 @@ Checkpoints are untrusted: sizes are bounded, and uncertain settings are refused
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from longctx.checkpoint import read_json
+from longctx.checkpoint import AGAIN, LONGEST_QUOTED, read_json, shorten
 from longctx.errors import ModelError
 from longctx.models.config import ExpertsSpec, ModelConfig
 from longctx.models.families.common import stop_ids
@@ -38,6 +39,13 @@ REFUSED = {
     "qwen3next": "learns its decay (gated delta rule), which is not supported",
     "qwen35": "learns its decay (gated delta rule), which is not supported",
 }
+
+LARGEST_NUMBER = 1 << 40  # rotary bases are the largest: 10^11 has been seen
+LARGEST_SIZE = 1 << 22  # of a width or a vocabulary
+MOST_EXPERTS = 1 << 16  # of all layers together
+MOST_COUNTED = 1 << 11  # layers, heads, experts
+MOST_ENTRIES = 1 << 16  # of a list
+_COUNTS = re.compile(r"layer|head(?!_dim|_size)|expert(?!.*size)|group(?!_?norm)|_nh$|_nkv$")
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -82,6 +90,7 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
     Raises:
         ModelError: when it describes an unsupported model.
     """
+    check_numbers(raw, origin)
     kind = str(raw.get("model_type", "")).lower().replace("_", "")
     if raw.get("architectures") == ["HybridForCausalLM"] and "mixer_types" in raw:
         kind = "hypenet"  # released under a model_type, `hybrid`, that could be anybody's
@@ -89,16 +98,15 @@ def translate(raw: dict[str, Any], origin: Path) -> ModelConfig:
         known = ", ".join(dict.fromkeys(FAMILIES.values()))
         if reason := next((why for start, why in REFUSED.items() if kind.startswith(start)), None):
             raise ModelError(f"{origin}: {raw['model_type']} {reason}; families that run: {known}")
-        raise ModelError(
-            f"{origin}: unknown architecture {raw.get('model_type')!r}; families that run: {known}"
-        )
-    settings = (raw.get("text_config") or {}).get("quantization_config") or raw.get("quantization_config")
+        named = shorten(repr(raw.get("model_type")))
+        raise ModelError(f"{origin}: unknown architecture {named}; families that run: {known}")
     try:
+        settings = (raw.get("text_config") or {}).get("quantization_config") or raw.get("quantization_config")
         config: ModelConfig = _family(FAMILIES[kind]).translate(raw)
         config = replace(config, trained_tokens=_trained_tokens(raw))
         config = replace(config, published=published_form(settings) if settings else "")
-    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(f"{origin}: missing or malformed setting: {error}") from error
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ModelError(f"{origin}: missing or malformed setting: {shorten(str(error))}") from error
     _check(config, origin)
     return config
 
@@ -133,8 +141,40 @@ def _trained_tokens(raw: Mapping[str, Any]) -> int | None:
     return int(length * float(scaling["factor"] if kind in ("yarn", "linear") else 1))
 
 
+def check_numbers(raw: Any, origin: Path) -> None:
+    """Refuse numbers that no model has, before anything is built from them.
+
+    Raises:
+        ModelError: for a number that is not finite, or a size or a count beyond all published ones.
+    """
+    rest: list[tuple[str, Any]] = [("", raw)]
+    while rest:
+        key, value = rest.pop()
+        if isinstance(value, dict):
+            rest += value.items()
+        elif isinstance(value, list):
+            if len(value) > MOST_ENTRIES:
+                raise ModelError(f"{origin}: {shorten(key)} has {len(value):,} entries; {AGAIN}")
+            rest += ((key, one) for one in value)
+        elif (value := _number(value)) is not None:
+            most = MOST_COUNTED if _COUNTS.search(key) else LARGEST_NUMBER
+            if not abs(value) <= most:  # so that nan is refused too
+                raise ModelError(f"{origin}: {shorten(key)} is {value}, beyond any model; {AGAIN}")
+
+
+def _number(value: Any) -> float | None:
+    """Return the number that a setting is, or spells."""
+    try:
+        return None if value is None or len(str(value)) > LONGEST_QUOTED else float(value)
+    except (TypeError, ValueError):
+        return None
+    except OverflowError:
+        return math.inf
+
+
 def _check(config: ModelConfig, origin: Path) -> None:
     """Refuse sizes that do not fit each other, whatever the family."""
+    experts = 0
     sizes = [config.vocab_size, config.hidden_size, len(config.layers)]
     fits = True
     for layer in config.layers:
@@ -144,10 +184,12 @@ def _check(config: ModelConfig, origin: Path) -> None:
         fits = fits and heads > 0 and mixer.n_heads % heads == 0
         if isinstance(mlp, ExpertsSpec):
             sizes += [mlp.n_experts, mlp.top_k]
+            experts += mlp.n_experts
             inside = mlp.n_experts // max(mlp.groups, 1) * (mlp.top_groups or 1)
             fits = fits and mlp.top_k <= inside and mlp.n_experts % max(mlp.groups, 1) == 0
-    if min(sizes) < 1 or not fits or not math.isfinite(config.norm_eps):
-        raise ModelError(f"{origin}: sizes do not fit each other; download the model again")
+    fits = fits and max(sizes) <= LARGEST_SIZE and experts <= MOST_EXPERTS
+    if min(sizes) < 1 or not fits:
+        raise ModelError(f"{origin}: sizes do not fit each other; {AGAIN}")
     pointing = [layer.mixer for layer in config.layers if getattr(layer.mixer, "pointer_heads", ())]
     if any(not 0 <= head < mixer.n_heads for mixer in pointing for head in mixer.pointer_heads):  # type: ignore[union-attr]  # these have pointer heads
         raise ModelError(f"{origin}: pointer_heads names no head of the layer; download it again")

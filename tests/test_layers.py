@@ -32,7 +32,7 @@ models.state  models.decoder  models.step  models.weights
 known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
-tasks.questions  tasks.quick  tasks.quoted  tasks.frame  tasks.prompt  tasks.haystack
+tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
 tasks.lookup  tasks.ask  tasks.niah  tasks.summarize
 render  examine  doctor  shelf  cli  __main__
 """

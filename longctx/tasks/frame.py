@@ -1,6 +1,6 @@
 """The chat frame of a model, as its checkpoint describes it: turns of system and user around a prompt.
 
-Templates of checkpoints are untrusted and run in a sandbox.
+Templates of checkpoints are untrusted: see `templates`.
 """
 
 import re
@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 import longctx
 from longctx.chat import CLOSE, OPEN, Chat
-from longctx.checkpoint import read_json
+from longctx.checkpoint import read_bounded, read_json
 from longctx.errors import InputError, ModelError
 from longctx.sampling import Sampling
+from longctx.tasks.templates import TemplateFailedError, render
 from longctx.tokens.tokenizer import Tokenizer
 
 PROMPTS = Path(longctx.__file__).parent / "prompts"
@@ -29,10 +27,10 @@ def read_template(path: str | None, default: str) -> str:
     """Return the user's template file, or the built-in one called `default`."""
     source = Path(path) if path else PROMPTS / default
     try:
-        if source.stat().st_size > LARGEST_TEMPLATE:
-            raise InputError(f"{source}: larger than {LARGEST_TEMPLATE >> 20} MiB; not a prompt template")
-        return source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bounded(source, LARGEST_TEMPLATE).decode()
+    except ValueError as error:  # too large, or not UTF-8
+        raise InputError(f"{source}: not a prompt template: {error}") from error
+    except OSError as error:
         raise InputError(f"{source}: cannot read the prompt template: {error}") from error
 
 
@@ -52,6 +50,7 @@ def frame(tokenizer: Tokenizer, folder: Path, content: str, mark: str, chat: Cha
     source = _GENERATION.sub(
         lambda found: f"{found[1]}{found[2] or ''}if{' true' * (not found[2])}{found[3]}", template
     )
+    why = ""
     # Some published templates want content as a list of parts; with a string they lose it.
     for shape in (str, lambda text: [{"type": "text", "text": text}]):
         messages = [{"role": "user", "content": shape(content)}]
@@ -64,15 +63,14 @@ def frame(tokenizer: Tokenizer, folder: Path, content: str, mark: str, chat: Cha
         }
         variables["enable_thinking"] = chat.think != "off"
         try:
-            framed = sandbox().from_string(source).render(variables)
-        except (
-            Exception
-        ):  # a template can raise anything; the other shape may do, and if not an error follows
+            framed = render(source, variables)
+        except TemplateFailedError as error:  # the other shape may do, and if not an error follows
+            why = f": {error}"
             continue
         if framed.count(mark) == content.count(mark) and framed.count(system or mark) == 1:
             return framed
     whom = "a system message; leave --system out" if system else "a user message"
-    raise ModelError(f"{folder}: the chat template cannot frame {whom}")
+    raise ModelError(f"{folder}: the chat template cannot frame {whom}{why}")
 
 
 def chat_template(tokenizer: Tokenizer, folder: Path) -> str | None:
@@ -123,19 +121,6 @@ def notes(tokenizer: Tokenizer, folder: Path, sampling: Sampling) -> Iterator[st
     if drawn and sampling.temperature == 0:
         advised = " ".join(f"{name} {value:g}" for name, value in drawn.items())
         yield f"the model's authors suggest {advised}; the likeliest tokens are taken unless you ask for it"
-
-
-def sandbox() -> ImmutableSandboxedEnvironment:
-    """Return an environment in which templates can change nothing and reach nothing."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _raise
-    return environment
-
-
-def _raise(message: str) -> None:
-    raise TemplateError(message)
 
 
 def _settings(folder: Path, name: str) -> dict[str, Any]:

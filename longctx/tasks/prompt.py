@@ -8,11 +8,13 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from longctx.chat import Chat
 from longctx.errors import InputError
-from longctx.tasks.frame import chat_template, frame, is_thinking, sandbox
+from longctx.tasks.frame import chat_template, frame, is_thinking
+from longctx.tasks.templates import TemplateFailedError, render
 from longctx.text.source import Corpus, Document
 from longctx.tokens.tokenizer import Tokenizer
 
@@ -44,12 +46,11 @@ def build_prompt(
         InputError: when the template is broken or lacks exactly one document.
         ModelError: when the checkpoint's chat template cannot be used.
     """
-    # Random marks stand for untrusted text while templates run, so no text can pose as a mark.
     chat = chat or Chat()
-    marks = {name: f"[{secrets.token_hex(16)}]" for name in ("document", "system", *values)}
+    marks = {name: _mark(name) for name in ("document", "system", *values)}
     try:
-        filled = sandbox().from_string(template).render(marks)
-    except Exception as error:  # a template can raise anything: 1/0, range(10**9), wrong types
+        filled = render(template, marks)
+    except TemplateFailedError as error:
         raise InputError(f"prompt template: {error}") from error
     framed = frame(tokenizer, folder, filled, marks["document"], chat, marks["system"] if chat.system else "")
     if framed.count(marks["document"]) != 1:
@@ -59,6 +60,12 @@ def build_prompt(
     opening = [] if chat_template(tokenizer, folder) else tokenizer.opening
     ids = [*opening, *_encode(tokenizer, before, plain)], _encode(tokenizer, after, plain)
     return Prompt(*ids, thinking=is_thinking(after))
+
+
+@cache
+def _mark(name: str) -> str:
+    """Return what stands for untrusted text while templates run: random, so that no text can pose as it."""
+    return f"[{secrets.token_hex(16)}]"
 
 
 def header(corpus: Corpus) -> Callable[[Document], str] | None:

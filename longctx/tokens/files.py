@@ -1,7 +1,8 @@
 """The files that describe a tokenizer, read with suspicion; knows nothing of text."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 from tokenizers.pre_tokenizers import ByteLevel
 
-from longctx.checkpoint import read_json, read_text
+from longctx.checkpoint import AGAIN, read_json, read_text, shorten
 from longctx.errors import ModelError
+
+MOST_GROWTH = 64  # characters that normalizing may make of one
 
 
 def read_specification(folder: Path) -> dict[str, Any]:
@@ -60,12 +63,48 @@ def _from_merges(folder: Path) -> dict[str, Any]:
     }
 
 
+def check_growth(specification: dict[str, Any], origin: Path) -> None:
+    """Refuse settings by which the library would abort the process, or a short text would fill the memory.
+
+    Raises:
+        ModelError: naming the setting.
+    """
+    model = specification["model"]
+    if model.get("type") == "BPE" and model.get("continuing_subword_prefix"):
+        raise ModelError(f"{origin}: continuing_subword_prefix is not supported for BPE")
+    growth, rest = 1, [specification.get(part) for part in ("normalizer", "pre_tokenizer", "decoder")]
+    while rest:
+        found = rest.pop()
+        if isinstance(found, list):
+            rest += found
+        elif isinstance(found, dict):
+            rest += (value for value in found.values() if isinstance(value, dict | list))
+            texts = [found.get(name) for name in ("content", "prepend", "replacement")]
+            growth *= max([1, *(len(text) for text in texts if isinstance(text, str))])
+    if growth > MOST_GROWTH:
+        raise ModelError(f"{origin}: its normalizer could make a text {growth:,} times as long; {AGAIN}")
+
+
+@contextmanager
+def library(origin: Path) -> Iterator[None]:
+    """Turn whatever the library raises, panics included, into one line.
+
+    Raises:
+        ModelError: naming the tokenizer.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, ModelError):
+        raise
+    except BaseException as error:  # a panic is no Exception, and its class has no public name
+        reason = shorten(" ".join(str(error).split()))
+        raise ModelError(f"{origin}: not a usable tokenizer ({reason}); {AGAIN}") from error
+
+
 def build(specification: dict[str, Any], origin: Path) -> Backend:
     """Build the tokenizer with the library, or say why it cannot."""
-    try:
+    with library(origin):
         return Backend.from_str(json.dumps(specification))
-    except Exception as error:  # the library raises nothing narrower
-        raise ModelError(f"{origin}: not a usable tokenizer ({error}); download the model again") from error
 
 
 def check_added(added: Sequence[dict[str, Any]], backend: Backend, origin: Path) -> None:
@@ -73,7 +112,7 @@ def check_added(added: Sequence[dict[str, Any]], backend: Backend, origin: Path)
     for token in added:
         found = backend.token_to_id(token["content"])
         if found != token["id"]:
-            detail = f"{token['content']!r} should have id {token['id']} but gets {found}"
+            detail = f"{shorten(repr(token['content']))} should have id {token['id']} but gets {found}"
             raise ModelError(f"{origin}: {detail}; added tokens do not fit the vocabulary; download it again")
 
 

@@ -10,7 +10,15 @@ from tokenizers.decoders import DecodeStream
 from longctx.chat import CLOSE, OPEN
 from longctx.errors import ModelError
 from longctx.tokens.boundaries import Boundaries, NotProvableError
-from longctx.tokens.files import build, check_added, opening, read_specification, without_special
+from longctx.tokens.files import (
+    build,
+    check_added,
+    check_growth,
+    library,
+    opening,
+    read_specification,
+    without_special,
+)
 
 
 class Tokenizer:
@@ -24,6 +32,8 @@ class Tokenizer:
 
     def __init__(self, specification: dict[str, Any], origin: Path) -> None:
         bare = {**specification, "post_processor": None, "truncation": None, "padding": None}
+        self._origin = origin
+        check_growth(bare, origin)
         self._full = build(bare, origin)
         check_added(specification.get("added_tokens") or [], self._full, origin)
         plain = without_special(bare)
@@ -55,15 +65,19 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode several texts side by side."""
-        return [found.ids for found in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
+        with library(self._origin):
+            found = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [one.ids for one in found]
 
     def encode_with_offsets(self, text: str) -> Encoding:
         """Encode like `encode`, and keep the characters of each token."""
-        return self._plain.encode(text, add_special_tokens=False)
+        with library(self._origin):
+            return self._plain.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of tokens without special ones; incomplete characters become U+FFFD."""
-        return self._full.decode(list(ids))
+        with library(self._origin):
+            return self._full.decode(list(ids))
 
     @property
     def special_tokens(self) -> dict[str, int]:
