@@ -1,10 +1,12 @@
 """From options to a loaded model: each part is resolved once per command, on first use."""
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from longctx import hub
+from longctx.errors import OptionError
 from longctx.machine import gib, usable_threads
 from longctx.options import Options
 
@@ -62,12 +64,19 @@ class Launch:
 
     @cached_property
     def device(self) -> "torch.device":
-        """Return the device to run on, and set torch's threads."""
+        """Return the device to run on, and set torch's threads.
+
+        Raises:
+            OptionError: for more threads than CPUs; far more of them crash the libraries below.
+        """
+        threads = self.options.threads or usable_threads()
+        if threads > (most := os.cpu_count() or 1):
+            raise OptionError(f"--threads {threads}: this machine has {most} CPUs; leave --threads out")
         import torch
 
         from longctx.engine import pick_device
 
-        torch.set_num_threads(self.options.threads or usable_threads())
+        torch.set_num_threads(threads)
         return pick_device(self.options.device)
 
     @cached_property

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from longctx.errors import ModelError
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
@@ -39,8 +41,14 @@ def pick(logits: "Tensor", written: Sequence[int], sampling: Sampling, random: "
         logits: (V,) float32; changed in place. Forbidden ids are -inf.
         written: ids written so far.
         random: a generator on the logits' device.
+
+    Raises:
+        ModelError: when the model computed no numbers.
     """
     import torch
+
+    if bool(logits.isnan().any()):
+        raise ModelError("the model computed no numbers (NaN): its weights are damaged; download it again")
 
     if sampling.repetition_penalty != 1.0 and written:
         seen = torch.tensor(sorted(set(written)), device=logits.device)
@@ -62,7 +70,10 @@ def pick(logits: "Tensor", written: Sequence[int], sampling: Sampling, random: "
 
 
 class StopStrings:
-    """Cut a stream of text at the first stop string, even when it arrives in pieces."""
+    """Cut a stream of text at the first stop string, even when it arrives in pieces.
+
+    The first is the one that is whole first; of several that end together, the longest.
+    """
 
     def __init__(self, stop: Sequence[str]):
         self._stop = [s for s in stop if s]
@@ -71,9 +82,9 @@ class StopStrings:
     def push(self, text: str) -> tuple[str, bool]:
         """Return the text that may be shown now, and whether a stop string ended it."""
         self._held += text
-        found = [at for s in self._stop if (at := self._held.find(s)) >= 0]
+        found = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
         if found:
-            return self._held[: min(found)], True
+            return self._held[: min(found)[1]], True
         keep = max((_overlap(self._held, s) for s in self._stop), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown, False

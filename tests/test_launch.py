@@ -57,3 +57,22 @@ def test_configuration_and_tokenizer_are_read_once(tmp_path: Path, arguments: tu
     """If this fails every command builds its tokenizer twice, which takes seconds for a large one."""
     found = seen(tmp_path, *arguments)
     assert (found["config.json"], found["tokenizer.json"]) == (1, 1)
+
+
+@pytest.mark.parametrize("threads", ["5000", "2147483648", str(10**30)])
+def test_more_threads_than_cpus_are_refused(tmp_path: Path, threads: str) -> None:
+    """If this fails a slip of the finger ends in a crash of the libraries below."""
+    (tmp_path / "book.txt").write_text("One of the special magic numbers for x is: 4031775.")
+    command = [
+        sys.executable,
+        "-m",
+        "longctx",
+        "ask",
+        "Which?",
+        str(tmp_path / "book.txt"),
+        "--threads",
+        threads,
+    ]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert child.returncode == 2
+    assert child.stderr.startswith(f"longctx: --threads {threads}: this machine has")

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longctx.errors import ModelError
 from longctx.sampling import Sampling, StopStrings, pick
 
 
@@ -56,12 +57,20 @@ def test_the_same_seed_gives_the_same_answer() -> None:
     assert runs[0] == runs[1]
 
 
+def test_a_model_of_broken_weights_is_refused() -> None:
+    """If this fails it writes rubbish, or ends in a traceback where a token is drawn."""
+    for temperature in (0.0, 1.0):
+        with pytest.raises(ModelError, match="damaged"):
+            draws([0.0, float("nan")], Sampling(temperature=temperature), 1)
+
+
 @given(st.text("abcd", max_size=30), st.lists(st.text("abcd", min_size=1, max_size=4), max_size=3), st.data())
 def test_stop_strings_cut_the_same_however_the_text_arrives(
     text: str, stop: list[str], data: st.DataObject
 ) -> None:
     """If this fails part of a stop string is shown, or text after it."""
-    expected = text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]
+    ends = [(at + len(s), at) for s in stop if (at := text.find(s)) >= 0]
+    expected = text[: min(ends)[1]] if ends else text
     stops, shown, rest = StopStrings(stop), "", text
     while rest:
         size = data.draw(st.integers(1, len(rest)))
