@@ -1,6 +1,7 @@
 """Published models at their full shape with random weights: speed, and peak memory beside the plan.
 
     python -m bench.full_shape ring-mini --quant int4 --read 4096 --write 100 --out RESULT.json
+    python -m bench.full_shape ring-mini --from-checkpoint FOLDER   # writes 33 GB, then loads them
 
 Speed and memory do not depend on the values of the weights, so nothing is downloaded: matrices are drawn in
 bfloat16 and rounded by the loader's own code, one after the other. Of a layer's experts only the first few
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,15 +30,19 @@ import torch
 from bench.measure import peak_bytes
 from bench.report import machine
 from longctx.engine import pick_forms
-from longctx.models.config_file import translate
+from longctx.models.config_file import read_config, translate
 from longctx.models.decoder import Decoder
+from longctx.models.shards import write_shard
+from longctx.models.target import Target
 from longctx.models.weight import Form, Weight
-from longctx.models.weights import assemble, targets_of
+from longctx.models.weights import assemble, load_model, targets_of
 from longctx.plan import make_plan
 
 CPU = torch.device("cpu")
 DISTINCT = 8  # experts of a layer
 NOISE = 1 << 24  # random numbers that all matrices are cut from
+SHARD = 4 << 30  # bytes of a file of a checkpoint
+LOADED = 150e6  # bytes of a checkpoint that a core rounds in a second, to say how long it will take
 RING_MINI: dict[str, Any] = {
     "model_type": "bailing_moe_linear",
     "architectures": ["BailingMoeLinearV2ForCausalLM"],
@@ -57,40 +64,96 @@ HYPENET_2B: dict[str, Any] = {
     **{"rope_theta": 1e6, "rms_norm_eps": 1e-6, "torch_dtype": "bfloat16"},
     "mixer_types": ["attn" if layer in SOFTMAX else "lightning-attn" for layer in range(28)],
 }
+FROM = "write a checkpoint into this folder, unless there is one, and load it; delete it yourself"
 SHAPES = {"ring-mini": RING_MINI, "hypenet-2b": HYPENET_2B}
 
 
-def built(raw: dict[str, Any], form: Form) -> Decoder:
-    """Return a model of random weights in a form."""
-    config = translate(raw, Path("config.json"))
+Shape = tuple[int, ...]
+
+
+def shortened(raw: dict[str, Any], layers: int | None) -> dict[str, Any]:
+    """Return the configuration of the first layers of a model."""
+    if not layers:
+        return raw
+    mixers = {"mixer_types": raw["mixer_types"][:layers]} if "mixer_types" in raw else {}
+    return {**raw, "num_hidden_layers": layers, **mixers}
+
+
+class Drawn:
+    """The tensors of a checkpoint, drawn when they are asked for, in bfloat16; vectors are ones."""
+
+    def __init__(self, shapes: dict[str, Shape]):
+        self.shapes, self._random = shapes, torch.Generator().manual_seed(0)
+        self._noise = torch.randn(NOISE, generator=self._random).bfloat16()
+
+    def __call__(self, name: str) -> torch.Tensor:
+        """Return a tensor, the only memory that this takes."""
+        shape = self.shapes[name]
+        if len(shape) == 1:
+            return torch.ones(shape, dtype=torch.bfloat16)
+        made = torch.empty(shape, dtype=torch.bfloat16)
+        for part in made.view(-1).split(NOISE):
+            start = int(torch.randint(NOISE - len(part) + 1, (), generator=self._random))
+            torch.mul(self._noise[start : start + len(part)], shape[-1] ** -0.5, out=part)
+        return made
+
+
+def sketch(raw: dict[str, Any], form: Form) -> tuple[Decoder, list[Target], dict[str, Shape]]:
+    """Return a model without weights, what they are made of, and the shapes of a checkpoint's tensors."""
     with torch.device("meta"):
-        model = Decoder(config, torch.float32, form)
-    targets = targets_of(model)
-    shapes: dict[str, tuple[int, ...]] = {}
+        model = Decoder(translate(raw, Path("config.json")), torch.float32, form)
+    targets, shapes = targets_of(model), dict[str, Shape]()
     for target in targets:
         weight = model.get_submodule(target.weight)
         assert isinstance(weight, Weight)
         shapes |= target.shapes(weight.shape)
-    random = torch.Generator().manual_seed(0)
-    noise = torch.randn(NOISE, generator=random).bfloat16()
+    return model, targets, shapes
 
-    def stored(name: str) -> torch.Tensor:
-        shape = shapes[name]
-        if len(shape) == 1:
-            return torch.ones(shape)
-        size = torch.Size(shape).numel()
-        start = int(torch.randint(NOISE - min(size, NOISE - 1), (), generator=random))
-        drawn = noise[start : start + size] if size < NOISE else noise.repeat(-(-size // NOISE))[:size]
-        made: torch.Tensor = drawn.view(shape) * shape[-1] ** -0.5
-        return made
 
+def built(raw: dict[str, Any], form: Form) -> Decoder:
+    """Return a model of random weights in a form."""
+    model, targets, shapes = sketch(raw, form)
     distinct = [target for target in targets if (target.member or 0) < DISTINCT]
-    model = assemble(model, distinct, stored, CPU, form)
+    model = assemble(model, distinct, Drawn(shapes), CPU, form)
     for target in targets:
         weight = model.get_submodule(target.weight)
         if isinstance(weight, Weight) and target.member is not None and target.member >= DISTINCT:
             weight.packed.append(copy.deepcopy(weight.packed[target.member % DISTINCT]))
     return model
+
+
+def write_checkpoint(folder: Path, raw: dict[str, Any]) -> None:
+    """Write a checkpoint of random weights in bfloat16, shard by shard, saying how long it will take."""
+    *_, shapes = sketch(raw, "plain")
+    drawn, shards, size = Drawn(shapes), list[list[str]]([[]]), 0
+    for name, shape in shapes.items():
+        size += 2 * math.prod(shape)
+        if size > SHARD * len(shards):
+            shards.append([])
+        shards[-1].append(name)
+    files = {name: f"model-{i:05}.safetensors" for i, names in enumerate(shards) for name in names}
+    folder.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise SystemExit(f"{folder}: {gib(size)} are to be written, and {gib(free)} are free")
+    began = time.perf_counter()
+    for done, names in enumerate(shards):
+        kinds = {name: (torch.bfloat16, shapes[name]) for name in names}
+        write_shard(folder / files[names[0]], kinds, map(drawn, names))
+        left = (time.perf_counter() - began) / (done + 1) * (len(shards) - done - 1)
+        print(f"wrote shard {done + 1} of {len(shards)} ({gib(size)} in all); {left:.0f} s left", flush=True)
+    index = json.dumps({"weight_map": files})
+    (folder / "model.safetensors.index.json").write_text(index, encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(raw), encoding="utf-8")
+
+
+def loaded(folder: Path, raw: dict[str, Any], form: Form) -> Decoder:
+    """Load a checkpoint with the loader of the commands; it is written before, unless it is there."""
+    if not (folder / "config.json").exists():
+        write_checkpoint(folder, raw)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    print(f"loading {gib(size)}: about {size / LOADED:.0f} s", flush=True)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak from here on
+    return load_model(folder, read_config(folder), form=form)
 
 
 @torch.inference_mode()
@@ -123,13 +186,16 @@ def main() -> None:
     parser.add_argument("--read", type=int, nargs="+", default=[4096])
     parser.add_argument("--write", type=int, default=100)
     parser.add_argument("--chunk", type=int, default=2048)
+    parser.add_argument("--layers", type=int, help="only so many of the layers")
+    parser.add_argument("--from-checkpoint", type=Path, metavar="FOLDER", help=FROM)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--threads", type=int, default=usable_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     form = next(pick_forms(args.quant, "auto", CPU, torch.float32))
     began = time.perf_counter()
-    model = built(SHAPES[args.shape], form)
+    raw = shortened(SHAPES[args.shape], args.layers)
+    model = loaded(args.from_checkpoint, raw, form) if args.from_checkpoint else built(raw, form)
     loading = time.perf_counter() - began
     print(f"built in {loading:.0f} s, peak {gib(peak_bytes())}", flush=True)
     plan = make_plan(

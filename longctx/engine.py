@@ -108,6 +108,15 @@ class Engine:
         except StepError:
             return None
 
+    @cached_property
+    def forbidden(self) -> "Tensor":
+        """The ids that no answer may contain: padding rows of the embedding, and ids without text."""
+        import torch
+
+        unused = self.model.unused_ids()
+        beyond = torch.arange(self.tokenizer.vocab_size, self.model.config.vocab_size, device=unused.device)
+        return torch.cat((unused, beyond))
+
     @property
     def copies_facts(self) -> bool:
         """Tell whether the model only copies facts and shows where they stand."""
@@ -184,7 +193,7 @@ class Session:
         import torch
 
         config = self.engine.model.config
-        forbidden = self._forbidden()
+        forbidden = self.engine.forbidden
         random = torch.Generator(self.engine.device).manual_seed(sampling.seed)
         detokenizer, stops = Detokenizer(self.engine.tokenizer), StopStrings(sampling.stop)
         written: list[int] = []
@@ -237,16 +246,6 @@ class Session:
         # Only a copy from pinned memory does not wait for the device's queue.
         rows = torch.tensor([tokens], dtype=torch.int64, pin_memory=device.type == "cuda")
         return rows.to(device, non_blocking=True)
-
-    def _forbidden(self) -> "Tensor":
-        """Return the ids that no answer may contain: padding rows of the embedding, and ids without text."""
-        import torch
-
-        unused = self.engine.model.unused_ids()
-        beyond = torch.arange(
-            self.engine.tokenizer.vocab_size, self.engine.model.config.vocab_size, device=unused.device
-        )
-        return torch.cat((unused, beyond))
 
 
 def _mark() -> "torch.cuda.Event":

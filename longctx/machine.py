@@ -65,6 +65,15 @@ def available_memory() -> int:
         return free
 
 
+def give_back_memory() -> None:
+    """Give the system what was freed; the C library keeps some hundred MB after rounding weights."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
+
+
 def resident_memory() -> int:
     """Return the bytes of memory this process holds now."""
     import psutil

@@ -1,0 +1,134 @@
+"""The tensors in a checkpoint's safetensors files: where each of them is, its numbers, and new files of them.
+
+Checkpoints are untrusted: only safetensors is read, and files stay inside the folder. Pages that were read
+count as memory of the process for as long as their file is open, so files are closed again and again.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from longctx.checkpoint import read_json
+from longctx.errors import ModelError
+from longctx.machine import give_back_memory
+from longctx.models.published import Shape
+
+# A multimodal checkpoint keeps the language model under this prefix; the rest of it is not ours to run.
+TEXT_PREFIX = "language_model."
+WINDOW = 1 << 26  # bytes that are read before files are closed, and freed memory goes back to the system
+# How safetensors calls what we write.
+KINDS = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+}
+
+# File, shape and kind of numbers of each stored tensor.
+Located = dict[str, tuple[Path, Shape, str]]
+
+
+class Shards:
+    """The tensors of the language model in a folder; several threads may ask for them.
+
+    Attributes:
+        located: where and what every tensor is, from the files' headers alone.
+
+    Raises:
+        ModelError: when a file is missing, corrupt or outside the folder.
+    """
+
+    def __init__(self, folder: Path):
+        found = {name: at for path in _files(folder) for name, at in _tensors(path)}
+        prefixed = any(name.startswith(TEXT_PREFIX) for name in found)
+        self._prefix = TEXT_PREFIX if prefixed else ""
+        self.located: Located = {
+            name.removeprefix(self._prefix): at for name, at in found.items() if name.startswith(self._prefix)
+        }
+        self._open: dict[Path, Any] = {}
+        self._read, self._lock = 0, Lock()
+
+    def __call__(self, name: str) -> Tensor:
+        """Return a tensor, whose numbers are read from the file when they are used."""
+        path = self.located[name][0]
+        with self._lock:
+            if self._read > WINDOW:
+                self._close()
+            if path not in self._open:
+                self._open[path] = safe_open(path, framework="pt")
+            tensor: Tensor = self._open[path].get_tensor(self._prefix + name)
+            self._read += tensor.nbytes
+        return tensor
+
+    def close(self) -> None:
+        """Close all files; tensors still in use keep theirs."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        self._open.clear()
+        self._read = 0
+        give_back_memory()
+
+
+def _files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return [folder / "model.safetensors"]
+    names = set(map(str, dict(read_json(index).get("weight_map", {})).values()))
+    if any(Path(name).name != name for name in names):
+        raise ModelError(f"{index}: names a file outside the checkpoint")
+    return sorted(folder / name for name in names)
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, tuple[Path, Shape, str]]]:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; the checkpoint is incomplete (only safetensors is read)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  # a safetensors handle is no dict
+                part = file.get_slice(name)
+                yield name, (path, tuple(part.get_shape()), part.get_dtype())
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: truncated or corrupt safetensors file: {error}") from error
+
+
+def write_shard(path: Path, shapes: Mapping[str, tuple[torch.dtype, Shape]], parts: Iterable[Tensor]) -> None:
+    """Write a safetensors file piece by piece; until it is whole it has another name.
+
+    Args:
+        path: of the file.
+        shapes: kind and shape of each tensor, in the order of the file.
+        parts: the numbers of all tensors in that order, in as many pieces as is convenient.
+
+    Raises:
+        OSError: when it cannot be written; nothing is left then.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, (dtype, shape) in shapes.items():
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": KINDS[dtype], "shape": shape, "data_offsets": (start, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        with scratch.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for part in parts:
+                file.write(part.contiguous().view(-1).view(torch.uint8).numpy().data)
+            assert file.tell() == 8 + len(text) + end, "the pieces are not the tensors"
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
