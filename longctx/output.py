@@ -6,6 +6,7 @@ Text from documents is stripped of control characters before it reaches a termin
 import json
 import os
 import re
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import click
 
 from longctx.errors import OutputError
+from longctx.formats.kinds import counted
 from longctx.machine import gib, resident_memory
 from longctx.progress import Progress
 from longctx.tasks.results import Text, Thought
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    from longctx.text.source import Corpus
+    from longctx.text.source import Corpus, Skipped
 
 Event = TypeVar("Event")
 SCHEMA = 1
@@ -75,9 +77,9 @@ class Output:
         for note in corpus.notes:
             self.note(note)
         for skipped in corpus.skipped:
-            self.note(f"skipped {skipped.name}: {skipped.reason}", detail=True)
+            self.note(f"not read: {skipped.name}: {skipped.reason}", detail=True)
         if corpus.skipped:
-            self.note(f"skipped {len(corpus.skipped)} files (-v or --json lists them)")
+            self.note(f"not read: {_by_reason(corpus.skipped)} (-v or --json lists them)")
 
     def write(self, text: str, values: dict[str, Any]) -> None:
         """Write the result: `text` for people, or `values` as one JSON object."""
@@ -123,6 +125,15 @@ class Output:
         if self._bar:
             self._bar.stop()
             self._bar = None
+
+
+def _by_reason(skipped: "list[Skipped]") -> str:
+    """Return how much was skipped for each reason, with what helps: "1 PDF (pip install ...), 2 hidden"."""
+    counts = Counter((one.reason, one.advice) for one in skipped)
+    return ", ".join(
+        counted(reason, count) + f" ({advice})" * bool(advice)
+        for (reason, advice), count in counts.most_common()
+    )
 
 
 def _bar(console: "Console") -> "Bar":

@@ -96,7 +96,13 @@ def _quote_values(quote: Quote | None) -> dict[str, Any] | None:
         return None
     lines_and_bytes = ("first_line", "last_line", "byte_start", "byte_end")
     values = {name: getattr(quote.span, name) for name in lines_and_bytes}
-    return {"path": quote.span.document.name, **values, "quote": quote.text, "score": quote.score}
+    return {
+        "path": quote.span.document.name,
+        "place": str(quote.span),
+        **values,
+        "quote": quote.text,
+        "score": quote.score,
+    }
 
 
 def source_values(corpus: Corpus) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def source_values(corpus: Corpus) -> dict[str, Any]:
     return {
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
-        "skipped": [{"name": s.name, "reason": s.reason} for s in corpus.skipped],
+        "skipped": [{"name": s.name, "reason": s.reason, "advice": s.advice} for s in corpus.skipped],
         "notes": corpus.notes,
     }
 

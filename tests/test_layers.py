@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every module, from the lowest to the highest: each imports only modules that stand before it.
 TABLE = """
 errors  checkpoint  machine  sampling  chat  progress
-text  text.encoding  text.packed  text.walk  text.source  text.offsets  text.span
+text  text.encoding  text.packed  text.walk  text.places
+formats  formats.limits  formats.zips  formats.kinds  formats.unpack  formats.draft  formats.convert
+text.document  text.opening  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.passages  quotes.outline  quotes.lexrank  quotes.extract
 kernels.chips  kernels.select  kernels.triton_math

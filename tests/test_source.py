@@ -124,7 +124,7 @@ def test_a_named_pipe_is_read_like_stdin(tmp_path: Path) -> None:
         ("missing.txt", None, "no such file or folder; check the name"),
         ("empty.txt", b"", "empty; give it some text"),
         ("only-bom.txt", b"\xef\xbb\xbf", "empty; give it some text"),
-        ("x.png", b"\x89PNG\r\n\x1a\n" + bytes(99), "an image, not text; convert it"),
+        ("x.png", b"\x89PNG\r\n\x1a\n" + bytes(99), "a picture, not text; recognise its words"),
         ("noise", bytes(range(32)) * 99, "binary, not text"),
         ("n" * 300, None, "file name too long"),
     ],

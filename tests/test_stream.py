@@ -36,7 +36,7 @@ def document(
 ) -> Document:
     path = folder / "document.txt"
     path.write_bytes(data)
-    return SmallBlocks(path.name, path, skip, len(data), encoding, step)
+    return SmallBlocks(path.name, path, skip, len(data), encoding, step=step)
 
 
 def tokens_of(stream: TokenStream) -> list[int]:

@@ -29,18 +29,40 @@ SINGLE_BYTE = (
     *("mac_roman", "cp850"),
 )
 
-UNPACK = "unpack it first"
-CONVERT = "convert it to text first"
 # Beginnings of files that may look printable, or that deserve better advice.
 MAGIC = (
-    (re.compile(rb"%PDF-"), "a PDF", CONVERT + ", for example with pdftotext"),
-    (re.compile(rb"PK\x03\x04"), "a zip archive or an office document", "unpack it or " + CONVERT),
-    (re.compile(rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ\x00|\x28\xb5\x2f\xfd"), "compressed", UNPACK),
-    (re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|(?s:.{257})ustar"), "an archive", UNPACK),
-    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an office document", CONVERT),
-    (re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a"), "an image", CONVERT),
-    (re.compile(rb"(?s:RIFF.{4}(?:WAVE|WEBP|AVI ))|OggS\x00|ID3[\x02-\x04]\x00"), "a recording", CONVERT),
-    (re.compile(rb"\x7fELF|\x00asm|\xca\xfe\xba\xbe|SQLite format 3\x00"), "binary", "name a text file"),
+    (re.compile(rb"%PDF-"), "a PDF", "convert it to text first, for example with pdftotext"),
+    (re.compile(rb"PK\x03\x04"), "an office document", "save it as PDF, DOCX, ODT or XLSX"),
+    (
+        re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07"),
+        "an archive of another kind",
+        "unpack it first, with 7z",
+    ),
+    (
+        re.compile(rb"\x1f\x9d|\x04\x22\x4d\x18|\x89LZO"),
+        "a file compressed in another way",
+        "unpack it first",
+    ),
+    (
+        re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+        "an old office document",
+        "save it as DOCX or XLSX first",
+    ),
+    (re.compile(rb"\{\\rtf"), "an RTF document", "convert it first: pandoc FILE -o FILE.txt"),
+    (re.compile(rb"(?s:.{60})BOOKMOBI|AT&TFORM"), "a book", "convert it to EPUB or PDF first, with Calibre"),
+    (re.compile(rb"PAR1"), "a Parquet table", "convert it to CSV first, with duckdb"),
+    (re.compile(rb"SQLite format 3\x00"), "a database", "export it first: sqlite3 FILE .dump"),
+    (
+        re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|(?s:RIFF.{4}WEBP)|[IM]{2}(?:\*\x00|\x00\*)"),
+        "a picture",
+        "recognise its words first, for example with tesseract",
+    ),
+    (
+        re.compile(rb"(?s:RIFF.{4}(?:WAVE|AVI )|OggS\x00|ID3[\x02-\x04]\x00|fLaC|.{4}ftyp)"),
+        "a recording",
+        "write down its words first, for example with whisper",
+    ),
+    (re.compile(rb"\x7fELF|\x00asm|\xca\xfe\xba\xbe"), "binary", "name a text file"),
 )
 BINARY = ("binary", "name a text file")
 

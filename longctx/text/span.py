@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from longctx.text.offsets import byte_after
+from longctx.text.places import lines
 from longctx.text.source import Document
 
 REACH = 500  # bytes of its line quoted on each side of an answer
@@ -31,8 +32,8 @@ class Span:
             return file.read(self.byte_end - self.byte_start).decode(self.document.encoding, "replace")
 
     def __str__(self) -> str:
-        more = f"-{self.last_line}" if self.last_line > self.first_line else ""
-        return f"{self.document.name}:{self.first_line}{more}"
+        place = self.document.place
+        return self.document.name + (place(self) if place else f":{lines(self.first_line, self.last_line)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Formats that are not plain text: recognised, unpacked, turned into text. Knows no documents."""

@@ -1,0 +1,110 @@
+"""Documents: named byte ranges of text that can be read again and again; and all of them together.
+
+Knows nothing of tokens. Texts are never held in memory; those without a file lie in a temporary folder.
+"""
+
+import codecs
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from longctx.errors import InputError
+from longctx.text.places import Stretch
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text with a name for citations: the bytes from `start` to `end` of the file at `path`.
+
+    `kind` is what the text was or is: "text", "csv", "pdf" ... (longctx.formats.kinds). Where its lines are
+    not those of the file that has the name, `place` says what follows the name in a citation.
+    """
+
+    name: str
+    path: Path
+    start: int
+    end: int
+    encoding: str
+    kind: str = "text"
+    place: Callable[[Stretch], str] | None = field(default=None, repr=False, compare=False)
+
+    def blocks(self, size: int = 1 << 16, start: int | None = None) -> Iterator[str]:
+        """Yield the text from byte `start` on, line ends as they are, undecodable bytes as U+FFFD."""
+        decoder = codecs.getincrementaldecoder(self.encoding)("replace")
+        position = self.start if start is None else start
+        with self.path.open("rb") as file:
+            file.seek(position)
+            while position < self.end:
+                block = file.read(min(size, self.end - position))
+                if not block:
+                    raise InputError(f"{self.name}: became shorter while it was read; run the command again")
+                position += len(block)
+                if text := decoder.decode(block):
+                    yield text
+        if text := decoder.decode(b"", True):
+            yield text
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that was not read, why, and what would help."""
+
+    name: str
+    reason: str
+    advice: str = ""
+
+
+@dataclass
+class Corpus:
+    """All documents to read, in order. As a context manager, it removes spooled files on exit."""
+
+    documents: list[Document] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _remove: "weakref.finalize[..., Corpus] | None" = field(default=None, repr=False, compare=False)
+    _folder: Path = field(default=Path(), repr=False, compare=False)
+    _files: int = field(default=0, repr=False, compare=False)
+
+    @property
+    def bytes(self) -> int:
+        """The total size of the documents."""
+        return sum(document.end - document.start for document in self.documents)
+
+    def scratch(self) -> Path:
+        """Name a new file that lives until the corpus is closed or collected, or the program ends."""
+        if self._remove is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="longctx-"))
+            self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._files += 1
+        return self._folder / str(self._files)
+
+    def spool(self, stream: BinaryIO) -> Path:
+        """Copy `stream` to a scratch file."""
+        path = self.scratch()
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        return path
+
+    def close(self) -> None:
+        """Remove scratch files; documents from pipes, archives and the like cannot be read after this."""
+        if self._remove is not None:
+            self._remove()
+            self._remove = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def printable(name: str) -> str:
+    """`name`, with everything escaped that could move the cursor, break the line or reverse the text."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), name)

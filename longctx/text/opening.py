@@ -1,0 +1,186 @@
+"""From a file to documents: the files in it, the text it is turned into, or itself."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longctx.errors import InputError
+from longctx.formats.convert import convert
+from longctx.formats.draft import Draft
+from longctx.formats.kinds import ARCHIVES, CONVERTED, PACKED, counted, recognise
+from longctx.formats.limits import DEEPEST, Allowance, Damaged, Plain, Unreadable, guarded
+from longctx.text import packed
+from longctx.text.document import Corpus, Document, Skipped, printable
+from longctx.text.encoding import Binary, inspect
+from longctx.text.walk import unwanted_by_name
+
+if TYPE_CHECKING:
+    from longctx.formats.unpack import Part
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a file was come by: named by the user or found, how deep in archives, what it may unpack to."""
+
+    named: bool
+    depth: int = 0
+    allowance: Allowance | None = None
+    hint: str = ""  # a name that tells the kind, where its own does not
+
+
+class Files:
+    """The documents that files hold, added to a corpus one file after the other."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+
+    def add_file(self, path: Path, name: str, *, named: bool) -> None:
+        """Add the file at `path`; raise if the user named it and it cannot be read."""
+        self._add_file(path, name, Origin(named))
+
+    def add_scratch(self, path: Path, name: str, *, named: bool) -> None:
+        """Add a scratch file; keep it only if a document lies in it."""
+        self._add_scratch(path, name, Origin(named))
+
+    def _add_file(self, path: Path, name: str, origin: Origin) -> None:
+        """Add one file, whatever it is: the files in it, the text it is turned into, or itself."""
+        kind = recognise(path, origin.hint or name)
+        if kind in PACKED:
+            self._add_packed(kind, path, name, origin)
+            return
+        if kind in CONVERTED:
+            try:
+                self._add_converted(kind, path, name, origin)
+                return
+            except Plain:
+                kind = "text"
+        self._add_text(path, name, kind, named=origin.named)
+
+    def _add_packed(self, kind: str, path: Path, name: str, origin: Origin) -> None:
+        """Add the files of an archive as those of a folder, or the one that a compressed file holds."""
+        from longctx.formats.unpack import parts
+
+        archive = kind in ARCHIVES
+        if archive and not origin.named and not origin.depth:
+            self.skip(name, "an archive", "name it to read it")
+            return
+        if origin.depth == DEEPEST:
+            self._refuse(name, Unreadable("an archive nested too deep", "unpack it yourself"), origin)
+            return
+        before = len(self.corpus.documents)
+        allowance = origin.allowance or Allowance(path.stat().st_size, tempfile.gettempdir())
+        inside = Origin(origin.named and not archive, origin.depth + 1, allowance)
+        try:
+            for part in guarded(parts(kind, path)):
+                if archive:
+                    self._add_part(part, f"{name}/{printable(part.name)}", inside)
+                else:
+                    hint = str(Path(origin.hint or name).with_suffix(""))
+                    self._add_part(part, name, replace(inside, hint=hint))
+        except Unreadable as error:
+            if len(self.corpus.documents) == before:
+                self._refuse(name, error, origin)
+            else:
+                self.corpus.notes.append(f"{name}: {error.reason}; the rest of it is not read")
+        if archive:
+            self.corpus.notes.append(
+                f"{name}: {len(self.corpus.documents) - before} files read from the archive"
+            )
+
+    def _add_part(self, part: "Part", name: str, origin: Origin) -> None:
+        assert origin.allowance is not None
+        if part.name:
+            _, reason = unwanted_by_name(part.name)
+            if refused := part.refused or reason:
+                self.skip(name, refused)
+                return
+        origin.allowance.take_file()
+        path = self.corpus.scratch()
+        with path.open("wb") as file:
+            try:
+                for block in origin.allowance.watch(part.blocks, part.packed):
+                    file.write(block)
+            except Unreadable as error:
+                if not isinstance(error, Damaged) or not file.tell():
+                    path.unlink()
+                    self._refuse(name, error, origin)
+                    return
+                self.corpus.notes.append(
+                    f"{name}: {error.reason}; only its first {file.tell():,} bytes are read"
+                )
+        self._add_scratch(path, name, origin)
+
+    def _add_scratch(self, path: Path, name: str, origin: Origin) -> None:
+        self._add_file(path, name, origin)
+        if not any(document.path == path for document in self.corpus.documents[-1:]):
+            path.unlink()
+
+    def _add_converted(self, kind: str, path: Path, name: str, origin: Origin) -> None:
+        """Add the text of a document, a page, a mailbox ..., and the files that came with it."""
+        allowance = origin.allowance or Allowance(path.stat().st_size, tempfile.gettempdir())
+        target = self.corpus.scratch()
+        with Draft(target, allowance, self.corpus.scratch) as draft:
+            trouble = convert(kind, path, draft)
+        if draft.size:
+            made = Document(name, target, 0, draft.size, "utf-8", kind, draft.place())
+            self.corpus.documents.append(made)
+            if trouble:
+                self.corpus.notes.append(f"{name}: {trouble.reason}; what comes before is read")
+        elif not draft.attached:
+            self._refuse(name, trouble or Unreadable("no text in it"), origin)
+        if draft.left_out:
+            left = ", ".join(counted(what, count) for what, count in draft.left_out.items())
+            self.corpus.notes.append(f"{name}: left out {left}")
+        inside = Origin(False, origin.depth + 1, allowance)
+        for inner, attachment in draft.attached:
+            self._add_scratch(attachment, f"{name}{printable(inner)}", inside)
+
+    def _refuse(self, name: str, trouble: Unreadable, origin: Origin) -> None:
+        """Skip a file that cannot be read; raise if the user named it."""
+        if origin.named:
+            advice = trouble.advice or "check the file"
+            raise InputError(f"{name}: cannot be read, {trouble.reason}; {advice}") from trouble
+        self.skip(name, trouble.reason, trouble.advice)
+
+    def _add_text(self, path: Path, name: str, kind: str, *, named: bool) -> None:
+        """Add one text, or the files packed in it if the user named it."""
+        size = path.stat().st_size
+        found = inspect(path)
+        if isinstance(found, Binary):
+            if named:
+                raise InputError(f"{name}: {found.kind}, not text; {found.advice}")
+            self.skip(name, found.kind, found.advice)
+            return
+        if found.start >= size:
+            self.skip(name, "empty")
+            return
+        if found.note:
+            self.corpus.notes.append(f"{name}: {found.note}")
+        wide = found.encoding.startswith(("utf-16", "utf-32"))
+        split = packed.split(path, found.start) if named and not wide else None
+        if split is None:
+            self.corpus.documents.append(Document(name, path, found.start, size, found.encoding, kind))
+        else:
+            self._add_members(split, path, name, found.encoding)
+
+    def _add_members(self, split: packed.Split, path: Path, outer: str, encoding: str) -> None:
+        files = 0
+        before = ""
+        for member in split.members:
+            if member.path is None:
+                name = f"{outer} (after {before})" if before else outer
+            else:
+                before = name = printable(member.path.decode(encoding, "replace"))
+                files += 1
+            if member.start == member.end:
+                self.skip(name, "empty")
+            else:
+                self.corpus.documents.append(Document(name, path, member.start, member.end, encoding))
+        self.corpus.notes.append(f"{outer}: {files} files packed as {split.format}")
+
+    def skip(self, name: str, reason: str, advice: str = "") -> None:
+        """Say that a file is not read, why, and what would help."""
+        skipped = Skipped(name, reason, advice)
+        if skipped not in self.corpus.skipped[-1:]:  # name a hidden folder once, not for each file
+            self.corpus.skipped.append(skipped)
