@@ -19,7 +19,7 @@ HOW = {
     "generated": "written by the model from what it read",
     "found": "copied out of the text by the model, and checked there",
     "not found": "the model found no such fact; the passages below match the question best",
-    "extracted": "sentences of the text itself, chosen by LexRank; no model wrote them",
+    "extracted": "sentences of the text itself, chosen to cover its words; no model wrote them",
 }
 
 

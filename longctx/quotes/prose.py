@@ -35,6 +35,8 @@ _AFTER_NAME = re.compile(r"[ \t]+(?:the[ \t]+)?(?:\d+|[A-Z]+|[A-Z][a-z]+)(?![\w'
 _LONG_WORD = re.compile(r"[^\W\d_]{2,}")
 _NUMBER_HEADING = re.compile(r"(?:[IVXLC]+|\d{1,3})\.?$")
 
+END_OF_SENTENCE = re.compile(r"[.!?…。！？｡؟।][\"'”’»)\]」』*_]*$")
+
 # The first docstring or comment of a program; "#" before a letter or "!" is for a preprocessor or the shell.
 COMMENT = re.compile(
     r"\"{3}(?P<double>.*?)\"{3}|'{3}(?P<single>.*?)'{3}|/\*+(?P<block>.*?)\*/"

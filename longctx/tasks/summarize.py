@@ -18,7 +18,6 @@ from longctx.tasks.prompt import Prompt, build_prompt, header
 from longctx.tasks.results import Answer, Text, Thought, Written
 from longctx.text.source import Corpus
 
-WORDS_PER_SENTENCE = 25
 LONG = (
     100_000  # bytes, about 25,000 tokens: longer texts are summarised section by section while they are read
 )
@@ -89,7 +88,7 @@ def extract(corpus: Corpus, *, words: int) -> Events:
         InputError: when the text has no sentences.
     """
     yield Progress("choosing sentences", 0, corpus.bytes, 0)
-    excerpts = summarize_extractive(corpus.documents, max(1, round(words / WORDS_PER_SENTENCE)))
+    excerpts = summarize_extractive(corpus.documents, words)
     if not excerpts:
         raise InputError("there are no sentences in the text; a summary cannot be chosen from it")
     lines = []
