@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longctx.kernels.quantized import TINY, TOKENS, TOLERANCE, Activation, activate, round_rows
+from longctx.kernels.quantized import (
+    TINY,
+    TOKENS,
+    TOLERANCE,
+    Activation,
+    Rounded,
+    activate,
+    leading,
+    rounded,
+)
 
 GROUP = 32  # columns that share a factor
 BLOCK = 64  # rows that torch lays out together; its layout of fewer is another one
@@ -70,25 +79,25 @@ def quantize4(weight: Tensor) -> Int4Matrix:
     return Int4Matrix(packed, scales, row_scales, rows)
 
 
-def int4_linear(x: Tensor, weight: Int4Matrix, activation: Activation = "none") -> Tensor:
+def int4_linear(x: Tensor | Rounded, weight: Int4Matrix, activation: Activation = "none") -> Tensor:
     """Return activation(x W^T), float32.
 
     Args:
-        x: (..., in) float32 or bfloat16. weight: (out, in).
+        x: (..., in) float32 or bfloat16, or tokens rounded before. weight: (out, in).
     """
-    flat = x.reshape(-1, x.shape[-1])
+    flat = x if isinstance(x, Rounded) else x.reshape(-1, x.shape[-1])
     if len(flat) <= FEW:
-        out = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            flat.bfloat16(), weight.levels, GROUP, weight.scales
-        ).float()
-        return activate(out, activation)[:, : weight.rows].view(*x.shape[:-1], -1)
+        few = flat.float()[:, : 2 * weight.levels.shape[1]].bfloat16()
+        out = torch.ops.aten._weight_int4pack_mm_for_cpu(few, weight.levels, GROUP, weight.scales).float()
+        return activate(out, activation)[:, : weight.rows].view(*leading(x), -1)
     wide = _widened(weight)
     out = torch.empty(len(flat), wide.shape[1])
-    for rows, results in zip(flat.float().split(TOKENS), out.split(TOKENS), strict=True):
-        levels, scales = round_rows(rows)
-        results.copy_(torch._int_mm(levels, wide)).mul_(weight.row_scales).mul_(scales)
+    flat = flat if isinstance(flat, Rounded) else flat.float()
+    for rows, results in zip(rounded(flat, TOKENS), out.split(TOKENS), strict=True):
+        levels = rows.levels[:, : len(wide)]
+        results.copy_(torch._int_mm(levels, wide)).mul_(weight.row_scales).mul_(rows.scales)
         activate(results, activation)
-    return out[:, : weight.rows].reshape(*x.shape[:-1], -1)
+    return out[:, : weight.rows].reshape(*leading(x), -1)
 
 
 @cache

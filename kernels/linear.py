@@ -13,26 +13,32 @@ from torch import Tensor
 
 from longctx.kernels.differentiable import silu
 from longctx.kernels.int4 import Int4Matrix, int4_linear
-from longctx.kernels.quantized import Activation, Int8Matrix, int8_linear
+from longctx.kernels.quantized import Activation, Int8Matrix, Rounded, int8_linear, round_tokens
 
-__all__ = ["Activation", "Matrix", "can_pack", "linear", "pack"]
+__all__ = ["Activation", "Matrix", "Rounded", "can_pack", "linear", "pack", "prepared"]
 
 Matrix = Tensor | Int8Matrix | Int4Matrix
 # oneDNN lays a weight out for one batch size. This one serves prefill, and decode reads it fastest too.
 BATCH = 2048
 
 
-def linear(x: Tensor, weight: Matrix, activation: Activation = "none") -> Tensor:
+def prepared(x: Tensor, weight: Matrix) -> Tensor | Rounded:
+    """Return tokens (N, in) as products with matrices like this one take them, prepared once for many."""
+    return x if isinstance(weight, Tensor) else round_tokens(x.float())
+
+
+def linear(x: Tensor | Rounded, weight: Matrix, activation: Activation = "none") -> Tensor:
     """Return activation(x W^T).
 
     Args:
-        x: (..., in). weight: (out, in), plain, from `pack`, `quantize` or `quantize4`.
+        x: (..., in), or from `prepared`. weight: (out, in), plain, from `pack`, `quantize` or `quantize4`.
         activation: "silu" is x * sigmoid(x).
     """
     if isinstance(weight, Int8Matrix):
         return int8_linear(x, weight, activation)
     if isinstance(weight, Int4Matrix):
         return int4_linear(x, weight, activation)
+    assert isinstance(x, Tensor)
     if weight.is_mkldnn:
         name = "swish" if activation == "silu" else activation
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, None, name, [], "")

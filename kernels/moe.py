@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longctx.kernels import select
 from longctx.kernels.chips import capability
-from longctx.kernels.linear import Matrix, linear
+from longctx.kernels.linear import Matrix, Rounded, linear, prepared
 from longctx.kernels.select import Site
 
 # One matrix per expert, or all of them stacked.
@@ -25,11 +25,11 @@ MOST_GROUPS = 1023  # torch's grouped product refuses more
 ALIGNED = 8  # bfloat16 numbers in 16 bytes; its rows must be multiples of that
 
 
-def gated_mlp(x: Tensor, w1: Matrix, w3: Matrix, w2: Matrix) -> Tensor:
+def gated_mlp(x: Tensor | Rounded, w1: Matrix, w3: Matrix, w2: Matrix) -> Tensor:
     """Return (SiLU(x w1^T) * (x w3^T)) w2^T.
 
     Args:
-        x: (T, D). w1, w3: (F, D). w2: (D, F).
+        x: (T, D), or from `prepared`. w1, w3: (F, D). w2: (D, F).
     """
     gate, up = linear(x, w1, "silu"), linear(x, w3)
     return linear(gate * up if gate.requires_grad else gate.mul_(up), w2)
@@ -175,9 +175,13 @@ def one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack,
     token = order // chosen.shape[1]
     present, counts = experts.unique_consecutive(return_counts=True)
     sizes, shares = counts.tolist(), weights.flatten()[order, None]
+    ready: Tensor | Rounded | None = None
     total = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, weights.dtype))
     for e, rows, share in zip(present.tolist(), token.split(sizes), shares.split(sizes), strict=True):
-        total.index_add_(0, rows, gated_mlp(x[rows], w1[e], w3[e], w2[e]) * share)
+        gate = w1[e]
+        if ready is None:  # tokens are rounded once, not for each of their experts
+            ready = prepared(x, gate)
+        total.index_add_(0, rows, gated_mlp(ready[rows], gate, w3[e], w2[e]) * share)
     return total.to(x.dtype)
 
 

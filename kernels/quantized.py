@@ -1,11 +1,13 @@
-"""x W^T with weights of 8 bits on the CPU: a quarter of the bytes to read, and VNNI's products in prefill.
+"""x W^T with weights of 8 bits on the CPU: a quarter of the bytes to read, and VNNI's or AMX's products.
 
-Weights have one scale per row. For a single token, as in decoding, the time goes into reading them: it
-stays in bfloat16. Several tokens are rounded to 8 bits too, each with its own scale (the dynamic scheme of
-arXiv 2206.01861); their products are exact 32 bit integers. Both operators are private to torch: they
-are tried and compared before use.
+Weights have one scale per row. Tokens are rounded to 8 bits too, each with its own scale (the dynamic scheme
+of arXiv 2206.01861); their products are exact 32 bit integers. oneDNN's own product keeps weights in its own
+layout and scales the integers while they are in cache; it reads weights for a single token at the speed of
+memory. Where it is missing or wrong, torch's product of integers does the same; a single token then stays in
+bfloat16. All of these operators are private to torch: they are tried and compared before use.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -19,6 +21,8 @@ LEVELS = 127  # on each side of zero
 TOKENS = 256  # multiplied at once: their results are scaled while in cache
 # The product of one token reads this many columns at once, even past the end of a row.
 COLUMNS = 64
+PIECE = 64  # tokens rounded at once: they and what becomes of them stay in the cache of a core
+ZERO = 128  # of integers without signs
 TINY = 1e-30  # in place of the scale of a row of zeros
 TOLERANCE = 0.02  # of |x| |w|, in the trial; correct results use a third of it
 
@@ -27,7 +31,7 @@ TOLERANCE = 0.02  # of |x| |w|, in the trial; correct results use a third of it
 class Int8Matrix:
     """A matrix (out, in) of 8 bit integers and the scale of each row, float32 and bfloat16.
 
-    Columns of zeros are added up to a multiple of COLUMNS.
+    Columns of zeros are added up to a multiple of COLUMNS. Levels may be in oneDNN's layout, (in, out).
     """
 
     levels: Tensor
@@ -40,6 +44,31 @@ class Int8Matrix:
         return rows * -(-columns // COLUMNS) * COLUMNS + (4 + 2) * rows
 
 
+@dataclass(frozen=True)
+class Rounded:
+    """Tokens (N, in) rounded once for several matrices: 8 bit integers, and the scale of each, (N, 1).
+
+    Columns are as many as an `Int8Matrix` has.
+    """
+
+    levels: Tensor
+    scales: Tensor
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __getitem__(self, rows: Tensor) -> "Rounded":
+        return Rounded(self.levels[rows], self.scales[rows])
+
+    def blocks(self, tokens: int) -> "Iterator[Rounded]":
+        """Yield the tokens, so many at a time."""
+        yield from map(Rounded, self.levels.split(tokens), self.scales.split(tokens))
+
+    def float(self) -> Tensor:
+        """Return what the integers stand for."""
+        return self.levels * self.scales
+
+
 def quantize(weight: Tensor) -> Int8Matrix:
     """Return a float CPU matrix (out, in) rounded to 8 bits, symmetric, one scale per row."""
     rows, columns = weight.shape
@@ -48,28 +77,83 @@ def quantize(weight: Tensor) -> Int8Matrix:
     for start in range(0, rows, TOKENS):  # a head in float32 is more than a gigabyte
         part = slice(start, start + TOKENS)
         levels[part], scales[part] = round_rows(_widen(weight.detach()[part].float()))
+    if can_lay_out():
+        levels = torch.ops.onednn.qlinear_prepack(levels, None)
     return Int8Matrix(levels, scales[:, 0], scales[:, 0].bfloat16())
 
 
-def int8_linear(x: Tensor, weight: Int8Matrix, activation: Activation = "none") -> Tensor:
+def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation = "none") -> Tensor:
     """Return activation(x W^T).
 
     One token's result does not depend on the others.
 
     Args:
-        x: (..., in) float32. weight: (out, in).
+        x: (..., in) float32, or tokens rounded before. weight: (out, in).
     """
-    flat = _widen(x.reshape(-1, x.shape[-1]))
-    if len(flat) == 1:
-        out = torch._weight_int8pack_mm(flat.bfloat16(), weight.levels, weight.short_scales).float()
-        return activate(out, activation).view(*x.shape[:-1], -1)
-    out = x.new_empty(len(flat), len(weight.levels))
-    for rows, results in zip(flat.split(TOKENS), out.split(TOKENS), strict=True):
-        levels, scales = round_rows(rows)
-        # A product of integers and floats in one step takes longer than the three.
-        results.copy_(torch._int_mm(levels, weight.levels.t())).mul_(weight.scales).mul_(scales)
+    flat = x if isinstance(x, Rounded) else _widen(x.reshape(-1, x.shape[-1]))
+    if len(flat) == 1 and not weight.levels.is_mkldnn:
+        out = torch._weight_int8pack_mm(flat.float().bfloat16(), weight.levels, weight.short_scales).float()
+        return activate(out, activation).view(*leading(x), -1)
+    out = torch.empty(len(flat), len(weight.scales))
+    for rows, results in zip(rounded(flat, TOKENS), out.split(TOKENS), strict=True):
+        if weight.levels.is_mkldnn:
+            product = _laid_out_product(rows.levels, weight.levels, weight.scales)
+            torch.mul(product, rows.scales, out=results)
+        else:
+            # A product of integers and floats in one step takes longer than the three.
+            results.copy_(torch._int_mm(rows.levels, weight.levels.t())).mul_(weight.scales).mul_(rows.scales)
         activate(results, activation)
-    return out.view(*x.shape[:-1], -1)
+    return out.view(*leading(x), -1)
+
+
+def leading(x: Tensor | Rounded) -> tuple[int, ...]:
+    """Return the dimensions of x before its channels."""
+    return (len(x),) if isinstance(x, Rounded) else x.shape[:-1]
+
+
+def rounded(x: Tensor | Rounded, tokens: int) -> Iterator[Rounded]:
+    """Yield tokens (N, in), so many at a time, and round those that are not yet."""
+    if isinstance(x, Rounded):
+        yield from x.blocks(tokens)
+    else:
+        for part in x.split(tokens):
+            yield Rounded(*round_rows(part))
+
+
+def round_tokens(x: Tensor) -> Rounded:
+    """Round tokens (N, in) float32 for several products."""
+    return Rounded(*round_rows(_widen(x)))
+
+
+def _laid_out_product(x: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
+    """Return x W^T, float32, for x (N, in) int8, and W in oneDNN's layout with the scales of its rows.
+
+    Without AMX, oneDNN is fast only where x has no signs: so 128 is added, and it takes that off again.
+    """
+    unsigned = x.contiguous().view(torch.uint8).bitwise_xor(ZERO)
+    none = torch.zeros(len(scales), dtype=torch.int64)
+    out: Tensor = torch.ops.onednn.qlinear_pointwise(
+        unsigned, 1.0, ZERO, levels, scales, none, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return out
+
+
+@cache
+def can_lay_out() -> bool:
+    """Tell whether oneDNN's product of 8 bits is here and exact: old CPUs cut off sums of large numbers."""
+    random = torch.Generator().manual_seed(0)
+    x, w = (torch.randint(-LEVELS, LEVELS + 1, (n, 192), generator=random).to(torch.int8) for n in (70, 40))
+    x[0], x[1], w[0], w[1] = LEVELS, -LEVELS, LEVELS, -LEVELS
+    scales = torch.rand(40, generator=random)
+    expected = (x.double() @ w.double().T * scales).float()
+    try:
+        levels = torch.ops.onednn.qlinear_prepack(w, None)
+        return levels.is_mkldnn and all(
+            torch.allclose(_laid_out_product(x[:rows], levels, scales), expected[:rows], rtol=1e-5, atol=1e-3)
+            for rows in (1, 2, 70)
+        )
+    except (AttributeError, RuntimeError):
+        return False
 
 
 @cache
@@ -99,9 +183,15 @@ def _widen(rows: Tensor) -> Tensor:
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows (N, in) as 8 bit integers, and the scale of each, (N, 1)."""
-    largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
-    scales = largest.clamp_min_(TINY).div_(LEVELS)
-    return (rows / scales).round_().to(torch.int8), scales
+    levels, scales = rows.new_empty(rows.shape, dtype=torch.int8), rows.new_empty(len(rows), 1)
+    scaled = rows.new_empty(min(len(rows), PIECE), rows.shape[1])
+    for start in range(0, len(rows), PIECE):
+        part = slice(start, start + PIECE)
+        piece = rows[part]
+        largest = torch.maximum(piece.amax(1, keepdim=True), piece.amin(1, keepdim=True).neg_())
+        torch.div(largest.clamp_min_(TINY), LEVELS, out=scales[part])
+        levels[part] = torch.div(piece, scales[part], out=scaled[: len(piece)]).round_()
+    return levels, scales
 
 
 def activate(out: Tensor, activation: Activation) -> Tensor:

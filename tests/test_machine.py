@@ -12,7 +12,7 @@ import torch
 from checkpoints import hf_config, original_config, published_config, random_model
 
 from longctx.errors import DoesNotFitError
-from longctx.machine import available_memory, check_reduced_precision, gib, usable_threads
+from longctx.machine import available_memory, check_reduced_precision, gib, hides_tiles, usable_threads
 from longctx.models.config_file import translate
 from longctx.plan import make_plan, read_seconds, weight_bytes
 
@@ -36,6 +36,15 @@ def test_settings_of_the_user_are_kept() -> None:
     assert environment()[:2] == ["2000", "None"]
     assert environment(OMP_WAIT_POLICY="ACTIVE", ONEDNN_MAX_CPU_ISA="AVX2") == ["None", "ACTIVE", "AVX2"]
     assert environment(GOMP_SPINCOUNT="7")[0] == "7"
+
+
+@pytest.mark.parametrize(
+    ("flags", "level", "hides"), [("amx_tile", 27, True), ("amx_tile", 32, False), ("avx2", 13, False)]
+)
+def test_amx_is_used_where_its_tiles_are_described(flags: str, level: int, hides: bool) -> None:
+    """If this fails a virtual machine kills the run with SIGILL, or AMX lies idle and reading is slow."""
+    described = f"processor\t: 0\ncpuid level\t: {level}\nflags\t\t: fpu {flags}\n"
+    assert hides_tiles(described * 2) is hides
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -17,7 +17,7 @@ from longctx.errors import ModelError
 from longctx.hub import BUNDLED
 from longctx.kernels import quantized
 from longctx.kernels.linear import linear
-from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize
+from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize, round_tokens
 from longctx.machine import gib
 from longctx.models.config_file import read_config
 from longctx.models.weight import Weight
@@ -81,9 +81,35 @@ def test_rows_and_tokens_of_zeros_give_zeros() -> None:
     assert not linear(x[2], quantize(weight)).any()
 
 
+def test_both_layouts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails answers depend on whether oneDNN is there, or on the size of a chunk."""
+    if not quantized.can_lay_out():
+        pytest.skip("no product of oneDNN here")
+    weight, x = torch.randn(70, 100), torch.randn(300, 100)
+    laid_out = quantize(weight)
+    assert laid_out.levels.is_mkldnn
+    monkeypatch.setattr(quantized, "can_lay_out", lambda: False)
+    plain = quantize(weight)
+    assert not plain.levels.is_mkldnn
+    whole = linear(x, laid_out)
+    torch.testing.assert_close(whole, linear(x, plain), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(linear(round_tokens(x), plain), linear(x, plain), rtol=0, atol=0)
+    for size in (1, 2, 33):
+        pieces = torch.cat([linear(part, laid_out) for part in x.split(size)])
+        torch.testing.assert_close(pieces, whole, rtol=1e-6, atol=1e-6)
+
+
+def test_wrong_layouts_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a CPU that cuts off sums of 8 bit products gives nonsense."""
+    real = quantized._laid_out_product
+    monkeypatch.setattr(quantized, "_laid_out_product", lambda x, w, s: real(x, w, s).clamp(-32768, 32767))
+    assert not quantized.can_lay_out.__wrapped__()
+
+
 def test_wrong_operators_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails a torch whose private operators have changed gives nonsense instead of an error."""
     real, single = torch._int_mm, torch._weight_int8pack_mm
+    monkeypatch.setattr(quantized, "can_lay_out", lambda: False)
     for name, broken in (
         ("_int_mm", lambda x, w: real(x, w).clamp(-32768, 32767)),  # sums cut off, as without VNNI
         ("_weight_int8pack_mm", lambda x, w, s: single(x, w, s) * 1.1),
