@@ -65,8 +65,8 @@ class Peer:
 
     def feed(self, count: int) -> float:
         """Read random tokens in one batch; return the seconds."""
-        ids = self.random.integers(0, self.vocab, count).tolist()
-        batch = llama_cpp.llama_batch_get_one((llama_cpp.llama_token * count)(*ids), count)
+        ids = (llama_cpp.llama_token * count)(*self.random.integers(0, self.vocab, count).tolist())
+        batch = llama_cpp.llama_batch_get_one(ids, count)  # points to ids, and does not keep them
         began = time.perf_counter()
         if code := llama_cpp.llama_decode(self.context, batch):
             raise SystemExit(f"llama_decode: {code} at depth {self.depth}")
