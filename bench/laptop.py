@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from bench.laptop_math import Side, report
 from longctx.machine import available_memory, gib, usable_threads
 
 RESULTS = Path(__file__).parent / "results"
+KINDS = ["Q4_0", "Q8_0"]
 LENGTHS = [1024, 4096, 32768]
 ROOM = 3 << 30  # bytes beside the weights for the cache of 32k tokens and the products
 WITHOUT_AMX = (
@@ -146,7 +147,7 @@ def main() -> int:
         }
         for pair in PAIRS:
             if options.only in (None, pair.ours):
-                run.pair(pair)
+                run.pair(replace(pair, kinds=tuple(options.kinds)))
     bars = [bar for rows in run.data["rows"].values() for bar in rows["bars"]]
     return int(any(bar["passed"] is False for bar in bars))
 
@@ -157,6 +158,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--llama-python", type=Path, default=Path(sys.executable), metavar="PATH")
     parser.add_argument("--only", choices=[pair.ours for pair in PAIRS])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of weights of llama.cpp")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="multiples of 512")
     parser.add_argument("--long", type=int, metavar="N", help="instead of the longest of --lengths")
     parser.add_argument("--threads", type=int, default=usable_threads())
