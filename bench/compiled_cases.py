@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.compiled import Case
 from bench.gpu.model import RING as RING_CONFIG
 from longctx import hub, known
+from longctx.kernels.rounded import Bits, RoundedMatrix
 from longctx.models.config import ExpertsSpec, ModelConfig, SoftmaxSpec
 from longctx.models.config_file import read_config
 from longctx.models.families.minimax import translate
@@ -142,6 +143,39 @@ def experts(family: Family, tokens: int, dtype: torch.dtype) -> None:
     moe_decode(torch.empty(tokens, hidden, dtype=dtype), chosen, torch.empty(tokens, top_k), up, gate, down)
 
 
+def rounded(*shape: int, bits: Bits) -> RoundedMatrix:
+    """Return an uninitialised matrix or stack of few bits."""
+    return RoundedMatrix.empty(*shape, bits=bits, device=torch.device("cpu"))
+
+
+def rounded_linear(rows: int, columns: int, bits: Bits) -> None:
+    """Call what multiplies one token by a matrix of few bits, and what widens the matrix for many."""
+    from longctx.kernels.rounded_triton import rounded_linear, widen
+
+    weight = rounded(rows, columns, bits=bits)
+    rounded_linear(torch.empty(1, columns, dtype=BF16), weight)
+    widen(weight, BF16)
+
+
+def rounded_experts(family: Family, bits: Bits) -> None:
+    """Call a mixture of experts of few bits for one token."""
+    from longctx.kernels.rounded_triton import moe_decode
+
+    up, down = (family.inner, family.hidden), (family.hidden, family.inner)
+    w1, w3, w2 = (rounded(2 * family.top_k, *shape, bits=bits) for shape in (up, up, down))
+    chosen = torch.zeros(1, family.top_k, dtype=torch.int64)
+    moe_decode(torch.empty(1, family.hidden, dtype=BF16), chosen, torch.empty(1, family.top_k), w1, w3, w2)
+
+
+def grouped(family: Family, tokens: int, bits: Bits) -> None:
+    """Call the product of rows with experts of few bits, for so many rows of each of 16 experts."""
+    from longctx.kernels.rounded_triton import grouped_product
+
+    ends = torch.arange(tokens, 17 * tokens, tokens, dtype=torch.int32)
+    rows = torch.empty(16 * tokens, family.hidden, dtype=BF16)
+    grouped_product(rows, rounded(16, family.inner, family.hidden, bits=bits), ends)
+
+
 def combine(family: Family, tokens: int, dtype: torch.dtype) -> None:
     """Call the weighted sum over each token's experts that ends a mixture in prefill."""
     from longctx.kernels.moe_triton import moe_combine
@@ -201,6 +235,14 @@ CASES = [
     _case(False, "head 256 decode bf16", decode, HEAD_256, 1, BF16, rare=True),
     _case(False, "Ring-mini experts, 1 token bf16", experts, RING, 1, BF16),
     _case(False, "Ring-mini experts, 16 tokens bf16", experts, RING, 16, BF16, rare=True),
+    _case(False, "Ring-mini head int8", rounded_linear, 157184, 2048, 8),
+    _case(False, "HypeNet-2B feed-forward int4", rounded_linear, 2048, 6144, 4),
+    _case(False, "Ring-mini experts, 1 token int4", rounded_experts, RING, 4),
+    _case(False, "Ring-mini experts, 1 token int8", rounded_experts, RING, 8, rare=True),
+    _case(True, "Ring-mini experts, 512 rows each int4", grouped, RING, 512, 4),
+    _case(True, "Ring-mini experts, 512 rows each int8", grouped, RING, 512, 8, rare=True),
+    _case(True, "Ring-mini experts, 40 rows each int4", grouped, RING, 40, 4, rare=True),
+    _case(True, "Ring-mini experts, 10 rows each int4", grouped, RING, 10, 4, rare=True),
     _case(False, "Ring-mini experts, sum of 16k tokens bf16", combine, RING, 16384, BF16),
     _case(False, "MiniMax-Text-01 experts, 1 token bf16", experts, MINIMAX, 1, BF16, rare=True),
     _case(False, "experts, 3 tokens fp32", experts, SMALL, 3, FP32, rare=True),

@@ -65,18 +65,28 @@ def quantize4(weight: Tensor) -> Int4Matrix:
     row_scales = torch.empty(len(padded))
     for start in range(0, len(padded), BLOCK):  # block by block, each in the cache
         part = slice(start, start + BLOCK)
-        grouped = padded[part].float().unflatten(1, (-1, GROUP))
-        low, high = grouped.amin(2), grouped.amax(2)
-        # Levels go one further down than up: the largest of a group, whatever its sign, becomes the lowest.
-        steps = torch.where(high > -low, high, low).div_(-8)
-        row_scales[part] = (steps.abs().amax(1) / FACTORS).clamp_min_(TINY)
-        factors = (steps / row_scales[part, None]).round_()
-        steps = torch.where(factors == 0, 1.0, factors) * row_scales[part, None]
-        rounded = (grouped * (1 / steps)[..., None]).round_().clamp_(-8, 7).add_(8)
-        levels[part] = rounded.flatten(1)
+        levels[part], steps, row_scales[part] = round_groups(padded[part].float())
         scales[:, part, 0] = steps.T
     packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels, 1)
     return Int4Matrix(packed, scales, row_scales, rows)
+
+
+def round_groups(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Round rows (N, in) float32 to 4 bits, group by group.
+
+    Returns:
+        Levels (N, in), 8 above their values; what these are multiplied by, (N, in / GROUP); and the scale of
+        each row, (N,), of which those are multiples. All float32.
+    """
+    grouped = rows.unflatten(1, (-1, GROUP))
+    low, high = grouped.amin(2), grouped.amax(2)
+    # Levels go one further down than up: the largest of a group, whatever its sign, becomes the lowest.
+    steps = torch.where(high > -low, high, low).div_(-8)
+    row_scales = (steps.abs().amax(1) / FACTORS).clamp_min_(TINY)
+    factors = (steps / row_scales[:, None]).round_()
+    steps = torch.where(factors == 0, 1.0, factors) * row_scales[:, None]
+    rounded = (grouped * (1 / steps)[..., None]).round_().clamp_(-8, 7).add_(8)
+    return rounded.flatten(1), steps, row_scales
 
 
 def int4_linear(x: Tensor | Rounded, weight: Int4Matrix, activation: Activation = "none") -> Tensor:

@@ -5,6 +5,7 @@ packed weight reaches the ceiling on all of them and applies the activation whil
 Its operators are private to torch, so they are tried and compared before use.
 """
 
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import torch
@@ -14,24 +15,26 @@ from torch import Tensor
 from longctx.kernels.differentiable import silu
 from longctx.kernels.int4 import Int4Matrix, int4_linear
 from longctx.kernels.quantized import Activation, Int8Matrix, Rounded, int8_linear, round_tokens
+from longctx.kernels.rounded import Bits, Product, RoundedMatrix, fits, random_matrix, rounded_linear
+from longctx.kernels.select import Site, works
 
-__all__ = ["Activation", "Matrix", "Rounded", "can_pack", "linear", "pack", "prepared"]
+__all__ = ["Activation", "Matrix", "Rounded", "can_pack", "choose_product", "linear", "pack", "prepared"]
 
-Matrix = Tensor | Int8Matrix | Int4Matrix
+Matrix = Tensor | Int8Matrix | Int4Matrix | RoundedMatrix
 # oneDNN lays a weight out for one batch size. This one serves prefill, and decode reads it fastest too.
 BATCH = 2048
 
 
 def prepared(x: Tensor, weight: Matrix) -> Tensor | Rounded:
     """Return tokens (N, in) as products with matrices like this one take them, prepared once for many."""
-    return x if isinstance(weight, Tensor) else round_tokens(x.float())
+    return x if isinstance(weight, Tensor | RoundedMatrix) else round_tokens(x.float())
 
 
 def linear(x: Tensor | Rounded, weight: Matrix, activation: Activation = "none") -> Tensor:
     """Return activation(x W^T).
 
     Args:
-        x: (..., in), or from `prepared`. weight: (out, in), plain, from `pack`, `quantize` or `quantize4`.
+        x: (..., in), or from `prepared`. weight: (out, in), plain, rounded or packed.
         activation: "silu" is x * sigmoid(x).
     """
     if isinstance(weight, Int8Matrix):
@@ -39,6 +42,8 @@ def linear(x: Tensor | Rounded, weight: Matrix, activation: Activation = "none")
     if isinstance(weight, Int4Matrix):
         return int4_linear(x, weight, activation)
     assert isinstance(x, Tensor)
+    if isinstance(weight, RoundedMatrix):
+        return rounded_linear(x, weight, activation)
     if weight.is_mkldnn:
         name = "swish" if activation == "silu" else activation
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, None, name, [], "")
@@ -74,3 +79,23 @@ def can_pack() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def choose_product(site: Site, bits: Bits, columns: int) -> Product:
+    """Return what multiplies by rounded matrices of so many bits and columns at a site."""
+    # Rows are read in pieces, so the trial needs no longer ones.
+    if fits(columns, bits) and works(f"int{bits}_linear", _trial, site, bits, min(columns, 1056)):
+        from longctx.kernels.rounded_triton import rounded_linear as kernel
+
+        return kernel
+    return rounded_linear
+
+
+def _trial(draw: Callable[..., Tensor], bits: Bits, columns: int) -> Iterator[tuple[Tensor, Tensor]]:
+    from longctx.kernels.rounded_triton import FEW
+    from longctx.kernels.rounded_triton import rounded_linear as kernel
+
+    weight = random_matrix(draw, bits, 21, columns)
+    for tokens in (1, FEW + 1):
+        x = draw(tokens, columns)
+        yield kernel(x, weight, "silu"), rounded_linear(x, weight, "silu")

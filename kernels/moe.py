@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +11,18 @@ from torch import Tensor
 from longctx.kernels import select
 from longctx.kernels.chips import capability
 from longctx.kernels.linear import Matrix, Rounded, linear, prepared
-from longctx.kernels.select import Site
+from longctx.kernels.rounded import Bits, RoundedMatrix, fits, random_matrix
+from longctx.kernels.select import HALVES, Site
 
 # One matrix per expert, or all of them stacked.
-Stack = Tensor | Sequence[Matrix]
+Stacked = Tensor | RoundedMatrix
+Stack = Stacked | Sequence[Matrix]
 # x, the experts chosen for each token and their weights, w1, w3, w2 -> what `mixture` returns.
 Mixture = Callable[[Tensor, Tensor, Tensor, Stack, Stack, Stack], Tensor]
-# The same for stacks that are tensors.
-Experts = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+# The same for stacks in one piece.
+Experts = Callable[[Tensor, Tensor, Tensor, Any, Any, Any], Tensor]
+# Rows, a stack, and where each expert's rows end -> rows W^T.
+GroupedProduct = Callable[[Tensor, Any, Tensor], Tensor]
 WeightedSum = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 FEW = 16  # up to this many tokens, experts are matrix-vector products
@@ -41,13 +46,24 @@ def choose_mixture(site: Site, hidden: int, intermediate: int, n_experts: int) -
     many: Experts = one_by_one
     aligned = hidden % ALIGNED == 0 and intermediate % ALIGNED == 0
     if site.dtype == torch.bfloat16 and aligned and n_experts <= MOST_GROUPS and can_group(site.device):
-        many = partial(grouped_experts, choose_sum(site))
+        many = partial(grouped_experts, choose_sum(site), grouped_product)
     few = many
     # Rows are read in pieces, so the trial needs no longer ones.
     sizes = min(hidden, 1040), min(intermediate, 520)
     if hidden >= 16 and select.works("moe_decode", _decode_trial, site, *sizes):
         from longctx.kernels.moe_triton import moe_decode as few
     return partial(mixture, few, many)
+
+
+def choose_rounded_mixture(site: Site, hidden: int, intermediate: int, bits: Bits) -> Mixture:
+    """Return what computes `mixture` for experts of so many bits at a site."""
+    if site.dtype in HALVES and fits(hidden, bits) and fits(intermediate, bits):
+        sizes = bits, min(hidden, 1056), min(intermediate, 544)
+        if select.works(f"int{bits}_experts", _rounded_trial, site, *sizes):
+            from longctx.kernels.rounded_triton import grouped_product, moe_decode
+
+            return partial(mixture, moe_decode, partial(grouped_experts, choose_sum(site), grouped_product))
+    return partial(mixture, one_by_one, one_by_one)
 
 
 def choose_sum(site: Site) -> WeightedSum:
@@ -67,14 +83,14 @@ def mixture(
     On NVIDIA devices the stacked forms wait for nothing: no counts are sent to the host.
 
     Args:
-        few, many: what runs the experts of up to `FEW` tokens and of more, where matrices are stacked.
+        few, many: what runs the experts of up to `FEW` tokens and of more, where matrices are in one piece.
         x: (T, D). chosen: (T, k) int64. weights: (T, k) float32.
-        w1, w3: (E, F, D). w2: (E, D, F); each one tensor, or E matrices.
+        w1, w3: (E, F, D). w2: (E, D, F); all in one piece, or all lists of E matrices.
 
     Returns:
         (T, D) in x's dtype.
     """
-    if not (isinstance(w1, Tensor) and isinstance(w3, Tensor) and isinstance(w2, Tensor)):
+    if not isinstance(w1, Stacked):
         return one_by_one(x, chosen, weights, w1, w3, w2)
     return (few if len(x) <= FEW else many)(x, chosen, weights, w1, w3, w2)
 
@@ -117,7 +133,14 @@ def route_by_groups(
 
 
 def grouped_experts(
-    add: WeightedSum, x: Tensor, chosen: Tensor, weights: Tensor, w1: Tensor, w3: Tensor, w2: Tensor
+    add: WeightedSum,
+    product: GroupedProduct,
+    x: Tensor,
+    chosen: Tensor,
+    weights: Tensor,
+    w1: Stacked,
+    w3: Stacked,
+    w2: Stacked,
 ) -> Tensor:
     """Return the weighted sum of each token's experts, by one grouped product per matrix of an expert.
 
@@ -125,7 +148,7 @@ def grouped_experts(
     end. Every sum has a fixed order, so equal inputs give equal bits.
 
     Args:
-        add: see `weighted_sum`.
+        add: see `weighted_sum`. product: see `grouped_product`.
         x: (T, D). chosen: (T, k) int64. weights: (T, k) float32. w1, w3: (E, F, D). w2: (E, D, F).
     """
     top_k = chosen.shape[1]
@@ -133,8 +156,8 @@ def grouped_experts(
     numbers = torch.arange(len(w1), dtype=experts.dtype, device=x.device)
     ends = torch.searchsorted(experts, numbers, right=True, out_int32=True)
     rows = x[order // top_k]
-    hidden = F.silu(_grouped_product(rows, w1, ends), inplace=True).mul_(_grouped_product(rows, w3, ends))
-    results = _grouped_product(hidden, w2, ends)
+    hidden = F.silu(product(rows, w1, ends), inplace=True).mul_(product(rows, w3, ends))
+    results = product(hidden, w2, ends)
     position = torch.empty_like(order)
     position[order] = torch.arange(len(order), device=x.device)  # the row where each pair went
     return add(results, position.view_as(chosen), weights)
@@ -159,7 +182,7 @@ def groups_rightly(device: torch.device) -> bool:
     ends = [3, 3, 70, 83]
     starts = [0, *ends[:-1]]
     try:
-        found = _grouped_product(rows, stack, torch.tensor(ends, dtype=torch.int32, device=device))
+        found = grouped_product(rows, stack, torch.tensor(ends, dtype=torch.int32, device=device))
         parts = [rows[a:b].double() @ m.double().T for a, b, m in zip(starts, ends, stack, strict=True)]
         return torch.allclose(found.double(), torch.cat(parts), rtol=0.02, atol=0.1)
     except (AttributeError, NotImplementedError, RuntimeError):
@@ -185,7 +208,7 @@ def one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack,
     return total.to(x.dtype)
 
 
-def _grouped_product(rows: Tensor, stack: Tensor, ends: Tensor) -> Tensor:
+def grouped_product(rows: Tensor, stack: Tensor, ends: Tensor) -> Tensor:
     """Return rows W^T, each group of rows with its own matrix of the stack (E, out, in).
 
     Args:
@@ -228,3 +251,19 @@ def _sum_trial(draw: Callable[..., Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     results, weights = draw(6, 1040), draw(3, 2).float()
     position = torch.tensor([[5, 0], [2, 1], [4, 3]], device=results.device)
     yield moe_combine(results, position, weights), weighted_sum(results, position, weights)
+
+
+def _rounded_trial(
+    draw: Callable[..., Tensor], bits: Bits, hidden: int, intermediate: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    from longctx.kernels.rounded_triton import grouped_product, moe_decode
+
+    w1, w3 = (random_matrix(draw, bits, 3, intermediate, hidden) for _ in range(2))
+    x, w2 = draw(2, hidden), random_matrix(draw, bits, 3, hidden, intermediate)
+    chosen = torch.tensor([[2, 0], [1, 2]], device=x.device)
+    args = x, chosen, draw(2, 2).float(), w1, w3, w2
+    yield moe_decode(*args), one_by_one(*args)
+    ends = torch.tensor([3, 3, 20], dtype=torch.int32, device=x.device)
+    rows = draw(20, hidden)
+    parts = rows[:3] @ w1[0].widened(rows.dtype).T, rows[3:] @ w1[2].widened(rows.dtype).T
+    yield grouped_product(rows, w1, ends), torch.cat(parts)

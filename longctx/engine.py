@@ -293,8 +293,12 @@ def pick_forms(quant: str, name: str, device: "torch.device", dtype: "torch.dtyp
         yield "packed" if cpu and dtype == torch.float32 else "plain"
     if quant == "none" or (quant == "auto" and not (cpu and name == "auto")):
         return
+    if cpu != (dtype == torch.float32):
+        right = "float32 on the CPU" if cpu else "bfloat16 or float16 on a GPU"
+        raise ModelError(f"--quant {quant} computes in {right}: --dtype {right.split(maxsplit=1)[0]}")
     if not cpu:
-        raise ModelError(f"--quant {quant}: only on the CPU; add --device cpu, or use bfloat16")
+        yield quant  # type: ignore[misc]  # one of them
+        return
     from longctx.kernels.int4 import can_quantize4
     from longctx.kernels.quantized import can_quantize
 

@@ -85,9 +85,8 @@ def examine(launch: Launch, out: "Output") -> Iterator[Check]:
     if plan.rounded:
         yield _beside(launch, out, ids, whole, f"{kind} weights", bound, quant="none", dtype="auto")
     if device == "cuda":
-        yield _beside(
-            launch, out, ids, whole, "GPU", BOUNDS["bfloat16"], quant="none", dtype="float32", device="cpu"
-        )
+        bound = max(bound, BOUNDS["bfloat16"])
+        yield _beside(launch, out, ids, whole, "GPU", bound, quant="none", dtype="float32", device="cpu")
     if launch.config.family == "bailing":
         yield _decay_rules(launch, out, ids, lost)
 

@@ -18,7 +18,9 @@ FORMS: "tuple[tuple[str, Form, str, int], ...]" = (
     ("bfloat16", "plain", "cuda", 16384),
     ("bfloat16", "plain", "cpu", 2048),
     ("float32", "int8", "cpu", 2048),
+    ("bfloat16", "int8", "cuda", 16384),
     ("float32", "int4", "cpu", 2048),
+    ("bfloat16", "int4", "cuda", 16384),
 )
 PLACES = {"cpu": "on the CPU", "cuda": "on a GPU"}
 

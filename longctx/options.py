@@ -99,9 +99,9 @@ model_options = _as_one(
         "--quant",
         type=click.Choice(["auto", "none", "int8", "int4"]),
         default="auto",
-        help="Round the weights while they are loaded (CPU only): smaller and faster, but answers may "
+        help="Round the weights while they are loaded: smaller and faster, but answers may "
         "differ. int4 is for experts, or feed-forwards where there are none; all else gets 8 bits or more. "
-        "auto rounds only what would not fit into memory.",
+        "auto rounds only on a CPU, and only what would not fit into memory.",
     ),
     click.option(
         "--threads",

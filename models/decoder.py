@@ -75,6 +75,8 @@ class Decoder(nn.Module):
         """Choose and try the kernels for where the weights are, or for training; return the model."""
         site = Site(self.device, self.dtype, gradients)
         self.rms_norm = choose_norm(site, self.config.hidden_size)
+        for weight in self.weights():
+            weight.use(site)
         for layer in self.blocks():
             layer.use(site)
         return self

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from longctx.kernels.moe import choose_mixture, route, route_by_groups
+from longctx.kernels.moe import choose_mixture, choose_rounded_mixture, route, route_by_groups
 from longctx.kernels.select import Site
 from longctx.models.config import ExpertsSpec, GatedSpec
 from longctx.models.weight import Keep, Weight
@@ -29,6 +29,8 @@ class Experts(nn.Module):
         """Choose the kernels for where the weights are."""
         n, inner, hidden = self.w1.shape
         self.mixture = choose_mixture(site, hidden, inner, n)
+        if self.w1.rounded is not None:
+            self.mixture = choose_rounded_mixture(site, hidden, inner, self.w1.rounded.bits)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""

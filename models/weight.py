@@ -12,18 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longctx.kernels.int4 import GROUP, Int4Matrix, quantize4
-from longctx.kernels.linear import Activation, Matrix, can_pack, linear, pack
+from longctx.kernels.linear import Activation, Matrix, can_pack, choose_product, linear, pack
 from longctx.kernels.quantized import Int8Matrix, quantize
-from longctx.kernels.select import HALVES
+from longctx.kernels.rounded import Bits, Product, RoundedMatrix, rounded_linear
+from longctx.kernels.select import HALVES, Site
 
-# plain: a tensor. packed: oneDNN's layout, for float32 on the CPU. int8: 8 bit integers, computed in float32.
-# int4: 4 bit integers where most of the bytes are, in experts or feed-forwards, and 8 bits elsewhere.
+# plain: a tensor. packed: oneDNN's layout, for float32 on the CPU. int8: 8 bit integers. int4: 4 bit integers
+# where most of the bytes are, in experts or feed-forwards, and 8 bits elsewhere. Integers have the layout of
+# CPU instructions where the rest is float32, and `RoundedMatrix` where it has 16 bits.
 Form = Literal["plain", "packed", "int8", "int4"]
 # What a matrix of few bits is, and how it is made.
 ROUNDED: dict[Form, tuple[type[Int8Matrix | Int4Matrix], Callable[[Tensor], Matrix]]] = {
     "int8": (Int8Matrix, quantize),
     "int4": (Int4Matrix, quantize4),
 }
+BITS: dict[Form, Bits] = {"int8": 8, "int4": 4}
 Keep = Literal["", "coarse", "exact", "plain"]
 
 
@@ -42,9 +45,18 @@ class Weight(nn.Module):
         self.shape, self.keep = shape, keep
         self.weight = nn.Parameter(torch.empty(*shape, dtype=dtype))
         self.packed: list[Matrix] = []  # a matrix each, once converted
+        self.rounded: RoundedMatrix | None = None  # all of them
+        self.product: Product = rounded_linear
+
+    def use(self, site: Site) -> None:
+        """Choose the kernels for where the weights are."""
+        if self.rounded is not None and len(self.shape) == 2:
+            self.product = choose_product(site, self.rounded.bits, self.shape[1])
 
     def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
         """Return activation(x W^T)."""
+        if self.rounded is not None:
+            return self.product(x, self.rounded, activation, None)
         return linear(x, self.packed[0] if self.packed else self.weight, activation)
 
     def below(self, row: int, x: Tensor, activation: Activation = "none") -> Tensor:
@@ -53,6 +65,8 @@ class Weight(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return hidden (..., in) times W^T in float32, whatever the weight's own dtype."""
+        if self.rounded is not None:
+            return self.product(hidden, self.rounded, "none", torch.float32)
         if self.packed or self.weight.dtype not in HALVES:
             return self(hidden.float())  # type: ignore[no-any-return]  # nn.Module does not know
         if self.weight.device.type == "cpu":
@@ -60,9 +74,9 @@ class Weight(nn.Module):
         rows = hidden.flatten(0, -2).to(self.weight.dtype)
         return torch.mm(rows, self.weight.t(), out_dtype=torch.float32).view(*hidden.shape[:-1], -1)
 
-    def matrices(self) -> Tensor | Sequence[Matrix]:
-        """Return the matrices of a stack, as one tensor where they are in one."""
-        return self.packed or self.weight
+    def matrices(self) -> Tensor | RoundedMatrix | Sequence[Matrix]:
+        """Return the matrices of a stack, in one piece where they are."""
+        return self.packed or (self.weight if self.rounded is None else self.rounded)
 
     def final(self, form: Form) -> Form:
         """Return the form this weight takes in a model of that form."""
@@ -72,7 +86,7 @@ class Weight(nn.Module):
             return "int4" if self.keep == "coarse" and self.shape[-1] % GROUP == 0 else "int8"
         if form == "int8" and self.keep != "exact":
             return "int8"
-        return "packed" if can_pack() else "plain"
+        return "packed" if self.weight.dtype not in HALVES and can_pack() else "plain"
 
     def bytes_as(self, form: Form) -> int:
         """Return the bytes of the weight in a model of that form."""
@@ -80,19 +94,30 @@ class Weight(nn.Module):
         if final not in ROUNDED:
             return math.prod(self.shape) * self.weight.itemsize
         *stack, rows, columns = self.shape
+        if self.weight.dtype in HALVES:
+            return math.prod(stack) * RoundedMatrix.nbytes(rows, columns, BITS[final])
         return math.prod(stack) * ROUNDED[final][0].nbytes(rows, columns)
 
     def fill(self, tensor: Tensor, form: Form, device: torch.device, member: int | None = None) -> None:
         """Store a weight in its final form, or the next matrix of a stack."""
         form = self.final(form)
-        if form != "plain":
+        if form in BITS and self.weight.dtype in HALVES:
+            self._round(tensor, BITS[form], device, member)
+        elif form != "plain":
             self.packed += [_converted(matrix, form) for matrix in (tensor if tensor.ndim > 2 else [tensor])]
+        if form != "plain":
             self.weight = nn.Parameter(torch.empty(0, dtype=self.weight.dtype), requires_grad=False)
             return
         if self.weight.is_meta:
             room = torch.empty(self.shape, dtype=self.weight.dtype, device=device)
             self.weight = nn.Parameter(room, requires_grad=False)
         (self.weight.data if member is None else self.weight.data[member]).copy_(tensor)
+
+    def _round(self, tensor: Tensor, bits: Bits, device: torch.device, member: int | None) -> None:
+        """Round a weight, or a matrix of a stack, into its place."""
+        if self.rounded is None:
+            self.rounded = RoundedMatrix.empty(*self.shape, bits=bits, device=device)
+        (self.rounded if member is None else self.rounded[member]).round(tensor)
 
     def convert(self, form: Form) -> None:
         """Convert a plain weight to its final form; the plain one is freed, or memory would double."""

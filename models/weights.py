@@ -39,7 +39,7 @@ def load_model(
         folder: holds the safetensors files.
         config: from the folder's config.json.
         device: to put the weights on.
-        dtype: of the matrices; float32 for "int8" and "int4", which are computed in it.
+        dtype: of the matrices; on the CPU float32 for "int8" and "int4", which are computed in it.
         form: of the matrices.
 
     Raises:

@@ -11,9 +11,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from bench.random_model import random_tensors
 from longctx.known import FOLDER
-from longctx.models.config_file import translate, weight_map
+from longctx.models.config_file import translate
 from longctx.models.decoder import Decoder
-from longctx.models.weights import assemble
+from longctx.models.weight import Form
+from longctx.models.weights import assemble, targets_of
 
 SENTENCES = [
     "The keeper of the lighthouse wrote down every ship that passed in the year 1847.",
@@ -100,13 +101,15 @@ def published_config() -> dict[str, Any]:
     return published
 
 
-def random_model(config: dict[str, Any], seed: int = 0) -> Decoder:
+def random_model(
+    config: dict[str, Any], seed: int = 0, dtype: torch.dtype = torch.float32, form: Form = "plain"
+) -> Decoder:
     """Return the model that `write_checkpoint` writes."""
     specification = translate(config, Path("config.json"))
     tensors = random_tensors(specification, seed)
     with torch.device("meta"):
-        model = Decoder(specification)
-    return assemble(model, weight_map(specification), tensors.__getitem__, torch.device("cpu"))
+        model = Decoder(specification, dtype, form)
+    return assemble(model, targets_of(model), tensors.__getitem__, torch.device("cpu"), form)
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any] | None = None, seed: int = 0) -> Path:

@@ -110,6 +110,7 @@ def test_planned_weights_are_the_weights(raw: dict[str, Any], form: Form, tmp_pa
             fields = (getattr(matrix, field.name) for field in dataclasses.fields(matrix))
             held += sum(x.nbytes for x in fields if isinstance(x, torch.Tensor))
         else:  # oneDNN's layout does not tell its size
+            assert isinstance(matrix, torch.Tensor)
             held += 4 * matrix.numel()
     assert plan.weight_bytes(config, torch.float32, form) == held
 

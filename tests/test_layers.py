@@ -20,7 +20,7 @@ quotes.candidates  quotes.coverage  quotes.extract
 kernels.chips  kernels.select  kernels.triton_math
 kernels.differentiable
 kernels.norm_triton  kernels.norm
-kernels.quantized  kernels.int4  kernels.linear
+kernels.quantized  kernels.int4  kernels.rounded  kernels.rounded_triton  kernels.linear
 kernels.lightning  kernels.lightning_triton  kernels.lightning_decode_triton
 kernels.mixer
 kernels.pages_triton  kernels.attention_triton  kernels.attention_merge_triton  kernels.attention

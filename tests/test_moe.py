@@ -12,11 +12,13 @@ from torch import Tensor
 from longctx.kernels import moe, select
 from longctx.kernels.linear import can_pack, pack
 from longctx.kernels.moe import (
+    GroupedProduct,
     Stack,
     WeightedSum,
     choose_mixture,
     choose_sum,
     grouped_experts,
+    grouped_product,
     groups_rightly,
     route,
 )
@@ -143,7 +145,7 @@ def test_grouped_products_give_the_definition(tokens: int, n_experts: int, top_k
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(select.SWITCH, kernels)
         add = choose_sum(Site(CPU, torch.bfloat16))
-        found = grouped_experts(add, x, *route(x, router, top_k), *weights)
+        found = grouped_experts(add, grouped_product, x, *route(x, router, top_k), *weights)
     expected = written_out(x, router, weights, top_k)
     assert found.shape == x.shape
     assert (found.double() - expected).norm() / expected.norm() < 0.02
@@ -154,9 +156,9 @@ def test_tokens_go_to_the_grouped_product_where_it_serves(monkeypatch: pytest.Mo
     """If this fails prefill on a GPU sends counts to the host in every layer, or misaligned rows crash it."""
     calls = []
 
-    def watched(add: WeightedSum, x: Tensor, *rest: Tensor) -> Tensor:
+    def watched(add: WeightedSum, product: GroupedProduct, x: Tensor, *rest: Tensor) -> Tensor:
         calls.append(x.shape)
-        return grouped_experts(add, x, *rest)
+        return grouped_experts(add, product, x, *rest)
 
     monkeypatch.setattr(moe, "grouped_experts", watched)
     monkeypatch.setattr(moe, "can_group", lambda device: True)
@@ -178,5 +180,5 @@ def test_a_wrong_grouped_product_is_found_out(monkeypatch: pytest.MonkeyPatch) -
         parts = torch.tensor_split(rows, ends[:-1].cpu())
         return torch.cat([part @ m.T for part, m in zip(parts, stack.roll(1, 0), strict=True)])
 
-    monkeypatch.setattr(moe, "_grouped_product", shifted)
+    monkeypatch.setattr(moe, "grouped_product", shifted)
     assert not groups_rightly(CPU)

@@ -162,8 +162,11 @@ def test_rounded_weights_are_for_the_cpu_and_say_so(monkeypatch: pytest.MonkeyPa
     assert list(pick_forms("auto", "float32", cpu, wide)) == ["packed"]
     assert list(pick_forms("auto", "auto", cuda, torch.bfloat16)) == ["plain"]
     assert list(pick_forms("auto", "auto", cpu, wide)) == ["packed", "int8", "int4"]
-    with pytest.raises(ModelError, match="--quant int8: only on the CPU"):
-        next(pick_forms("auto", "int8", cuda, torch.bfloat16))
+    assert list(pick_forms("auto", "int8", cuda, torch.bfloat16)) == ["int8"]
+    assert list(pick_forms("int4", "auto", cuda, torch.float16)) == ["int4"]
+    for device, dtype, right in ((cuda, wide, "bfloat16"), (cpu, torch.bfloat16, "float32")):
+        with pytest.raises(ModelError, match=f"--quant int4 computes in .*: --dtype {right}$"):
+            next(pick_forms("int4", "auto", device, dtype))
     monkeypatch.setattr(quantized, "can_quantize", lambda: False)
     assert list(pick_forms("auto", "auto", cpu, wide)) == ["packed"]
     for quant in ("int8", "int4"):
