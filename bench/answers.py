@@ -21,7 +21,8 @@ from typing import Any
 
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
-from longctx.quotes.passages import PassageIndex, passages
+from longctx.quotes.index import PassageIndex
+from longctx.quotes.passages import passages
 from longctx.reading import Reading
 from longctx.tasks import lookup
 from longctx.tasks.frame import read_template

@@ -10,7 +10,7 @@ from typing import Self
 
 from longctx.engine import Engine, Piece, Session
 from longctx.progress import Progress, Usage
-from longctx.quotes.passages import PassageIndex
+from longctx.quotes.index import PassageIndex
 from longctx.sampling import Sampling
 from longctx.text.source import Document
 from longctx.text.span import Span

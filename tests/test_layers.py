@@ -15,8 +15,8 @@ text  text.encoding  text.packed  text.walk  text.places
 formats  formats.limits  formats.zips  formats.kinds  formats.unpack  formats.draft  formats.convert
 text.document  text.opening  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
-quotes  quotes.prose  quotes.sentences  quotes.passages  quotes.outline  quotes.docstring
-quotes.candidates  quotes.coverage  quotes.extract
+quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
+quotes.index  quotes.outline  quotes.docstring  quotes.candidates  quotes.coverage  quotes.extract
 kernels.chips  kernels.select  kernels.triton_math
 kernels.differentiable
 kernels.norm_triton  kernels.norm

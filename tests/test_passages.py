@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longctx.quotes.passages import PassageIndex, passages
+from longctx.quotes.index import PassageIndex
+from longctx.quotes.passages import passages
 from longctx.quotes.sentences import split_sentences
 from longctx.text.source import Document
 from longctx.text.span import Quote
@@ -274,3 +275,37 @@ def test_an_index_leaves_nothing_behind(
     monkeypatch.setenv("SQLITE_TMPDIR", str(folder))
     best([write(BOOK * 500)], "raven")
     assert list(folder.iterdir()) == []
+
+
+RUSSIAN = "Смотритель маяка держал ручного ворона. Ворон ел только сливы."
+GERMAN = "Die Wärterin des Turms hat einen zahmen Raben, und der frisst nicht viel von den Pflaumen."
+ARABIC = "كان حارس المنارة يربي غرابا أليفا ولا يأكل الغراب إلا البرقوق"
+
+
+@pytest.mark.parametrize(
+    ("filler", "told", "question"),
+    [
+        ("Весной река вышла из берегов и снесла мост. ", RUSSIAN, "Кто кормил воронов сливами?"),
+        (
+            "Der Fluss ist im Tal, und die Brücke ist von den Leuten nicht zu sehen. ",
+            GERMAN,
+            "Wer hat Pflaume?",
+        ),
+        ("فاض النهر في الربيع وضاع الجسر ", ARABIC, "ماذا أكلت الغربان والبرقوقات في منارتها؟"),
+    ],
+)
+def test_endings_of_other_languages_do_not_hide_a_passage(
+    write: Write, filler: str, told: str, question: str
+) -> None:
+    """Who asks in Russian, German or Arabic would have to guess the very form of a word in the text."""
+    document = write("\n\n".join([*[filler * 12] * 8, told, *[filler * 12] * 8]))
+    assert told in best([document], question, 1)[0].text
+
+
+def test_words_that_stand_together_beat_the_same_words_far_apart(write: Write) -> None:
+    """A page that mentions all the words of a question somewhere would hide the sentence that answers it."""
+    dull = "The day was long and the rain went on, as it does in those hills in autumn. "
+    apart = f"A silver coin lay there. {dull * 4}The captain slept. {dull * 4}"
+    near = f"{dull * 4}The captain found a silver coin in the sand. {dull * 4}"
+    document = write("\n\n".join([apart, *[dull * 9] * 4, near, *[dull * 9] * 4, apart]))
+    assert "found a silver coin" in best([document], "Where was the captain's silver coin?", 1)[0].text

@@ -8,7 +8,8 @@ from click.testing import CliRunner, Result
 
 from longctx.cli import main
 from longctx.errors import InputError
-from longctx.quotes.passages import PassageIndex, passages
+from longctx.quotes.index import PassageIndex
+from longctx.quotes.passages import passages
 from longctx.tasks.quick import choose
 from longctx.text.source import gather
 from longctx.tokens.tokenizer import Tokenizer

@@ -1,28 +1,14 @@
-"""Cut documents into passages with their places, and find those that share words with a question.
+"""Cut documents into passages with their places.
 
-Text is streamed: at most one block and one paragraph of a document are held, and the index is in a
-temporary file. No model is asked here: a passage is found by its words, not by its meaning.
+Text is streamed: at most one block and one paragraph of a document are held.
 """
 
 import math
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import replace
 
-from longctx.errors import LongctxError, OutputError
-from longctx.quotes.prose import (
-    LINE,
-    LONGEST_HEADING,
-    common_words,
-    heading_level,
-    humps,
-    is_prose,
-    unspaced_characters,
-    with_pairs,
-    words,
-)
+from longctx.quotes.prose import LINE, LONGEST_HEADING, heading_level, is_prose
 from longctx.quotes.sentences import split_sentences
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
@@ -34,29 +20,6 @@ MOST_LINES = 20
 ENOUGH_LINES = 8
 # A paragraph is held whole while it is cut; a text of one line must not be.
 LONGEST_PARAGRAPH = 8192
-
-BATCH = 256
-MOST_NEIGHBOURS = 3  # passages that come as one
-NAME_WEIGHT = 0.5  # of a word in a document's name; in its text a word weighs about 1
-
-_SCHEMA = (
-    "PRAGMA journal_mode = OFF",
-    "PRAGMA synchronous = OFF",
-    "PRAGMA cache_size = -16384",
-    # Combining marks are parts of words: without them Hindi falls apart.
-    "CREATE VIRTUAL TABLE words USING fts5(text, names, content='',"
-    " tokenize=\"porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'\")",
-    "CREATE TABLE places(row INTEGER PRIMARY KEY, document INTEGER, byte_start INTEGER, byte_end INTEGER,"
-    " first_line INTEGER, last_line INTEGER)",
-)
-_BEST = (
-    "SELECT row, document, -bm25(words, 1.0, 0.5) AS score FROM words JOIN places ON row = words.rowid"
-    " WHERE words MATCH ? ORDER BY score DESC, row LIMIT ?"
-)
-_SPAN = (
-    "SELECT byte_start, byte_end, first_line, last_line FROM places WHERE row BETWEEN ? AND ? ORDER BY row"
-)
-_BEST_IN_DOCUMENT = _BEST.replace("MATCH ?", "MATCH ? AND document = ?")
 
 # Atomic groups: without them a lone \r\n would be read as \r and a blank line.
 _BLANK_LINES = re.compile(r"(?>\r\n|\r|\n)(?>[^\S\r\n]*(?>\r\n|\r|\n))+")
@@ -189,147 +152,3 @@ def placed(texts: Iterable[str], document: Document, byte: int = -1, line: int =
                 after_return = part[-1] == "\r"
             if part and part is body:
                 yield Quote(Span(document, byte_start, byte, first_line, line), body)
-
-
-@dataclass(slots=True)
-class _Hit:
-    """Neighbouring rows `first` to `last` of one document."""
-
-    document: int
-    first: int
-    last: int
-    score: float
-
-    def takes(self, other: "_Hit") -> bool:
-        """Merge another hit of one row into this one if it lies beside it."""
-        first, last = min(self.first, other.first), max(self.last, other.last)
-        near = last - first == self.last - self.first + 1 and last - first < MOST_NEIGHBOURS
-        if near and self.document == other.document:
-            self.first, self.last = first, last
-            return True
-        return False
-
-
-class PassageIndex:
-    """The words of passages, in a temporary database that lasts until the index is closed.
-
-    Use it as a context manager: `add` passages in reading order, document after document, then `search`.
-    The text is not stored: passages found are read from their documents.
-    """
-
-    def __init__(self) -> None:
-        # An empty name is SQLite's temporary database: it moves to disk once it outgrows the cache.
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._documents: list[Document] = []
-        self._first_rows: list[int] = []
-        self._texts: list[tuple[int, str, str]] = []
-        self._places: list[tuple[int, int, int, int, int, int]] = []
-        self._added = 0
-        try:
-            for statement in _SCHEMA:
-                self._database.execute(statement)
-        except sqlite3.OperationalError as error:
-            self._database.close()
-            raise LongctxError(
-                f"SQLite cannot search text ({error}): use a Python whose SQLite has FTS5"
-            ) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-
-    def add(self, passage: Quote) -> None:
-        """Index the words of a passage."""
-        self._added += 1
-        span = passage.span
-        if not self._documents or self._documents[-1] is not span.document:
-            self._documents.append(span.document)
-            self._first_rows.append(self._added)
-        lines = span.first_line, span.last_line
-        self._texts.append((self._added, with_pairs(passage.text), humps(passage.text)))
-        self._places.append((self._added, len(self._documents) - 1, span.byte_start, span.byte_end, *lines))
-        if len(self._texts) >= BATCH:
-            self._write()
-
-    def search(self, question: str, limit: int) -> list[Quote]:
-        """Return up to `limit` passages, best first, ties in reading order; neighbours are joined."""
-        self._write()
-        chosen: list[_Hit] = []
-        for hit in self._hits(question, limit):
-            if any(other.takes(hit) for other in chosen):
-                continue
-            if len(chosen) == limit:
-                break
-            chosen.append(hit)
-        return [self._passage(hit) for hit in chosen]
-
-    def _write(self) -> None:
-        try:
-            self._database.execute("BEGIN")
-            self._database.executemany("INSERT INTO words(rowid, text, names) VALUES (?, ?, ?)", self._texts)
-            self._database.executemany("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?)", self._places)
-            self._database.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise OutputError(
-                f"the temporary index cannot grow ({error}): set TMPDIR to a folder with room"
-            ) from error
-        self._texts.clear()
-        self._places.clear()
-
-    def _hits(self, question: str, limit: int) -> list[_Hit]:
-        """Rank rows by their words and a little by the words in the name of their document."""
-        query = _query(question)
-        if not query:
-            return []
-        count = limit * (MOST_NEIGHBOURS + 1)
-        scores = {
-            (row, document): score for row, document, score in self._database.execute(_BEST, (query, count))
-        }
-        bonus = self._named(question)
-        for document in sorted(bonus, key=lambda n: (-bonus[n], n))[:limit]:
-            # A file asked for by name need not hold the words in its text.
-            scores.setdefault((self._first_rows[document], document), 0.0)
-            for row, _, score in self._database.execute(_BEST_IN_DOCUMENT, (query, document, count)):
-                scores[row, document] = score
-        hits = [_Hit(n, row, row, score + bonus.get(n, 0.0)) for (row, n), score in scores.items()]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.first))
-
-    def _named(self, question: str) -> dict[int, float]:
-        """Score the documents whose names share words with the question; rare words count more."""
-        asked = set(words(question.lower()))
-        having: dict[str, list[int]] = {}
-        for number, document in enumerate(self._documents):
-            for word in asked.intersection(words(document.name.lower())):
-                having.setdefault(word, []).append(number)
-        total, bonus = len(self._documents), dict[int, float]()
-        for numbers in having.values():
-            rarity = math.log(1 + (total - len(numbers) + 0.5) / (len(numbers) + 0.5))
-            for number in numbers if total > 1 else ():
-                bonus[number] = bonus.get(number, 0.0) + NAME_WEIGHT * rarity
-        return bonus
-
-    def _passage(self, hit: _Hit) -> Quote:
-        places = self._database.execute(_SPAN, (hit.first, hit.last)).fetchall()
-        (byte_start, _, first_line, _), (_, byte_end, _, last_line) = places[0], places[-1]
-        span = Span(self._documents[hit.document], byte_start, byte_end, first_line, last_line)
-        return Quote(span, span.text(), hit.score)
-
-
-def _query(question: str) -> str:
-    """Write a question as an FTS5 query for any of its words, and for its dotted or dashed names as a whole.
-
-    Every term is quoted, so that nothing in the question is query syntax.
-    """
-    plain = question.encode("utf-8", "replace").decode("utf-8").replace('"', " ").replace("\0", " ")
-    terms: dict[str, None] = {}
-    for token in plain.split():
-        inside = words(token)
-        if len(inside) > 1 and token.isascii():
-            terms[f'"{token}"'] = None
-        for word in (*inside, *humps(token).split()):
-            # A single character without word spaces around it stands at the start of a pair.
-            terms[f'"{word}"*' if len(word) == 1 and unspaced_characters(word) else f'"{word}"'] = None
-    telling = [term for term in terms if term.strip('"*').lower() not in common_words()]
-    return " OR ".join(telling or terms)

@@ -5,7 +5,8 @@ from collections.abc import Generator, Iterator
 from longctx.chat import Chat, Thoughts
 from longctx.engine import Engine
 from longctx.progress import Progress
-from longctx.quotes.passages import PassageIndex, passages
+from longctx.quotes.index import PassageIndex
+from longctx.quotes.passages import passages
 from longctx.reading import Reading
 from longctx.sampling import Sampling
 from longctx.tasks import lookup, quick, quoted

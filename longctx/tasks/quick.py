@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from longctx.errors import InputError
 from longctx.plan import count_tokens
-from longctx.quotes.passages import PassageIndex
+from longctx.quotes.index import PassageIndex
 from longctx.text.source import Corpus, Document
 from longctx.text.span import Span
 from longctx.tokens.tokenizer import Tokenizer
