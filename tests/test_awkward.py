@@ -11,7 +11,9 @@ from longctx.text.source import gather
 from longctx.tokens.stream import TokenStream
 from longctx.tokens.tokenizer import Tokenizer
 
-FILES = sorted((DATA / "awkward").iterdir()) if DATA.is_dir() else []
+FILES = (
+    sorted(path for path in (DATA / "awkward").iterdir() if path.suffix != ".html") if DATA.is_dir() else []
+)
 ALICE = Path(__file__).parent / "data" / "alice.txt"
 
 
@@ -55,7 +57,6 @@ def test_awkward_files_are_read_whole(tokenizer: Tokenizer, path: Path) -> None:
     raw = path.read_bytes()
     encoding = {
         "latin1-crlf-1661-8.txt": "cp1252",
-        "holmes-1661.html": "cp1252",
         "neko-shift-jis.txt": "cp932",
         "alice-utf16le-bom.txt": "utf-16",
     }

@@ -31,4 +31,32 @@ def convert(kind: str, path: Path, draft: Draft) -> Unreadable | None:
 
 
 def _convert(kind: str, path: Path, draft: Draft) -> None:
-    raise NotImplementedError(kind)
+    match kind:
+        case "html":
+            from longctx.formats import html
+
+            html.convert(path, draft)
+        case "epub":
+            from longctx.formats import epub
+
+            epub.convert(path, draft)
+        case "docx" | "odt":
+            from longctx.formats import office
+
+            (office.docx if kind == "docx" else office.odt)(path, draft)
+        case "ipynb":
+            from longctx.formats import notebook
+
+            notebook.convert(path, draft)
+        case "mbox" | "eml":
+            from longctx.formats import mail
+
+            mail.convert(path, draft, mailbox=kind == "mbox")
+        case "pdf":
+            from longctx.formats import pdf
+
+            pdf.convert(path, draft)
+        case "xlsx":
+            from longctx.formats import sheets
+
+            sheets.convert(path, draft)

@@ -60,17 +60,21 @@ class Draft:
         if not self._last.endswith("\n"):
             self.write("\n")
 
-    def paragraph(self, text: str) -> None:
-        """Add a paragraph, parted by an empty line from what stands before it."""
-        if text := text.strip():
+    def paragraph(self, text: str, number: int | None = None, *, close: bool = False) -> None:
+        """Add a paragraph, parted by an empty line from what stands before it unless it is to stand close."""
+        if text := text.strip("\n").rstrip():
             self.fresh_line()
-            if self.size and self._last != "\n\n":
+            if self.size and self._last != "\n\n" and not close:
                 self.write("\n")
+            if number is not None:
+                self.number(number)
             self.write(f"{text}\n")
 
     def mark(self, label: str) -> None:
         """Begin a part with this name: lines are counted from here."""
         self.fresh_line()
+        if self.size and self._last != "\n\n":
+            self.write("\n")
         label = " ".join(label.split())
         short = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 3].rstrip() + "..."
         self._starts.append(self.line)

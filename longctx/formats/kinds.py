@@ -8,7 +8,7 @@ HEAD = 1 << 15
 # Kinds that hold files, and kinds that hold a text; all others are read as they are.
 ARCHIVES = ("zip", "tar")
 PACKED = ("gz", "bz2", "xz", "zst", *ARCHIVES)
-CONVERTED: tuple[str, ...] = ()
+CONVERTED = ("epub", "docx", "odt", "html", "ipynb", "mbox", "eml", "pdf", "xlsx")
 
 _MAGIC = (
     ("gz", rb"\x1f\x8b\x08"),

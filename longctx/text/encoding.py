@@ -31,7 +31,6 @@ SINGLE_BYTE = (
 
 # Beginnings of files that may look printable, or that deserve better advice.
 MAGIC = (
-    (re.compile(rb"%PDF-"), "a PDF", "convert it to text first, for example with pdftotext"),
     (re.compile(rb"PK\x03\x04"), "an office document", "save it as PDF, DOCX, ODT or XLSX"),
     (
         re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07"),

@@ -129,8 +129,7 @@ class Files:
                 self.corpus.notes.append(f"{name}: {trouble.reason}; what comes before is read")
         elif not draft.attached:
             self._refuse(name, trouble or Unreadable("no text in it"), origin)
-        if draft.left_out:
-            left = ", ".join(counted(what, count) for what, count in draft.left_out.items())
+        if left := ", ".join(counted(what, count) for what, count in draft.left_out.items() if count):
             self.corpus.notes.append(f"{name}: left out {left}")
         inside = Origin(False, origin.depth + 1, allowance)
         for inner, attachment in draft.attached:

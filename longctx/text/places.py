@@ -80,7 +80,8 @@ class Cells:
         """Name the cell, or the first and the last one."""
         sheet = self.sheets[max(bisect_right(self.starts, stretch.first_line) - 1, 0)]
         first = self._cell(stretch.first_line, stretch.byte_start)
-        last = self._cell(stretch.last_line, stretch.byte_end)
+        ends = max(stretch.byte_end - 1, stretch.byte_start)  # perhaps with the end of the line
+        last = self._cell(stretch.last_line, ends)
         return f":{sheet}!{first}" + (f":{last}" if last != first else "")
 
     def _cell(self, line: int, byte: int) -> str:
@@ -103,5 +104,5 @@ def _tabs_before(path: Path, byte: int, reach: int = 1 << 16) -> int:
     with path.open("rb") as file:
         start = max(byte - reach, 0)
         file.seek(start)
-        before = file.read(byte - start).removesuffix(b"\n")
+        before = file.read(byte - start)
     return before[before.rfind(b"\n") + 1 :].count(b"\t")

@@ -1,0 +1,194 @@
+"""Documents that other programs made (tests/data/formats), read as text and cited as a person finds them."""
+
+import gzip
+import io
+import mailbox
+import sys
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from test_formats_packed import zipped
+from trees import make, names, text
+
+from longctx.errors import InputError
+from longctx.text.document import Corpus, Document
+from longctx.text.source import gather
+from longctx.text.span import Span
+
+FILES = Path(__file__).parent / "data" / "formats"
+
+
+def place(document: Document, words: str) -> str:
+    """How the line with the words is cited, after the name of the document."""
+    whole = text(document)
+    at = whole.index(words)
+    start, end = len(whole[:at].encode()), len(whole[: at + len(words)].encode())
+    line = whole[:at].count("\n") + 1
+    return str(Span(document, start, end, line, line)).removeprefix(document.name)
+
+
+def read(corpus: Corpus) -> Document:
+    (document,) = corpus.documents
+    assert document.name.startswith(str(FILES))
+    return document
+
+
+PLACES = {
+    "guide.epub": ("#Getting there:3", "#Weather:3"),
+    "guide2.epub": ("#Getting there:3", "#Weather:3"),
+    "guide.docx": ("#Getting there:3", "#Weather:3"),
+    "writer.docx": ("#Getting there:3", "#Weather:3"),
+    "guide.odt": ("#Getting there:3", "#Weather:3"),
+    "writer.odt": ("#Getting there:3", "#Weather:3"),
+    "guide.html": (":177", ":213"),
+    "guide.pdf": (":p. 1", ":p. 1"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("how", ["file", "stdin", "gz"])
+def test_a_document_is_read_and_cited_as_a_person_finds_it(tmp_path: Path, name: str, how: str) -> None:
+    """Without it, books and papers would be refused, or be cited by lines that no program shows."""
+    data = (FILES / name).read_bytes()
+    path = make(tmp_path, {"x.gz": gzip.compress(data)}) / "x.gz" if how == "gz" else FILES / name
+    with gather(["-" if how == "stdin" else str(path)], io.BytesIO(data)) as corpus:
+        (document,) = corpus.documents
+        assert document.kind == name.rpartition(".")[2]
+        ferry, storm = "pier 4 at nine", "Storms come in November"
+        assert (place(document, ferry), place(document, storm)) == PLACES[name]
+        for words in ("On Sundays it leaves at ten", "Tomas Ek", "day & night", "Dogs travel free"):
+            assert words in text(document)
+        row = "Child 6" if name.endswith("pdf") else "Child\t6"
+        assert row in text(document)
+        assert name.endswith("pdf") or any("1 picture" in note for note in corpus.notes)
+
+
+def test_menus_and_scripts_of_a_page_are_left_out_and_told(tmp_path: Path) -> None:
+    """Without it, every page of a site would be answered about by its menu."""
+    filler = "<p>The ferry leaves at nine.</p>\n" * 20
+    menu, script = "<nav>Home<ul><li>About</ul></nav>", "<script>var a = '<p>no';</script>"
+    page = f"<!DOCTYPE html><title>Ferry</title>{menu}{script}{filler}"
+    app = "<!doctype html><title>App</title><script>" + "x();" * 999 + "</script>"
+    make(tmp_path, {"page": page, "app.html": app})
+    make(tmp_path, {"template.html": "<!doctype html><p>{% block body %}{% endblock %}</p>" + filler})
+    with gather([str(tmp_path)]) as corpus:
+        by_name = {document.path.name: document for document in corpus.documents}
+        assert [document.kind for document in corpus.documents] == ["text", "html", "text"]
+        page_text = text(corpus.documents[1])
+        assert page_text.startswith("Ferry\n") and "Home" not in page_text and "no" not in page_text
+        assert corpus.notes == [f"{tmp_path}/page: left out 1 menu, 1 script"]
+        assert "{% block body %}" in text(by_name["template.html"])
+        assert "x();" in text(by_name["app.html"])
+
+
+def test_a_notebook_is_its_cells_and_outputs() -> None:
+    """Without it, a notebook would be read as JSON full of encoded pictures."""
+    with gather([str(FILES / "counts.ipynb")]) as corpus:
+        document = read(corpus)
+        assert (place(document, "print("), place(document, "total 4515")) == ("#cell 2:2", "#cell 2:5")
+        assert place(document, "KeyError: 'July'") == "#cell 5:4"
+        assert corpus.notes == [f"{document.name}: left out 1 picture"]
+
+
+def test_a_table_is_cited_by_its_cells() -> None:
+    """Without it, a number from a table could not be found again in it."""
+    with gather([str(FILES / "table.xlsx")]) as corpus:
+        document = read(corpus)
+        assert place(document, "Visby") == ":table!C3"
+        assert place(document, "Eva Lind\t1990-01-15\tKiruna\t31.25") == ":table!A4:D4"
+
+
+def test_mail_is_decoded_and_its_attachments_are_read(tmp_path: Path) -> None:
+    """Without it, a mailbox would be base64, and what was sent with it be lost."""
+    box = mailbox.mbox(tmp_path / "mail.mbox")
+    for number in range(3):
+        message = EmailMessage()
+        message["From"], message["To"] = "Åsa Berg <asa@example.org>", "tomas@example.org"
+        message["Subject"], message["Date"] = f"Färja {number}", "Mon, 02 Nov 2026 10:00:00 +0000"
+        message.set_content(f"Hej!\n\nFrom nine on the pier is open: för {number}.\n", cte="base64")
+        message.add_alternative("<html><body><p>Hej i html</p></body></html>", subtype="html")
+        message.add_attachment(
+            zipped({"a/b.txt": "in the archive"}), "application", "zip", filename="../all.zip"
+        )
+        message.add_attachment(b"\x89PNG\r\n\x1a\n", "image", "png", filename="x.png")
+        box.add(message)
+    single = message.as_bytes()
+    box.close()
+    make(tmp_path, {"one.eml": single})
+    with gather([f"{tmp_path}/mail.mbox", f"{tmp_path}/one.eml"]) as corpus:
+        assert names(corpus, tmp_path) == [
+            *("mail.mbox", *(f"mail.mbox#message {number}/all.zip/a/b.txt" for number in (1, 2, 3))),
+            *("one.eml", "one.eml/all.zip/a/b.txt"),
+        ]
+        whole = corpus.documents[0]
+        assert place(whole, "för 2") == "#message 3:8"
+        assert place(whole, "Färja 1") == "#message 2:4"
+        assert "html" not in text(whole)
+        assert f"{tmp_path}/one.eml: left out 1 picture" in corpus.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cut.pdf", (FILES / "guide.pdf").read_bytes()[:900], "PDF"),
+        ("bomb.docx", zipped({"word/document.xml": bytes(80 << 20)}), "grows more than 250-fold"),
+        (
+            "entities.docx",
+            zipped({"word/document.xml": '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}),
+            "its XML declares entities",
+        ),
+        (
+            "secret.odt",
+            zipped(
+                {
+                    "mimetype": "application/vnd.oasis.opendocument.text",
+                    "content.xml": '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
+                }
+            ),
+            "its XML declares entities",
+        ),
+        ("deep.docx", zipped({"word/document.xml": "<a>" * 5000}), "nests too deep"),
+        ("hollow.epub", zipped({"mimetype": "application/epub+zip"}), "it has no META-INF/container.xml"),
+    ],
+    ids=["pdf", "bomb", "entities", "outside", "deep", "hollow"],
+)
+def test_hostile_and_damaged_documents_cost_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    """Without it, a document from a stranger could take all memory or read the user's files."""
+    make(tmp_path, {name: content, "good.txt": "good"})
+    with pytest.raises(InputError, match=message) as caught:
+        gather([f"{tmp_path}/{name}"])
+    assert "\n" not in str(caught.value)
+    with gather([str(tmp_path)]) as corpus:
+        assert [text(document) for document in corpus.documents] == ["good"]
+        assert message in corpus.skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "advice"),
+    [
+        ("guide.pdf", "pypdfium2", "pip install 'longctx-lightning[pdf]'"),
+        ("table.xlsx", "openpyxl", "pip install 'longctx-lightning[xlsx]'"),
+    ],
+)
+def test_without_an_extra_its_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str, advice: str
+) -> None:
+    """Without it, the user of a bare install would not learn how to read the file."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError) as caught:
+        gather([str(FILES / name)])
+    assert str(caught.value).endswith(advice)
+    make(tmp_path, {"a": "good", name: (FILES / name).read_bytes()})
+    with gather([str(tmp_path)]) as corpus:
+        assert [skip.advice for skip in corpus.skipped] == [advice]
+
+
+def test_a_page_without_ends_is_read_in_linear_time(tmp_path: Path) -> None:
+    """Without it, four megabytes of comments that never end would keep a processor busy for hours."""
+    make(tmp_path, {"page.html": "<!doctype html><p>" + "first words " * 50 + "<!--" * 400_000})
+    with gather([f"{tmp_path}/page.html"]) as corpus:
+        assert "first words" in text(corpus.documents[0])
+        assert "a tag or comment without an end" in corpus.notes[0]
