@@ -67,7 +67,7 @@ def test_streams_one_after_the_other_are_one_text(tmp_path: Path, kind: str) -> 
 @pytest.mark.parametrize("kind", PACKERS)
 def test_of_a_cut_file_the_beginning_is_read_and_told(tmp_path: Path, kind: str) -> None:
     """Without it, a log that is still being written would be refused, or read in part without a word."""
-    noisy = "".join(f"{random.Random(1).random()} {number}\n" for number in range(40_000))
+    noisy = random.Random(1).randbytes(300_000).hex("\n", 32)
     make(tmp_path, {"log": PACKERS[kind](noisy.encode())[:-2000]})
     with gather([f"{tmp_path}/log"]) as corpus:
         (document,) = corpus.documents
