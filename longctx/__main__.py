@@ -1,5 +1,18 @@
-"""Run the command line as `python -m longctx`."""
+"""The program `longctx`, also `python -m longctx`: signals are obeyed before anything else is imported."""
 
-from longctx.cli import main
+from longctx import signals
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    signals.obey()
+    from longctx.cli import main as commands
+
+    try:
+        commands()
+    finally:
+        signals.done()
+
+
+if __name__ == "__main__":
+    main()

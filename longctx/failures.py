@@ -52,7 +52,6 @@ class Commands(click.Group):
             error.show()
             return error.exit_code
         except (KeyboardInterrupt, click.Abort):
-            say("stopped")
             return 130
         except LongctxError as error:
             say(str(error))

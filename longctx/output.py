@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
+from longctx import signals
 from longctx.errors import OutputError
 from longctx.formats.kinds import counted
 from longctx.machine import gib, resident_memory
@@ -111,6 +112,7 @@ class Output:
             return
         if self._bar is None:
             self._bar = _bar(self.console)
+            signals.when_stopped(self._hide)  # gives the cursor back
             self._bar.start()
         (task,) = self._bar.tasks
         if task.description != (label := clean(event.label)):
@@ -125,6 +127,7 @@ class Output:
         if self._bar:
             self._bar.stop()
             self._bar = None
+            signals.forget(self._hide)
 
 
 def _by_reason(skipped: "list[Skipped]") -> str:
@@ -165,9 +168,6 @@ def _write_whole(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():  # a device or a pipe
         path.write_text(text, encoding="utf-8")
         return
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with signals.scratch(path.with_name(f".{path.name}.{os.getpid()}.part")) as part:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from longctx import signals
 from longctx.errors import OptionError
 
 
@@ -44,11 +45,11 @@ def default_model() -> str | None:
 def use(model: str) -> Path:
     """Let `model` be the default; return the file that says so."""
     file = path()
-    scratch = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(f"model = {json.dumps(model, ensure_ascii=False)}\n", encoding="utf-8")
-        scratch.replace(file)
+        with signals.scratch(file.with_name(f".{file.name}.{os.getpid()}.part")) as part:
+            part.write_text(f"model = {json.dumps(model, ensure_ascii=False)}\n", encoding="utf-8")
+            part.replace(file)
     except OSError as error:
         raise OptionError(
             f"{file}: cannot be written ({error.strerror}); set LONGCTX_MODEL instead"

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from longctx import signals
 from longctx.checkpoint import read_json
 from longctx.errors import ModelError
 from longctx.machine import give_back_memory
@@ -120,8 +121,7 @@ def write_shard(path: Path, shapes: Mapping[str, tuple[torch.dtype, Shape]], par
         header[name] = {"dtype": KINDS[dtype], "shape": shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    scratch = path.with_name(f".{path.name}.part")
-    try:
+    with signals.scratch(path.with_name(f".{path.name}.part")) as scratch:
         with scratch.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for part in parts:
@@ -130,5 +130,3 @@ def write_shard(path: Path, shapes: Mapping[str, tuple[torch.dtype, Shape]], par
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

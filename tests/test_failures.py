@@ -4,9 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import tempfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from longctx.text.source import gather
 
 QUESTION = "What is the special magic number for quiet-lantern?"
 STORY = (
@@ -35,17 +40,65 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert process.wait() == 141
 
 
-def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
-    """If this fails stopping a long reading prints a traceback or leaves files behind."""
-    text = tmp_path / "long.txt"
-    text.write_text(STORY * 60000)
-    process = spawn("ask", QUESTION, str(text), "--threads", "1", env=os.environ | {"TMPDIR": str(tmp_path)})
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, b"")
-    assert err.strip() == b"longctx: stopped"
-    assert [p.name for p in tmp_path.iterdir()] == ["long.txt"]
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS, ids=["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_in_silence_and_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
+    """If this fails stopping a long reading prints a traceback or leaves copies of piped text behind."""
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from longctx import __main__, cli, signals\n"
+        "from longctx.text.document import Corpus\n"
+        "def commands():\n"
+        "    answer = Path(os.environ['TMPDIR'], 'answer.part')\n"
+        "    with Corpus() as corpus, signals.scratch(answer) as part:\n"
+        "        part.write_text('half an ans')\n"
+        "        corpus.scratch().write_text('unpacked')\n"
+        "        corpus.spool(sys.stdin.buffer)\n"
+        f"        os.kill(os.getpid(), {number})\n"
+        "        print('not stopped')\n"
+        "cli.main = commands\n"
+        "__main__.main()\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=b"text", capture_output=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_slow_is_imported_before_signals_are_obeyed() -> None:
+    """If this fails Ctrl-C in the first moments prints a traceback of somebody's imports."""
+    program = (
+        "import sys; before = set(sys.modules); import longctx.__main__\n"
+        "print(*sorted(m for m in set(sys.modules) - before if m not in sys.stdlib_module_names\n"
+        "    and m.partition('.')[0] not in sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["longctx", "longctx.__main__", "longctx.signals"]
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:
+    """If this fails `nohup longctx ...` ends when the terminal is closed."""
+    program = (
+        "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from longctx import signals; signals.obey(); os.kill(os.getpid(), signal.SIGHUP); print('went on')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "went on\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an open file needs a name")
+def test_piped_text_has_no_name_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a killed process leaves a copy of what was piped to it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with gather(["-"], BytesIO(STORY.encode())) as corpus:
+        assert not list(tmp_path.iterdir())
+        for _ in range(2):
+            assert "".join(corpus.documents[0].blocks()) == STORY
 
 
 def test_running_out_of_memory_is_one_line(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """`niah`: proof of retrieval. Hide a fact at each depth of a long text and ask the model for it."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from io import BytesIO
 from time import perf_counter
 
 from longctx.engine import Engine
@@ -13,7 +12,7 @@ from longctx.tasks.frame import read_template
 from longctx.tasks.haystack import Haystack, Kind, Sample, make_sample
 from longctx.tasks.prompt import build_prompt
 from longctx.tasks.results import Report, Trial
-from longctx.text.source import Document
+from longctx.text.source import Corpus, Document
 
 
 def niah(
@@ -55,9 +54,8 @@ def probe(
     started = perf_counter()
     template = read_template(None, lookup.template(engine))
     prompt = build_prompt(engine.tokenizer, engine.folder, template, question=sample.question)
-    with tempfile.TemporaryDirectory(prefix="longctx-") as folder:
-        text = Path(folder, "text")
-        text.write_text((sample.before + sample.needle + sample.after).rstrip(), encoding="utf-8")
+    with Corpus() as corpus:
+        text = corpus.spool(BytesIO((sample.before + sample.needle + sample.after).rstrip().encode()))
         document = Document("text", text, 0, text.stat().st_size, "utf-8")
         reading = Reading(engine, [document], prompt.before, chunk)
         yield from reading.read(label)

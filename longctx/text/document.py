@@ -5,7 +5,9 @@ Knows nothing of tokens. Texts are never held in memory; those without a file li
 
 import codecs
 import re
+import secrets
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from longctx import signals
 from longctx.errors import InputError
 from longctx.text.places import Stretch
 
@@ -71,6 +74,7 @@ class Corpus:
     _remove: "weakref.finalize[..., Corpus] | None" = field(default=None, repr=False, compare=False)
     _folder: Path = field(default=Path(), repr=False, compare=False)
     _files: int = field(default=0, repr=False, compare=False)
+    _nameless: dict[Path, BinaryIO] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def bytes(self) -> int:
@@ -80,23 +84,44 @@ class Corpus:
     def scratch(self) -> Path:
         """Name a new file that lives until the corpus is closed or collected, or the program ends."""
         if self._remove is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="longctx-"))
+            # Named first and made last: a signal in between finds what to remove.
+            self._folder = Path(tempfile.gettempdir(), f"longctx-{secrets.token_hex(8)}")
             self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            signals.when_stopped(self._remove)
+            self._folder.mkdir(mode=0o700)
         self._files += 1
         return self._folder / str(self._files)
 
     def spool(self, stream: BinaryIO) -> Path:
-        """Copy `stream` to a scratch file."""
-        path = self.scratch()
-        with path.open("wb") as file:
+        """Copy `stream` to a scratch file; on Linux to one without a name: a kill leaves nothing."""
+        if sys.platform == "linux":
+            # Closed with the corpus.
+            file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
+            path = Path(f"/proc/self/fd/{file.fileno()}")
+            self._nameless[path] = file
             shutil.copyfileobj(stream, file)
+            file.flush()
+            return path
+        path = self.scratch()
+        with path.open("wb") as named:
+            shutil.copyfileobj(stream, named)
         return path
+
+    def drop(self, path: Path) -> None:
+        """Remove a scratch file that is not needed."""
+        if file := self._nameless.pop(path, None):
+            file.close()
+        else:
+            path.unlink()
 
     def close(self) -> None:
         """Remove scratch files; documents from pipes, archives and the like cannot be read after this."""
         if self._remove is not None:
             self._remove()
+            signals.forget(self._remove)
             self._remove = None
+        for path in list(self._nameless):
+            self.drop(path)
 
     def __enter__(self) -> Self:
         return self

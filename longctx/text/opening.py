@@ -114,7 +114,7 @@ class Files:
     def _add_scratch(self, path: Path, name: str, origin: Origin) -> None:
         self._add_file(path, name, origin)
         if not any(document.path == path for document in self.corpus.documents[-1:]):
-            path.unlink()
+            self.corpus.drop(path)
 
     def _add_converted(self, kind: str, path: Path, name: str, origin: Origin) -> None:
         """Add the text of a document, a page, a mailbox ..., and the files that came with it."""

@@ -1,0 +1,77 @@
+"""Ctrl-C and its kin: the command ends at once and in silence, and leaves nothing behind.
+
+It imports nothing that takes time, so that it can be asked for before all else. Programs that use longctx as
+a library keep their own signals.
+"""
+
+import os
+import signal
+
+TYPE_CHECKING = False  # typing, pathlib and contextlib would each take longer than all of this
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import FrameType
+
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+# What to call, the last first; None in programs that keep their own signals.
+_undo: "list[Callable[[], object]] | None" = None
+
+
+def obey() -> None:
+    """From now on end with 128 + the signal's number; a signal that the caller ignores (nohup) stays ignored.
+
+    The process ends in the handler. An exception would have to get through the imports of other libraries,
+    where it is swallowed, or printed, or leaves a module half made.
+    """
+    global _undo  # noqa: PLW0603  # signals are the process's, too
+    _undo = []
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def when_stopped(undo: "Callable[[], object]") -> None:
+    """Let a signal call `undo` before the process ends."""
+    if _undo is not None:
+        _undo.append(undo)
+
+
+def forget(undo: "Callable[[], object]") -> None:
+    """Take `undo` back: it was done, or is not needed any more."""
+    if _undo and undo in _undo:
+        _undo.remove(undo)
+
+
+def done() -> None:
+    """Let nothing stop the program any more: the answer is out, and Python is about to end."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+class scratch:  # used as a function
+    """Give a path to write to and to rename; what is still there at the end, or at a signal, is removed."""
+
+    def __init__(self, path: "Path") -> None:
+        self._path = path
+
+    def __enter__(self) -> "Path":
+        when_stopped(self._remove)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+        forget(self._remove)
+
+    def _remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _stop(number: int, _: "FrameType | None") -> None:
+    for undo in reversed(_undo or []):
+        try:
+            undo()
+        except Exception:  # the others are still to be undone
+            continue
+    os._exit(128 + number)
