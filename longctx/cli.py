@@ -9,6 +9,7 @@ import longctx
 from longctx.chat import Chat
 from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
+from longctx.guide import completion, help_
 from longctx.launch import Launch
 from longctx.options import Inputs, Length, Lengths, Options, chat_options, model_options, sampling_options
 from longctx.sampling import Sampling
@@ -204,6 +205,8 @@ def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) 
 
 
 main.add_command(models)
+main.add_command(help_)
+main.add_command(completion)
 
 
 @main.command()

@@ -39,7 +39,7 @@ tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
 tasks.lookup  tasks.ask  tasks.niah  tasks.summarize
-render  examine  doctor  shelf  cli  __main__
+render  examine  doctor  shelf  guide  cli  __main__
 """
 ORDER = TABLE.split()
 # Configurations are read without torch; all other modules of models/ and kernels/ compute with it.
