@@ -17,6 +17,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,15 @@ import torch
 
 from bench.measure import peak_bytes
 from bench.report import machine
-from longctx.engine import pick_forms
+from longctx.engine import pick_dtype, pick_forms
+from longctx.kernels.select import HALVES
+from longctx.known import FOLDER
 from longctx.models.config_file import read_config, translate
 from longctx.models.decoder import Decoder
+from longctx.models.mixers.memory import StepError
 from longctx.models.shards import write_shard
+from longctx.models.state import State
+from longctx.models.step import DecodeStep
 from longctx.models.target import Target
 from longctx.models.weight import Form, Weight
 from longctx.models.weights import assemble, load_model, targets_of
@@ -43,36 +49,14 @@ DISTINCT = 8  # experts of a layer
 NOISE = 1 << 24  # random numbers that all matrices are cut from
 SHARD = 4 << 30  # bytes of a file of a checkpoint
 LOADED = 150e6  # bytes of a checkpoint that a core rounds in a second, to say how long it will take
-RING_MINI: dict[str, Any] = {
-    "model_type": "bailing_moe_linear",
-    "architectures": ["BailingMoeLinearV2ForCausalLM"],
-    **{"num_hidden_layers": 20, "hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 4},
-    **{"head_dim": 128, "layer_group_size": 5, "group_norm_size": 4, "intermediate_size": 5120},
-    **{"num_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 512, "n_group": 8},
-    **{"topk_group": 4, "num_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5},
-    **{"partial_rotary_factor": 0.5, "rope_theta": 600000.0, "rms_norm_eps": 1e-6, "vocab_size": 157184},
-    **{"score_function": "sigmoid", "tie_word_embeddings": False, "torch_dtype": "bfloat16"},
-}
-SOFTMAX = (2, 3, 6, 8, 9, 21, 25)
-HYPENET_2B: dict[str, Any] = {
-    "model_type": "hypenet",
-    **{"num_hidden_layers": 28, "hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 8},
-    **{"head_dim": 128, "intermediate_size": 6144, "vocab_size": 151936, "tie_word_embeddings": True},
-    **{"lightning_nh": 16, "lightning_nkv": 16, "lightning_head_dim": 128, "lightning_use_rope": True},
-    **{"lightning_use_qk_norm": True, "lightning_use_output_norm": True, "attn_use_output_gate": True},
-    **{"lightning_use_output_gate": True, "attn_use_rope": False, "attn_logits_scaling": "hype 500"},
-    **{"rope_theta": 1e6, "rms_norm_eps": 1e-6, "torch_dtype": "bfloat16"},
-    "mixer_types": ["attn" if layer in SOFTMAX else "lightning-attn" for layer in range(28)],
-}
 FROM = "write a checkpoint into this folder, unless there is one, and load it; delete it yourself"
-SHAPES = {"ring-mini": RING_MINI, "hypenet-2b": HYPENET_2B}
-
-
+SHAPES = ("ring-mini", "hypenet-2b", "sala")  # of models/known
 Shape = tuple[int, ...]
 
 
-def shortened(raw: dict[str, Any], layers: int | None) -> dict[str, Any]:
-    """Return the configuration of the first layers of a model."""
+def published(name: str, layers: int | None = None) -> dict[str, Any]:
+    """Return the published configuration of a known model, or of its first layers."""
+    raw: dict[str, Any] = json.loads((FOLDER / name / "config.json").read_text(encoding="utf-8"))
     if not layers:
         return raw
     mixers = {"mixer_types": raw["mixer_types"][:layers]} if "mixer_types" in raw else {}
@@ -80,28 +64,30 @@ def shortened(raw: dict[str, Any], layers: int | None) -> dict[str, Any]:
 
 
 class Drawn:
-    """The tensors of a checkpoint, drawn when they are asked for, in bfloat16; vectors are ones."""
+    """The tensors of a checkpoint, drawn on a device when asked for, in bfloat16; vectors are ones."""
 
-    def __init__(self, shapes: dict[str, Shape]):
+    def __init__(self, shapes: dict[str, Shape], device: torch.device = CPU):
         self.shapes, self._random = shapes, torch.Generator().manual_seed(0)
-        self._noise = torch.randn(NOISE, generator=self._random).bfloat16()
+        self._noise = torch.randn(NOISE, generator=self._random).bfloat16().to(device)
 
     def __call__(self, name: str) -> torch.Tensor:
         """Return a tensor, the only memory that this takes."""
         shape = self.shapes[name]
         if len(shape) == 1:
-            return torch.ones(shape, dtype=torch.bfloat16)
-        made = torch.empty(shape, dtype=torch.bfloat16)
+            return self._noise.new_ones(shape)
+        made = self._noise.new_empty(shape)
         for part in made.view(-1).split(NOISE):
             start = int(torch.randint(NOISE - len(part) + 1, (), generator=self._random))
             torch.mul(self._noise[start : start + len(part)], shape[-1] ** -0.5, out=part)
         return made
 
 
-def sketch(raw: dict[str, Any], form: Form) -> tuple[Decoder, list[Target], dict[str, Shape]]:
+def sketch(
+    raw: dict[str, Any], form: Form, dtype: torch.dtype = torch.float32
+) -> tuple[Decoder, list[Target], dict[str, Shape]]:
     """Return a model without weights, what they are made of, and the shapes of a checkpoint's tensors."""
     with torch.device("meta"):
-        model = Decoder(translate(raw, Path("config.json")), torch.float32, form)
+        model = Decoder(translate(raw, Path("config.json")), dtype, form)
     targets, shapes = targets_of(model), dict[str, Shape]()
     for target in targets:
         weight = model.get_submodule(target.weight)
@@ -110,15 +96,19 @@ def sketch(raw: dict[str, Any], form: Form) -> tuple[Decoder, list[Target], dict
     return model, targets, shapes
 
 
-def built(raw: dict[str, Any], form: Form) -> Decoder:
-    """Return a model of random weights in a form."""
-    model, targets, shapes = sketch(raw, form)
-    distinct = [target for target in targets if (target.member or 0) < DISTINCT]
-    model = assemble(model, distinct, Drawn(shapes), CPU, form)
+def built(
+    raw: dict[str, Any], form: Form, device: torch.device = CPU, dtype: torch.dtype = torch.float32
+) -> Decoder:
+    """Return a model of random weights in a form, made where it will run."""
+    model, targets, shapes = sketch(raw, form, dtype)
+    # Where numbers have 16 bits, a stack is one tensor, whose members are drawn one by one.
+    few = len(targets) if dtype in HALVES else DISTINCT
+    drawn = [target for target in targets if (target.member or 0) < few]
+    model = assemble(model, drawn, Drawn(shapes, device), device, form)
     for target in targets:
         weight = model.get_submodule(target.weight)
-        if isinstance(weight, Weight) and target.member is not None and target.member >= DISTINCT:
-            weight.packed.append(copy.deepcopy(weight.packed[target.member % DISTINCT]))
+        if isinstance(weight, Weight) and target.member is not None and target.member >= few:
+            weight.packed.append(copy.deepcopy(weight.packed[target.member % few]))
     return model
 
 
@@ -146,28 +136,49 @@ def write_checkpoint(folder: Path, raw: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(raw), encoding="utf-8")
 
 
-def loaded(folder: Path, raw: dict[str, Any], form: Form) -> Decoder:
+def loaded(
+    folder: Path, raw: dict[str, Any], form: Form, device: torch.device, dtype: torch.dtype
+) -> Decoder:
     """Load a checkpoint with the loader of the commands; it is written before, unless it is there."""
     if not (folder / "config.json").exists():
         write_checkpoint(folder, raw)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     print(f"loading {gib(size)}: about {size / LOADED:.0f} s", flush=True)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak from here on
-    return load_model(folder, read_config(folder), form=form)
+    return load_model(folder, read_config(folder), device, dtype, form)
+
+
+def writer(model: Decoder) -> Callable[[int, State], torch.Tensor]:
+    """Return what moves a state past a token, as the commands do: in one captured step, where that runs.
+
+    It returns the logits, (V,).
+    """
+    try:
+        step = DecodeStep(model)
+    except StepError:
+        return lambda token, state: model.logits(model(_ids([token], model), state)[0, -1])
+    return lambda token, state: step.run([token], [state])[0]
+
+
+def _ids(tokens: Sequence[int], model: Decoder) -> torch.Tensor:
+    return torch.tensor([tokens], device=model.device)
 
 
 @torch.inference_mode()
 def measured(model: Decoder, read: int, write: int, chunk: int) -> dict[str, float]:
     """Read random tokens in chunks, then write greedily; return tokens per second."""
     tokens = torch.randint(model.config.vocab_size, (1, read), generator=torch.Generator().manual_seed(0))
-    state = model.new_state()
+    following, state = writer(model), model.new_state()
+    token = int(following(0, state.fork()).argmax())  # waits for whatever came before
     began = time.perf_counter()
-    for part in tokens.split(chunk, dim=1):
+    for part in tokens.to(model.device).split(chunk, dim=1):
         model.absorb(part, state)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
     reading = time.perf_counter() - began
-    token, began = tokens[:, -1:], time.perf_counter()
+    began = time.perf_counter()
     for _ in range(write):
-        token = model.logits(model(token, state)[:, -1]).argmax(-1, keepdim=True)
+        token = int(following(token, state).argmax())
     writing = time.perf_counter() - began
     return {
         "read": read,
@@ -178,11 +189,17 @@ def measured(model: Decoder, read: int, write: int, chunk: int) -> dict[str, flo
     }
 
 
+def peak(device: torch.device) -> int:
+    """Return the most bytes held so far: by this process, or by tensors on a GPU."""
+    return peak_bytes() if device.type == "cpu" else torch.cuda.max_memory_allocated(device)
+
+
 def main() -> None:
     """Build, measure, print and write one result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("shape", choices=SHAPES)
-    parser.add_argument("--quant", choices=["int8", "int4"], default="int4")
+    parser.add_argument("--quant", choices=["none", "int8", "int4"], default="int4")
+    parser.add_argument("--device", type=torch.device, default=CPU, help="cpu, cuda or cuda:N")
     parser.add_argument("--read", type=int, nargs="+", default=[4096])
     parser.add_argument("--write", type=int, default=100)
     parser.add_argument("--chunk", type=int, default=2048)
@@ -192,31 +209,32 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=usable_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    form = next(pick_forms(args.quant, "auto", CPU, torch.float32))
+    where = args.device, pick_dtype("auto", args.device)
+    form = next(pick_forms(args.quant, "auto", *where))
     began = time.perf_counter()
-    raw = shortened(SHAPES[args.shape], args.layers)
-    model = loaded(args.from_checkpoint, raw, form) if args.from_checkpoint else built(raw, form)
+    raw, folder = published(args.shape, args.layers), args.from_checkpoint
+    model = loaded(folder, raw, form, *where) if folder else built(raw, form, *where)
     loading = time.perf_counter() - began
-    print(f"built in {loading:.0f} s, peak {gib(peak_bytes())}", flush=True)
-    plan = make_plan(
-        model.config, max(args.read) + args.write, CPU, torch.float32, args.chunk, form, exact=True
-    )
+    print(f"built in {loading:.0f} s, peak {gib(peak(args.device))}", flush=True)
+    plan = make_plan(model.config, max(args.read) + args.write, *where, args.chunk, form, exact=True)
     runs = []
     for tokens in args.read:
-        runs.append(measured(model, tokens, args.write, args.chunk) | {"peak_bytes": peak_bytes()})
+        run = measured(model, tokens, args.write, args.chunk)
+        runs.append(run | {"peak_bytes": peak(args.device)})
         print(json.dumps(runs[-1]), flush=True)
     result = {
         "shape": args.shape,
         "quant": args.quant,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
+        "device": torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else "cpu",
         "threads": args.threads,
         "chunk": args.chunk,
         "load_seconds": loading,
         "planned": {"weights": plan.weights, "needed": plan.needed, "forms": plan.forms},
         "runs": runs,
     }
-    print(f"planned {gib(plan.needed)}, of it weights {gib(plan.weights)}; peak {gib(peak_bytes())}")
+    print(f"planned {gib(plan.needed)}, of it weights {gib(plan.weights)}; peak {gib(peak(args.device))}")
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one command and in about 20 minutes: bench/gpu_day.sh [--dry-run] [STAGE...]
+# Everything that needs a GPU, in one command and in less than half an hour: bench/gpu_day.sh [--dry-run] [STAGE...]
 #
 # Without stages all of them run, the most important first. Each has its own time limit, and one that fails or
 # is stopped does not keep the next from running. Results go to $OUT, or to bench/results/gpu-DATE:
@@ -10,9 +10,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-stages=(environment parity lightning decode model attention moe cli sanitize)
+stages=(environment parity lightning decode model ring-mini hypenet-2b attention moe cli sanitize sala)
 declare -A limit=(
   [environment]=40 [parity]=240 [lightning]=170 [decode]=60 [model]=260 [attention]=90 [moe]=60 [cli]=190 [sanitize]=90
+  [ring-mini]=120 [hypenet-2b]=120 [sala]=200
   [training]=$((${MINUTES:-20} * 60 + 180))
 )
 python=${PYTHON:-python3}
@@ -59,6 +60,7 @@ command_of() { # what a stage runs
   case $1 in
     environment) echo "nvidia-smi; $python -m bench.gpu.environment" ;;
     parity | training) echo "$1" ;;
+    ring-mini | hypenet-2b | sala) echo "$python -m bench.gpu.shapes $1" ;;
     *) echo "$python -m bench.gpu.$1" ;;
   esac
 }

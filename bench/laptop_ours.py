@@ -26,7 +26,7 @@ prepare_cpu()  # before torch is imported
 import torch
 from torch import Tensor
 
-from bench.full_shape import CPU, SHAPES, built
+from bench.full_shape import CPU, SHAPES, built, published
 from bench.laptop_math import Batch, Side
 from bench.measure import CHUNK, ceilings, interleave, peak_bytes
 from longctx.engine import pick_forms
@@ -159,7 +159,7 @@ def main() -> None:
     rate = rates()
     began = time.perf_counter()
     form = next(pick_forms(args.quant, "auto", CPU, torch.float32))
-    model = built(SHAPES[args.shape], form)
+    model = built(published(args.shape), form)
     loading = time.perf_counter() - began
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far was of building
     say = partial(print, file=sys.stderr, flush=True)

@@ -70,11 +70,11 @@ def test_table_shows_rates_shares_ratios_and_bars() -> None:
 
 def test_work_of_a_token_counts_chosen_experts_alone() -> None:
     """If this fails, shares of the roofline are of another model."""
-    from bench.full_shape import RING_MINI
+    from bench.full_shape import published
     from bench.laptop_ours import matrices
     from longctx.models.config_file import translate
 
-    config: ModelConfig = translate(RING_MINI, Path("config.json"))
+    config: ModelConfig = translate(published("ring-mini"), Path("config.json"))
     with torch.device("meta"):
         model = Decoder(config, torch.float32, "int4")
     work = matrices(model, "int4")

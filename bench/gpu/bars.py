@@ -31,6 +31,21 @@ class Bar:
         return value <= self.limit if self.kind == "most" else value >= self.limit
 
 
+# Models at their full size: stage, form, length, and tokens per second read and written at least.
+SHAPES = (
+    ("ring-mini", "int4", "4k", 50_000, 300),
+    ("ring-mini", "int4", "32k", 50_000, 280),
+    ("ring-mini", "int4", "128k", 45_000, 250),
+    ("hypenet-2b", "bf16", "4k", 60_000, 220),
+    ("hypenet-2b", "bf16", "32k", 60_000, 200),
+    ("hypenet-2b", "bf16", "128k", 40_000, 170),
+    ("hypenet-2b", "int4", "4k", 60_000, 280),
+    ("hypenet-2b", "int4", "32k", 60_000, 260),
+    ("hypenet-2b", "int4", "128k", 40_000, 200),
+    ("sala", "bf16", "4k", 15_000, 40),
+    ("sala", "bf16", "32k", 3_000, 35),
+    ("sala", "bf16", "128k", 1_000, 30),
+)
 BARS = (
     Bar("parity", "kernel tests that fail on the GPU", "most", 0, "tests"),
     Bar("lightning", "lightning prefill 64x128 16k", "most", 0.5, "ms"),
@@ -61,6 +76,9 @@ BARS = (
     Bar("cli", "peak memory over plan, bundled model 1M", "most", 1.05, "x"),
     Bar("cli", "peak memory over plan, bundled model 1M, at least", "least", 0.95, "x"),
     Bar("sanitize", "memory errors and races found", "most", 0, "kernels"),
+    *(Bar(of, f"{of} {form} prefill {n}", "least", read, "tok/s") for of, form, n, read, _ in SHAPES),
+    *(Bar(of, f"{of} {form} decode after {n}", "least", write, "tok/s") for of, form, n, _, write in SHAPES),
+    *(Bar(of, f"peak memory over plan, {of} {form} {n}", "most", 1.05, "x") for of, form, n, *_ in SHAPES),
 )
 
 
