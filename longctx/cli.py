@@ -56,10 +56,11 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
     launch, out = Launch(options), options.out()
     with out, _read(out, inputs) as corpus:
         from longctx.tasks import summarize as task
+        from longctx.tasks.extract import extract
         from longctx.tasks.lookup import cannot_write
 
         if cannot_write(launch.config):
-            events = task.extract(corpus, words=words)
+            events = extract(corpus, words=words)
         else:
             engine = _writer(launch, out, corpus, sampling)
             events = task.summarize(

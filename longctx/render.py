@@ -20,6 +20,7 @@ HOW = {
     "found": "copied out of the text by the model, and checked there",
     "not found": "the model found no such fact; the passages below match the question best",
     "extracted": "sentences of the text itself, chosen to cover its words; no model wrote them",
+    "counted": "counted in the files themselves, and quoted from them; no model wrote this",
 }
 
 
@@ -43,7 +44,7 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     if answer.quotations:
         lines += ["", "Quotations, looked up word for word:"]
         lines += [f"  {_place(one)}: {_short(' '.join(one.text.split()))}" for one in answer.quotations]
-    if answer.how != "extracted" and answer.evidence:
+    if answer.how not in ("extracted", "counted") and answer.evidence:
         lines += ["", "Passages that match the question best:"]
         lines += [f"\n{clean(str(e.span))}\n{_indent(_short(e.text))}" for e in answer.evidence]
     return "\n".join(lines) if answer.text else "\n".join(lines).strip("\n")
@@ -73,6 +74,7 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
         "finish": answer.finish,
         "thinking": answer.thinking or None,
         "sections": [vars(one) for one in answer.sections],
+        "structures": [dataclasses.asdict(one) for one in answer.structures],
         "quotations": [
             {"text": one.text, "found": one.place is not None, "place": _quote_values(one.place)}
             for one in answer.quotations

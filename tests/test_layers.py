@@ -19,6 +19,9 @@ text.document  text.opening  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
 quotes.index  quotes.outline  quotes.docstring  quotes.candidates  quotes.coverage  quotes.extract
+structure  structure.facts  structure.lines  structure.frequent  structure.log_lines  structure.logs
+structure.tables  structure.json_shape  structure.diffs  structure.messages  structure.notebooks
+structure.programs  structure.summarise
 kernels.chips  kernels.select  kernels.triton_math
 kernels.differentiable
 kernels.norm_triton  kernels.norm
@@ -38,7 +41,7 @@ known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
-tasks.lookup  tasks.ask  tasks.niah  tasks.summarize
+tasks.lookup  tasks.ask  tasks.niah  tasks.summarize  tasks.extract
 render  examine  doctor  shelf  guide  cli  __main__
 """
 ORDER = TABLE.split()

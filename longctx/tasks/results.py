@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from longctx.progress import Usage
 
 if TYPE_CHECKING:
+    from longctx.structure.facts import Structure
     from longctx.text.span import Quote
 
 
@@ -62,7 +63,8 @@ class Answer:
 
     Attributes:
         how: "generated" by the model from its state; "found" in the text by the model's attention and
-            checked there; "not found"; or "extracted" sentences of the text.
+            checked there; "not found"; "extracted" sentences of the text; or "counted" in files of a known
+            structure, with sentences of the others.
         text: the answer; empty when there is none.
         source: the line that a found answer stands in.
         confidence: the share of the pointer heads' attention at that place.
@@ -73,10 +75,11 @@ class Answer:
         tokens_in_all, passages_read: what there was to read where only some passages were read; `estimated`
             when its tokens were not counted.
         sections: of a long text, summarised one by one while it was read; `text` is then about the whole.
+        structures: what logs, tables, programs and the like hold.
         quotations: what a generated answer quotes, looked up in the documents.
     """
 
-    how: Literal["generated", "found", "not found", "extracted"]
+    how: Literal["generated", "found", "not found", "extracted", "counted"]
     text: str
     source: "Quote | None" = None
     confidence: float | None = None
@@ -88,6 +91,7 @@ class Answer:
     passages_read: int | None = None
     estimated: bool = False
     sections: list[Written] = field(default_factory=list)
+    structures: list["Structure"] = field(default_factory=list)
     quotations: list[Quotation] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 

@@ -5,9 +5,7 @@ from dataclasses import replace
 
 from longctx.chat import Chat
 from longctx.engine import Engine
-from longctx.errors import InputError
 from longctx.progress import Progress
-from longctx.quotes.extract import summarize_extractive
 from longctx.quotes.outline import Section, outline
 from longctx.reading import Reading
 from longctx.sampling import Sampling
@@ -79,22 +77,3 @@ def _section(
     short = replace(sampling, max_tokens=min(sampling.max_tokens, 4 * SECTION_WORDS))
     answer = yield from write(reading.fork(), prompt, short, chat)
     return answer.text
-
-
-def extract(corpus: Corpus, *, words: int) -> Events:
-    """Choose about `words` words of sentences that carry the text, section by section, in order.
-
-    Raises:
-        InputError: when the text has no sentences.
-    """
-    yield Progress("choosing sentences", 0, corpus.bytes, 0)
-    excerpts = summarize_extractive(corpus.documents, words)
-    if not excerpts:
-        raise InputError("there are no sentences in the text; a summary cannot be chosen from it")
-    lines = []
-    for excerpt in excerpts:
-        lines += [excerpt.title] * bool(excerpt.title)
-        lines += [f"{' '.join(s.text.split())} [{s.span}]" for s in excerpt.sentences]
-        lines.append("")
-    evidence = [sentence for excerpt in excerpts for sentence in excerpt.sentences]
-    yield Answer("extracted", "\n".join(lines).strip(), evidence=evidence)
