@@ -19,6 +19,7 @@ from random import Random
 from time import perf_counter
 from typing import Any
 
+from longctx.quotes.closest import closest
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
 from longctx.text.source import Document
@@ -79,7 +80,10 @@ def measure(path: Path, most: int) -> dict[str, Any]:
         Random(0).shuffle(answered)
         started = perf_counter()
         for asked in answered[:most]:
-            holds = [asked.within(quote.span) for quote in index.search(asked.text, SHOWN)]
+            shown = index.search(asked.text, SHOWN)
+            holds = [asked.within(quote.span) for quote in shown]
+            sentence = closest(index, asked.text, shown)
+            found["sentence"] += sentence is not None and asked.within(sentence.span)
             found["questions"] += 1
             found["first"] += holds[:1] == [True]
             found["three"] += any(holds)
@@ -90,6 +94,7 @@ def measure(path: Path, most: int) -> dict[str, Any]:
         "questions": of,
         "hit@1": round(100 * found["first"] / of, 1),
         "hit@3": round(100 * found["three"] / of, 1),
+        "closest sentence": round(100 * found["sentence"] / of, 1),
         "ms a question": round(1000 * seconds / of, 1),
         "indexing": round(indexing, 2),
     }

@@ -76,6 +76,7 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
 @click.option("--passages", type=click.IntRange(0), default=3, help="Quote this many passages.")
 @click.option("--quick", is_flag=True, help="Read only the passages that match the question best.")
 @click.option("--budget", type=click.IntRange(1), default=4096, help="With --quick, read this many tokens.")
+@click.option("--deep", is_flag=True, help="Let the bundled model read the text whatever the question.")
 @sampling_options
 @chat_options
 @model_options
@@ -85,16 +86,17 @@ def ask(
     passages: int,
     quick: bool,
     budget: int,
+    deep: bool,
     options: Options,
     sampling: Sampling,
     chat: Chat,
 ) -> None:
     """Answer QUESTION from files, folders or standard input.
 
-    The answer comes with passages to check it against. The bundled model copies facts out of the text, and
-    you see an answer only if it stands where the model looked. Ask in the words of the text. You can name
-    several things in one question, or ask for "all the ...". A model that you choose with --model answers in
-    its own words.
+    The answer comes with passages to check it against. What the text says of a name outright (where it is
+    defined, what it is set to) is looked up. Facts about things with names such as amber-lamp are copied out
+    by the bundled model, if it finds them. Otherwise you see the sentence closest to the question, which may
+    not answer it. A model that you choose with --model answers in its own words.
     """
     if not question.strip():
         raise click.UsageError("the question is empty")
@@ -107,6 +109,17 @@ def ask(
             raise click.UsageError(
                 "--quick is for models that write; leave it out, or choose one with --model"
             )
+        if cannot_write(launch.config):
+            found = task.consult(
+                corpus,
+                question,
+                passages_wanted=passages,
+                load=lambda: (_writer(launch, out, corpus, sampling), launch.chunk),
+                deep=deep,
+            )
+            *_, shown = map(out.show, found)
+            _finish(out, "ask", shown, corpus, chat.strict, question=question, notes=launch.notes)
+            return
         # No text has more tokens than bytes.
         text = min(budget, corpus.bytes) if quick else corpus
         engine = _writer(launch, out, text, sampling)

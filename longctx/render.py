@@ -17,11 +17,15 @@ from longctx.text.span import Quote
 QUOTE = 1200  # characters of a quoted passage that are shown to people; JSON has all of it
 HOW = {
     "generated": "written by the model from what it read",
-    "found": "copied out of the text by the model, and checked there",
+    "found": "found in the text; the line is quoted",
+    "closest": "no answer was looked for by a model; this sentence is the closest to the question",
     "not found": "the model found no such fact; the passages below match the question best",
     "extracted": "sentences of the text itself, chosen to cover its words; no model wrote them",
     "counted": "counted in the files themselves, and quoted from them; no model wrote this",
 }
+
+
+LOOKED_UP = "looked up in the text itself; no model was asked"
 
 
 def answer_text(answer: results.Answer, *, streamed: bool) -> str:
@@ -36,7 +40,10 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
         lines = [line for part in answer.parts for line in _part(part)]
     elif answer.source:
         lines.append(f"  {clean(str(answer.source.span))}: {_short(answer.source.text)}")
-    lines += ["", f"[{HOW[answer.how]}]"]
+    how = LOOKED_UP if answer.by == "look-up" else HOW[answer.how]
+    lines += ["", f"[{how}]"]
+    if answer.closest and answer.how == "closest":
+        lines += [f"{clean(str(answer.closest.span))}\n{_indent(_short(answer.closest.text))}"]
     if answer.finish == "length" and answer.thinking and not answer.text:
         lines.append("[cut at the token limit while it was thinking; raise --max-tokens for an answer]")
     elif answer.finish == "length":
@@ -66,7 +73,9 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
     """Return an answer for programs."""
     return {
         "how": answer.how,
+        "by": answer.by,
         "answer": answer.text,
+        "closest": _quote_values(answer.closest),
         "source": _quote_values(answer.source),
         "confidence": answer.confidence,
         "parts": [vars(part) | {"source": _quote_values(part.source)} for part in answer.parts],

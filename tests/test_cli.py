@@ -42,7 +42,7 @@ def test_ask_finds_a_fact_and_says_where(run: Any, book: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("4031775\n")
     assert f"{book}:121: {FACT.strip()}" in result.stdout
-    assert "copied out of the text" in result.stdout
+    assert "found in the text" in result.stdout
 
 
 def test_ask_answers_for_each_key_and_refuses_the_one_that_is_not_there(run: Any, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_the_machine_and_the_models_are_described(run: Any, command: str) -> Non
         (("ask", "Why?", "text.txt", "--model", "no/such/folder"), 4, "no/such/folder"),
         (("ask", "Why?", "text.txt", "--model", "text.txt"), 4, "folder"),
         (("ask", "Why?", "text.txt", "--model", "."), 4, "config.json"),
-        (("ask", "Why?", "text.txt", "--device", "cuda:9"), 4, "cuda:9"),
+        (("ask", "What is K7-R2P?", "text.txt", "--device", "cuda:9"), 4, "cuda:9"),
         (("ask", "Why?", "text.txt", "--max-tokens", "0"), 2, "--max-tokens"),
         (("niah", "--length", "many"), 2, "many"),
         (("niah", "--length", "80"), 3, "too short"),
@@ -357,3 +357,24 @@ def test_help_names_every_exit_code_and_example(run: Any) -> None:
     for code in ("0 ", "2 ", "3 ", "4 ", "5 ", "6 ", "130", "141"):
         assert f"\n    {code}" in text
     assert run("--version").stdout.startswith("longctx, version ")
+
+
+def test_a_question_in_plain_words_gets_a_place_and_no_made_up_answer(run: Any, tmp_path: Path) -> None:
+    """If this fails a stranger's first question is answered wrongly, and after a long wait."""
+    book = tmp_path / "book.txt"
+    book.write_text(STORY)
+    values = json.loads(run("ask", "Who counted the passengers?", str(book), "--json").stdout)
+    assert (values["how"], values["answer"], values["confidence"]) == ("closest", "", None)
+    assert values["closest"]["quote"].startswith("Old Marten counted the passengers")
+    assert values["usage"]["tokens_read"] == 0
+    assert (
+        json.loads(run("ask", "Who came?", str(book), "--json", "--deep").stdout)["usage"]["tokens_read"] > 0
+    )
+
+
+def test_a_setting_is_looked_up(run: Any, tmp_path: Path) -> None:
+    """If this fails "What is the timeout?" over a file of settings is answered with another setting."""
+    (tmp_path / "app.yaml").write_text("database: postgres://db\ntimeout: 30s\n")
+    values = json.loads(run("ask", "What is the timeout?", str(tmp_path), "--json").stdout)
+    assert (values["how"], values["by"], values["answer"]) == ("found", "look-up", "30s")
+    assert values["source"]["first_line"] == 2

@@ -18,7 +18,8 @@ formats.office  formats.notebook  formats.mail  formats.pdf  formats.sheets  for
 text.document  text.opening  text.source  text.offsets  text.span
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
-quotes.index  quotes.outline  quotes.docstring  quotes.candidates  quotes.coverage  quotes.extract
+quotes.index  quotes.closest  quotes.exact  quotes.outline  quotes.docstring  quotes.candidates
+quotes.coverage  quotes.extract
 structure  structure.facts  structure.lines  structure.frequent  structure.log_lines  structure.logs
 structure.tables  structure.json_shape  structure.diffs  structure.messages  structure.notebooks
 structure.programs  structure.summarise

@@ -121,6 +121,13 @@ class PassageIndex:
             chosen.append(hit)
         return [self._passage(hit) for hit in chosen]
 
+    def look(self, question: str, document: Document) -> Look:
+        """Return the question's telling words and their rarity, as a document that was added holds them."""
+        foreign = any(
+            foreign for one, foreign in zip(self._documents, self._foreign, strict=True) if one is document
+        )
+        return self._look(question, foreign)
+
     def _write(self) -> None:
         try:
             self._database.execute("BEGIN")

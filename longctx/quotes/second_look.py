@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from longctx.quotes.kinds import Kind, asked_kind, is_of_kind
+from longctx.quotes.prose import with_pairs
+from longctx.quotes.stems import cut_foreign
 
 ROWS = 60  # the best ones are looked at
 NEAR, BESIDE = 30, 10  # words of a window; words from it to the kind of thing that is asked for
@@ -57,6 +59,23 @@ class Look:
             ]
             kind = self._best(hits, places)
         return (NEAR_WEIGHT * near + KIND_WEIGHT * kind) / self.total
+
+    def held(self, text: str) -> frozenset[str]:
+        """Return the question's words, in their common form, that a text holds."""
+        forms = self.forms(one[0] for one in WORD.finditer(with_pairs(cut_foreign(text))))
+        return frozenset(forms.values()) & self.rarity.keys()
+
+    def share(self, words: Iterable[str]) -> float:
+        """Return the share of the question's rarity that these words of it have."""
+        return sum(self.rarity[word] for word in words) / self.total if self.total else 0.0
+
+    def has_kind(self, text: str) -> bool:
+        """Tell whether a text has a word of the kind that is asked for, and not the question's own."""
+        found = list(WORD.finditer(text))
+        forms = self.forms(one[0] for one in found)
+        return self.kind is not None and any(
+            forms[one[0]] not in self.rarity and self._is_kind(text, one) for one in found
+        )
 
     def _is_kind(self, text: str, word: re.Match[str]) -> bool:
         assert self.kind

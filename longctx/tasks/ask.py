@@ -1,10 +1,12 @@
 """`ask`: one reading, one question, an answer, and always passages to check it against."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from longctx.chat import Chat, Thoughts
 from longctx.engine import Engine
 from longctx.progress import Progress
+from longctx.quotes import exact
+from longctx.quotes.closest import closest
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
 from longctx.reading import Reading
@@ -12,8 +14,11 @@ from longctx.sampling import Sampling
 from longctx.tasks import lookup, quick, quoted
 from longctx.tasks.frame import read_template
 from longctx.tasks.prompt import Prompt, build_prompt, header
-from longctx.tasks.results import Answer, Text, Thought
+from longctx.tasks.questions import suits_finder
+from longctx.tasks.results import Answer, Part, Text, Thought
 from longctx.text.source import Corpus
+
+CONSIDERED = 3  # passages whose sentences are compared
 
 
 def ask(
@@ -27,7 +32,7 @@ def ask(
     chat: Chat,
     budget: int | None = None,
 ) -> Iterator[Progress | Text | Thought | Answer]:
-    """Read all documents and answer the question.
+    """Let a model that writes read all documents and answer the question.
 
     Args:
         budget: read only the passages that match the question best, of so many tokens together.
@@ -52,15 +57,72 @@ def ask(
         )
         reading = Reading(engine, documents, prompt(question).before, chunk, heading, index)
         yield from reading.read()
-        answer = lookup.answer(reading, question, prompt)
-        if answer is None:
-            answer = yield from write(reading, prompt(question), sampling, chat)
-            answer.quotations = quoted.check(answer.text, corpus.documents, question)
+        answer = yield from write(reading, prompt(question), sampling, chat)
+        answer.quotations = quoted.check(answer.text, corpus.documents, question)
     answer.evidence, answer.usage = evidence, reading.usage
     if chosen:
         answer.tokens_in_all, answer.estimated = chosen.tokens_in_all, not chosen.exact
         answer.passages_read = len(chosen.documents)
     yield answer
+
+
+def consult(
+    corpus: Corpus,
+    question: str,
+    *,
+    passages_wanted: int,
+    load: Callable[[], tuple[Engine, int]],
+    deep: bool = False,
+) -> Iterator[Progress | Answer]:
+    """Answer without a model that writes, by what is surest: a look-up, a copied fact, the closest sentence.
+
+    Args:
+        load: gives the model that copies, and its chunk; called only for questions of a form it was made for.
+        deep: let it read the text whatever the question.
+
+    Yields:
+        Progress while indexing and reading, and the Answer last.
+    """
+    with PassageIndex() as index:
+        for document in corpus.documents:
+            yield Progress(f"indexing {document.name}", 0, corpus.bytes, 0)
+            for passage in passages(document):
+                index.add(passage)
+        answer = _looked_up(corpus, question)
+        if answer is None and (deep or suits_finder(question)):
+            answer = yield from _copied(corpus, question, index, *load())
+        evidence = index.search(question, max(passages_wanted, CONSIDERED))
+        near = closest(index, question, evidence[:CONSIDERED])
+        answer = answer or Answer("closest" if near else "not found", "")
+    answer.closest = None if answer.how == "found" else near
+    answer.evidence = evidence[:passages_wanted]
+    yield answer
+
+
+def _looked_up(corpus: Corpus, question: str) -> Answer | None:
+    found = exact.look_up(question, corpus.documents)
+    if not found:
+        return None
+    parts = [Part("", one.text, one.source, None) for one in found]
+    text = "\n".join(dict.fromkeys(one.text for one in found))
+    return Answer("found", text, source=found[0].source, by="look-up", parts=parts if len(parts) > 1 else [])
+
+
+def _copied(
+    corpus: Corpus, question: str, index: PassageIndex, engine: Engine, chunk: int
+) -> Generator[Progress, None, Answer]:
+    """Let a model that copies read everything and look the answer up."""
+    prompt_file = read_template(None, lookup.template(engine))
+
+    def prompt(asked: str) -> Prompt:
+        return build_prompt(engine.tokenizer, engine.folder, prompt_file, question=asked)
+
+    reading = Reading(engine, corpus.documents, prompt(question).before, chunk, header(corpus), index)
+    yield from reading.read()
+    answer = lookup.answer(reading, question, prompt)
+    assert answer is not None, "the model does not copy"
+    answer.usage = reading.usage
+    return answer
 
 
 def write(

@@ -74,7 +74,7 @@ def answer(reading: Reading, question: str, prompt: Callable[[str], Prompt]) -> 
         return Answer("not found", "", parts=parts if len(parts) > 1 else [])
     lines = [f"{part.key}: {part.text or NOT_FOUND}" if part.key else part.text for part in parts]
     text, first = "\n".join(lines), right[0]
-    return Answer("found", text, source=first.source, confidence=first.confidence, parts=parts)
+    return Answer("found", text, source=first.source, by="model", confidence=first.confidence, parts=parts)
 
 
 def short_answer(reading: Reading, prompt: Sequence[int]) -> tuple[str, list[Pointer] | None]:

@@ -62,10 +62,12 @@ class Answer:
     """The result of `ask` and `summarize`.
 
     Attributes:
-        how: "generated" by the model from its state; "found" in the text by the model's attention and
-            checked there; "not found"; "extracted" sentences of the text; or "counted" in files of a known
-            structure, with sentences of the others.
+        how: "generated" by the model from its state; "found" in the text; "not found", though the model read
+            the text; "closest", if no model read it; "extracted" sentences of the text; or "counted" in
+            files of a known structure, with sentences of the others.
+        by: what found it: "look-up", exact and without a model, or "model".
         text: the answer; empty when there is none.
+        closest: the sentence closest to the question, which need not answer it.
         source: the line that a found answer stands in.
         confidence: the share of the pointer heads' attention at that place.
         parts: the answers one by one, if the question asks for several; source is the first one's.
@@ -79,9 +81,11 @@ class Answer:
         quotations: what a generated answer quotes, looked up in the documents.
     """
 
-    how: Literal["generated", "found", "not found", "extracted", "counted"]
+    how: Literal["generated", "found", "not found", "closest", "extracted", "counted"]
     text: str
     source: "Quote | None" = None
+    by: Literal["look-up", "model"] | None = None
+    closest: "Quote | None" = None
     confidence: float | None = None
     parts: list[Part] = field(default_factory=list)
     evidence: list["Quote"] = field(default_factory=list)

@@ -1,0 +1,131 @@
+"""Exact look-ups: a name, a key or a cell that a question pins down is read out of the text itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from longctx.quotes.closest import closest
+from longctx.quotes.exact import look_up, unquoted
+from longctx.quotes.index import PassageIndex
+from longctx.quotes.passages import passages
+from longctx.text.source import Document
+
+Write = Callable[[str, str], Document]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Make a document of a text."""
+
+    def make(name: str, text: str) -> Document:
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        return Document(name, path, 0, path.stat().st_size, "utf-8")
+
+    return make
+
+
+def told(question: str, *documents: Document) -> list[tuple[str, str]]:
+    found = look_up(question, documents)
+    for one in found:
+        assert one.source.span.text() == one.source.text
+    return [(one.text, str(one.source.span)) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a.py", "    async def load_it(self) -> None:"),
+        ("a.py", "class load_it(Base):"),
+        ("a.py", "load_it: Callable = partial(f)"),
+        ("a.go", "func (s *Server) load_it(w io.Writer) error {"),
+        ("a.rs", "pub(crate) fn load_it(path: &Path) -> Result<()> {"),
+        ("a.js", "export default function load_it(a) {"),
+        ("a.ts", "export type load_it = string;"),
+        ("a.c", "#define load_it 5"),
+        ("a.c", "static int load_it(const char *name) {"),
+        ("a.java", "    public static Map<String, Integer> load_it(int a) {"),
+    ],
+)
+def test_a_definition_is_found_by_its_line(write: Write, name: str, line: str) -> None:
+    """Who asks where a name is defined would be shown one of its uses."""
+    uses = "    return load_it(5)\nx = y.load_it(2)\nload_it_all = 3\nif load_it == 4:\n"
+    document = write(name, f"{uses}{line}\n{uses}")
+    assert told("Where is load_it defined?", document) == [(line.strip(), f"{name}:5")]
+    assert told("Where is load_them defined?", document) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "question", "value"),
+    [
+        ("c.yaml", "  timeout: 30s", "What is the timeout?", "30s"),
+        ("c.yaml", "greeting: good morning  # to all", "What is the greeting?", "good morning"),
+        (".env", "export MAX_RETRIES=5", "What is MAX_RETRIES set to?", "5"),
+        ("c.json", r'  "dbName": "a \"b\"\u00e9",', "what is the value of dbName", 'a "b"é'),
+        ("c.toml", "max-size = 10", "What is the max size?", "10"),
+        ("a.py", "LIMIT: int = 64  # bytes", "What is the value of LIMIT?", "64"),
+        ("a.c", "#define BUFFER_SIZE 4096", "What is BUFFER_SIZE set to?", "4096"),
+        ("a.rs", "pub const LIMIT: usize = 64;", "What is the value of LIMIT?", "64"),
+    ],
+)
+def test_a_key_gives_its_value(write: Write, name: str, line: str, question: str, value: str) -> None:
+    """The commonest question about settings would get no answer, or another key's value."""
+    document = write(name, f"other: 1\r\n{line}\r\nlast_timeout: 2\r\n")
+    assert told(question, document) == [(value, f"{name}:2")]
+
+
+def test_two_values_of_a_key_are_both_shown(write: Write) -> None:
+    """One of two settings would pass for the only one."""
+    one, two = write("a.ini", "[a]\nport = 80\n"), write("b.ini", "port = 81\n")
+    assert told("What is the port?", one, two) == [("80", "a.ini:2"), ("81", "b.ini:1")]
+
+
+def test_a_cell_is_found_by_its_row_and_column(write: Write) -> None:
+    """A table could only be read, not asked."""
+    sheet = write("a.csv", 'name,colour,price\nBlue lamp,"blue, dark",12.50\nLamp,red,9\n')
+    assert told("What is the price of the blue lamp?", sheet) == [("12.50", "a.csv:2")]
+    assert told("What is the price of the blue lantern?", sheet) == []
+    assert told("What is the price of Blue lamp?", sheet) == [("12.50", "a.csv:2")]
+    table = write("a.md", "Text.\n\n| Name | Price |\n|---|---|\n| Lamp | 9 |\n")
+    assert told("What is the price of Lamp?", table) == [("9", "a.md:5")]
+
+
+@pytest.mark.parametrize(
+    "question", ["What is the matter?", "Who is the author?", "What is the point of this?", "", "what is the"]
+)
+def test_prose_is_no_setting(write: Write, question: str) -> None:
+    """A line of dialogue would be given out as the value of a key."""
+    text = (
+        "Matter: it was said, the matter is grave.\nThe point: nothing more was said of this.\nAuthor: a b\n"
+    )
+    assert told(question, write("a.txt", text)) == []
+
+
+def test_a_name_with_very_many_values_pins_nothing(write: Write) -> None:
+    """A log would be poured out as the answer."""
+    assert told("What is the level?", write("a.log", "level=info\n" * 50)) == []
+
+
+def test_quoted_text_is_read() -> None:
+    """Values would be shown with their quotation marks and backslashes."""
+    assert unquoted(r'"a\n\"b\""') == 'a\n"b"'
+    assert unquoted("'it''s'") == "it's"
+    assert unquoted('"') == '"'
+
+
+def test_the_closest_sentence_has_the_words_and_the_kind(write: Write) -> None:
+    """The place to look at first would be any sentence of the passage."""
+    text = (
+        "The mill by the river was built by two brothers. It burned down in 1871. "
+        "Nobody who lived by the river had seen such a fire. The baker lived elsewhere."
+    )
+    document = write("a.txt", text)
+    with PassageIndex() as index:
+        for passage in passages(document):
+            index.add(passage)
+        asked = "When did the mill burn down?"
+        found = closest(index, asked, index.search(asked, 3))
+        assert found is not None
+        assert found.text == found.span.text() == "It burned down in 1871."
+        assert closest(index, "zeppelin", index.search("zeppelin", 3)) is None
