@@ -1,5 +1,7 @@
 """Folders: which of their files are read, in which order, and what a hostile folder cannot do."""
 
+import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -8,6 +10,8 @@ from pathlib import Path
 import pytest
 from trees import make, names, skipped, text
 
+from longctx.errors import InputError
+from longctx.text import walk
 from longctx.text.source import LARGEST_IN_FOLDER, gather
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -184,3 +188,44 @@ def test_hostile_names_are_read_and_shown_harmlessly(tmp_path: Path, in_git: boo
         assert {"new\\nline.txt", "esc\\x1b[2J.txt", "latin-\\udce9.txt", "turn\\u202etxt.exe"} < set(shown)
         assert len(shown) == len(hostile)
         assert [text(document) for document in corpus.documents] == ["x"] * len(hostile)
+
+
+def test_a_crafted_index_cannot_lead_outside(tmp_path: Path) -> None:
+    """If this fails an unpacked archive with its own .git can have any file of the user quoted."""
+    secret, folder = tmp_path / "secret.txt", tmp_path / "r"
+    secret.write_text("The password is hunter2.")
+    make(folder, {"a.txt": "nothing"})
+    _git(folder, "init", "-q")
+    blob = subprocess.run(
+        ["git", "hash-object", "-w", "a.txt"], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    _git(folder, "update-index", "--add", "--cacheinfo", f"100644,{blob},{'x' * len(str(secret))}")
+    index = folder / ".git" / "index"
+    content = index.read_bytes()[:-20].replace(b"x" * len(str(secret)), str(secret).encode())
+    index.write_bytes(content + hashlib.sha1(content).digest())
+    with pytest.raises(InputError, match="outside the folder"):
+        gather([str(folder)])
+
+
+@pytest.mark.parametrize("place", [".gitignore", ".git/info/exclude", ".git/index", ".git/config"])
+def test_a_pipe_in_a_repository_stops_nobody(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails the command waits for ever in a folder of somebody else."""
+    monkeypatch.setattr(walk, "LONGEST_WALK", 1)
+    folder = tmp_path / "r"
+    make(folder, {"a.txt": "one"})
+    _git(folder, "init", "-q")
+    (folder / place).unlink(missing_ok=True)
+    (folder / place).parent.mkdir(exist_ok=True)
+    os.mkfifo(folder / place)
+    with contextlib.suppress(InputError):
+        assert names(gather([str(folder)]), folder) == ["a.txt"]
+
+
+@pytest.mark.parametrize("rule", ["*a" * 30 + "b", "**/a/" * 30 + "b"])
+def test_rules_that_take_for_ever_are_refused(tmp_path: Path, rule: str) -> None:
+    """If this fails one line in a .gitignore keeps a core busy until the user gives up."""
+    make(tmp_path, {".gitignore": rule, "a" * 100: "one", "a/" * 40 + "c": "two"})
+    with pytest.raises(InputError, match="wildcards"):
+        gather([str(tmp_path)])

@@ -6,13 +6,21 @@ Knows names only; what a file holds is for others, except for marks that program
 import contextlib
 import os
 import re
+import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 from pathspec import GitIgnoreSpec
 
+from longctx.errors import InputError
+
 LARGEST_IGNORE_FILE = 1 << 20
+# Names can be made so that each wildcard of a rule multiplies the time to tell that it does not match.
+MOST_WILDCARDS = 4
+LONGEST_WALK = 30  # seconds, for git's listing or for our own
 
 GENERATED_FOLDERS = {
     *("node_modules", "bower_components", "jspm_packages", "vendor", "dist"),
@@ -25,6 +33,7 @@ GENERATED_FILES = re.compile(
 GENERATED_MARK = re.compile(rb"(?m)^\W{0,6}(?:Code generated .{0,200}DO NOT EDIT\.?|@generated\b)")
 MINIFIABLE = (".js", ".mjs", ".cjs", ".css")
 
+_WILDCARDS = re.compile(r"\*+")
 _Rules = tuple[tuple[str, GitIgnoreSpec], ...]  # (folder, its .gitignore), outermost first
 
 
@@ -52,7 +61,11 @@ def generated(path: Path) -> str:
 
 
 def listed_by_git(root: str) -> list[str]:
-    """Files of a git work tree that are tracked or not ignored; empty without a work tree or git."""
+    """Files of a git work tree that are tracked or not ignored; empty without a work tree or git.
+
+    Raises:
+        InputError: when git does not finish, or names files outside the folder.
+    """
     # The repository is not trusted: its configuration must not start programs or reach out for objects.
     settings = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "safe.bareRepository=explicit")
     options = [part for setting in settings for part in ("-c", setting)]
@@ -60,15 +73,36 @@ def listed_by_git(root: str) -> list[str]:
     # A hook's environment would lead git to a different repository.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+    if watch := shutil.which("timeout"):  # git would outlive us, if we are killed while it waits for a pipe
+        command = [watch, "--foreground", "--signal=KILL", str(LONGEST_WALK), *command]
     try:
-        listing = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        listing = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, check=False, timeout=LONGEST_WALK + 5
+        )
+        killed = listing.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    except subprocess.TimeoutExpired:
+        killed = True
+    except OSError:
         return []
-    return [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
+    if killed:
+        raise InputError(
+            f"{root}: git did not list its files in {LONGEST_WALK} seconds; name them one by one"
+        )
+    if listing.returncode:
+        return []
+    found = [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
+    if any(name.startswith("/") or ".." in name.split("/") for name in found):
+        raise InputError(f"{root}: its .git/index names files outside the folder; remove .git or name files")
+    return found
 
 
 def walk(root: str) -> Iterator[str]:
-    """Files below `root` that no .gitignore hides; a skipped folder is yielded itself, with a "/"."""
+    """Files below `root` that no .gitignore hides; a skipped folder is yielded itself, with a "/".
+
+    Raises:
+        InputError: when a .gitignore makes that take too long.
+    """
+    end = monotonic() + LONGEST_WALK
     waiting: list[tuple[str, _Rules]] = [("", ())]
     while waiting:
         folder, rules = waiting.pop()
@@ -82,6 +116,8 @@ def walk(root: str) -> Iterator[str]:
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
             relative = folder + entry.name + "/" * is_folder
+            if monotonic() > end:
+                raise InputError(f"{root}: its .gitignore files take over {LONGEST_WALK} seconds; name files")
             if entry.name == ".git" or _is_ignored(relative, rules):
                 continue
             if is_folder and not unwanted_by_name(relative)[1]:
@@ -99,6 +135,10 @@ def _read_rules(path: Path) -> GitIgnoreSpec:
     for line in lines:
         with contextlib.suppress(ValueError, re.error):  # git, too, skips invalid patterns
             GitIgnoreSpec.from_lines([line])
+            if len(_WILDCARDS.findall(line)) > MOST_WILDCARDS:
+                raise InputError(
+                    f"{path}: a rule has more than {MOST_WILDCARDS} wildcards; name files instead"
+                )
             patterns.append(line)
     return GitIgnoreSpec.from_lines(patterns)
 
