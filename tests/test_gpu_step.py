@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import hf_config, random_model, write_checkpoint
+from checkpoints import hf_config, write_checkpoint
 from gpu import DEVICE, on_gpu
+from test_step import by_torch, model_of
 
 from longctx.engine import Engine
 from longctx.models.step import DecodeStep
@@ -17,24 +18,20 @@ from longctx.sampling import Sampling
 pytestmark = on_gpu
 
 
-@pytest.mark.parametrize("experts", [1, 4])
-def test_a_replayed_graph_equals_forwards_over_many_pages(
-    experts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("kind", ["experts", "original", "ring-mini", "hypenet-2b"])
+def test_a_replayed_graph_equals_forwards_over_many_pages(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails the second and every later token of an answer on a GPU is wrong."""
-    config = hf_config(layers="LLS", num_local_experts=experts, num_experts_per_tok=min(2, experts))
-    model = random_model(config).to(DEVICE)
+    model = model_of(kind).to(DEVICE).use()
     step = DecodeStep(model, batch=2)
     assert step.captured
     states = [model.new_state(), model.new_state()]
     with torch.inference_mode():
-        model.absorb(torch.arange(3, 240, device=DEVICE)[None], states[0])
-        model.absorb(torch.arange(7, 12, device=DEVICE)[None], states[1])
+        for state, length in zip(states, (237, 5), strict=True):
+            model.absorb(torch.arange(3, 3 + length, device=DEVICE)[None] % 100, state)
     truth = [state.fork() for state in states]
     for token in range(40):  # the first page of 256 ends on the way
         logits = step.run([token, token + 50], states)
-        with monkeypatch.context() as patch, torch.inference_mode():
-            patch.setenv("LONGCTX_KERNELS", "torch")
+        with by_torch(model, monkeypatch), torch.inference_mode():
             for row, state, own in zip(logits, truth, (token, token + 50), strict=True):
                 hidden = model(torch.tensor([[own]], device=DEVICE), state)
                 torch.testing.assert_close(row, model.logits(hidden[0, -1]), rtol=1e-3, atol=1e-3)
@@ -56,6 +53,6 @@ def test_an_answer_is_the_same_with_and_without_kernels(
     by_graph = answer()
     assert engine.step is not None
     assert engine.step.captured
-    monkeypatch.setenv("LONGCTX_KERNELS", "torch")
     engine.step = None
-    assert answer() == by_graph
+    with by_torch(engine.model, monkeypatch):
+        assert answer() == by_graph

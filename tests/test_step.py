@@ -1,5 +1,6 @@
 """The decode step in fixed memory answers as the model's own forward does, whatever happens between steps."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,12 @@ import torch
 from checkpoints import VOCABULARY, hf_config, original_config, random_model, write_checkpoint
 
 from longctx.engine import Engine
+from longctx.known import FOLDER
 from longctx.models import kv_log
 from longctx.models.decoder import Decoder
 from longctx.models.state import State
 from longctx.models.step import DecodeStep
+from longctx.models.weight import Form
 from longctx.sampling import Sampling
 
 pytest.importorskip("triton")
@@ -21,15 +24,41 @@ pytest.importorskip("triton")
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the Triton kernels, on small pages so that a short text has several."""
+    from longctx.kernels import rounded_triton
+
     monkeypatch.setenv("LONGCTX_KERNELS", "triton")
+    monkeypatch.setattr(rounded_triton, "ROWS", 32)  # of a program
     monkeypatch.setattr(kv_log, "FIRST_PAGE", 4)
     monkeypatch.setattr(kv_log, "LAST_PAGE", 8)
 
 
-def model_of(kind: str) -> Decoder:
+# Published models, narrow: a lightning and a softmax layer.
+NARROW = {
+    **{"hidden_size": 32, "intermediate_size": 32, "moe_intermediate_size": 32, "vocab_size": 100},
+    **{"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "num_hidden_layers": 2},
+    **{"lightning_nh": 2, "lightning_nkv": 1, "lightning_head_dim": 16, "group_norm_size": 2},
+    **{"layer_group_size": 2, "mixer_types": ["lightning-attn", "attn"]},
+    **{"num_experts": 4, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1},
+}
+TRANSNORMER = {
+    **{"model_type": "transnormer", "norm_type": "simplermsnorm", "linear_act_fun": "swish", "bias": False},
+    **{"decoder_embed_dim": 32, "decoder_attention_heads": 2, "decoder_layers": 2, "hidden_dim": 32},
+    **{"linear_use_lrpe_list": [1, 0], "no_scale_embedding": False, "glu_dim": -1, "vocab_size": 100},
+}
+
+
+def model_of(kind: str, dtype: torch.dtype = torch.float32, form: Form = "plain") -> Decoder:
     """Return a narrow model: the interpreter's time goes by the number of programs that a kernel launches."""
+    if (FOLDER / kind).exists():
+        raw = json.loads((FOLDER / kind / "config.json").read_text())
+        raw |= {key: value for key, value in NARROW.items() if key in raw}
+        if form == "plain":
+            raw |= {"first_k_dense_replace": 2}  # experts take the interpreter seconds
+        return random_model(raw, dtype=dtype, form=form)
     narrow = {"hidden_size": 16, "intermediate_size": 8, "layers": "LS"}
     plain = narrow | {"num_local_experts": 1, "num_experts_per_tok": 1}
+    if kind == "transnormer":
+        return random_model(TRANSNORMER)
     if kind == "original":
         return random_model(original_config(head_dim=16, **plain))
     return random_model(hf_config(**(narrow if kind == "experts" else plain)))
@@ -58,7 +87,7 @@ def forward(model: Decoder, token: int, state: State, monkeypatch: pytest.Monkey
         return model.logits(model(torch.tensor([[token]]), state)[:, -1])[0]
 
 
-@pytest.mark.parametrize("kind", ["experts", "original"])
+@pytest.mark.parametrize("kind", ["experts", "original", "ring-mini", "hypenet-2b"])
 def test_steps_equal_forwards_over_page_ends(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails a GPU writes another answer than a CPU as soon as the text fills a page."""
     model = model_of(kind)
@@ -70,9 +99,23 @@ def test_steps_equal_forwards_over_page_ends(kind: str, monkeypatch: pytest.Monk
     assert ours.position == theirs.position == 13
 
 
-def test_readings_take_turns_without_touching_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "form"), [("ring-mini", "int4"), ("hypenet-2b", "int8")])
+def test_steps_with_rounded_weights_equal_forwards(
+    kind: str, form: Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails --quant changes what a GPU answers after the first token of an answer."""
+    model = model_of(kind, torch.float16, form)
+    step = DecodeStep(model)
+    ours, theirs = read(model, list(range(3, 14))), read(model, list(range(3, 14)))
+    for token in (20, 21):
+        expected = forward(model, token, theirs, monkeypatch)
+        torch.testing.assert_close(step.run([token], [ours])[0], expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["hf", "ring-mini", "hypenet-2b"])
+def test_readings_take_turns_without_touching_each_other(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails two answers written in turns, or a fork in the middle of one, mix their memories."""
-    model = model_of("hf")
+    model = model_of(kind)
     step = DecodeStep(model)
     first, second = read(model, [5, 6, 7]), read(model, [50, 60])
     truth = {id(first): first.fork(), id(second): second.fork()}
@@ -88,9 +131,10 @@ def test_readings_take_turns_without_touching_each_other(monkeypatch: pytest.Mon
     torch.testing.assert_close(step.run([94], [second])[0], expected, rtol=2e-4, atol=2e-4)
 
 
-def test_branches_of_one_batch_stand_at_different_places(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["original", "ring-mini", "hypenet-2b", "transnormer"])
+def test_branches_of_one_batch_stand_at_different_places(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails many questions asked of one reading at once get each other's answers."""
-    model = model_of("original")
+    model = model_of(kind)
     step = DecodeStep(model, batch=3)
     ours = [read(model, list(range(1, n))) for n in (3, 9, 20)]
     theirs = [state.fork() for state in ours]

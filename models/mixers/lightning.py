@@ -108,8 +108,8 @@ class Lightning(nn.Module):
         return LightningMemory(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> LightningSteps | None:
-        """Return the memories of a decode step; None where its kernel does not run."""
-        if not (self.mix.raw and self.fused):
+        """Return the memories of a decode step; None where the kernels do not run."""
+        if not self.mix.raw:
             return None
         return LightningSteps(torch.zeros(batch, *state_shape(self.spec), device=device))
 
@@ -121,11 +121,15 @@ class Lightning(nn.Module):
             qkv, gate, weight = self.qkv(x, first), self.gate(x, second), self.norm.weight
             mixed, memory.kv = self.mix.mix(qkv, gate, weight, spec.norm_eps, self._decay(x), memory.kv)
             return self.out(mixed)  # type: ignore[no-any-return]  # nn.Module does not know
-        q, k, v = self._prepared(self.qkv(x), spec.n_heads, positions)
-        mixed = self.mix.attend(q, k, v, self._decay(x), memory.kv).flatten(2)
-        return self.out(self._normed(mixed) * self.gate(x, spec.gate))  # type: ignore[no-any-return]  # as above
+        return self._attended(x, self._prepared(self.qkv(x), spec.n_heads, positions), memory)
 
-    step = forward  # a step's memory is an ordinary state
+    def step(self, x: Tensor, memory: LightningMemory, positions: Positions) -> Tensor:
+        """Do what `forward` does for a token of each branch, x (B, 1, hidden), in a decode step."""
+        if self.fused:  # which knows no positions
+            return self.forward(x, memory, positions)
+        # As one row of tokens, for each branch has a position of its own.
+        row = self._prepared(self.qkv(x.transpose(0, 1)), self.spec.n_heads, positions)
+        return self._attended(x, [each.transpose(0, 1) for each in row], memory)
 
     def absorb(self, x: Tensor, memory: LightningMemory, positions: Positions) -> None:
         """Move the memory past x: keys and values only."""
@@ -134,6 +138,12 @@ class Lightning(nn.Module):
         else:
             k, v = self._prepared(self.qkv.below(self.width, x), 0, positions)
             self.mix.take(k, v, self._decay(x), memory.kv)
+
+    def _attended(self, x: Tensor, prepared: list[Tensor], memory: LightningMemory) -> Tensor:
+        """Return (B, T, hidden): attention of q, k and v, normed and gated by the input x."""
+        q, k, v = prepared
+        mixed = self.mix.attend(q, k, v, self._decay(x), memory.kv).flatten(2)
+        return self.out(self._normed(mixed) * self.gate(x, self.spec.gate))  # type: ignore[no-any-return]  # as above
 
     def _decay(self, x: Tensor) -> Decay:
         return decay_tables(self.spec.slopes, x.device)
