@@ -43,6 +43,7 @@ tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
 tasks.lookup  tasks.ask  tasks.niah  tasks.summarize  tasks.extract
+book
 render  examine  doctor  shelf  guide  cli  __main__
 """
 ORDER = TABLE.split()

@@ -1,6 +1,7 @@
 """`ask`: one reading, one question, an answer, and always passages to check it against."""
 
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 
 from longctx.chat import Chat, Thoughts
 from longctx.engine import Engine
@@ -46,10 +47,7 @@ def ask(
         return build_prompt(engine.tokenizer, engine.folder, prompt_file, chat, question=asked)
 
     with PassageIndex() as index:
-        for document in corpus.documents:
-            yield Progress(f"indexing {document.name}", 0, corpus.bytes, 0)
-            for passage in passages(document):
-                index.add(passage)
+        yield from fill(index, corpus)
         evidence = index.search(question, passages_wanted)
         chosen = quick.choose(index, corpus, question, engine.tokenizer, budget) if budget else None
         documents, heading = (
@@ -84,19 +82,51 @@ def consult(
         Progress while indexing and reading, and the Answer last.
     """
     with PassageIndex() as index:
-        for document in corpus.documents:
-            yield Progress(f"indexing {document.name}", 0, corpus.bytes, 0)
-            for passage in passages(document):
-                index.add(passage)
-        answer = _looked_up(corpus, question)
-        if answer is None and (deep or suits_finder(question)):
-            answer = yield from _copied(corpus, question, index, *load())
-        evidence = index.search(question, max(passages_wanted, CONSIDERED))
-        near = closest(index, question, evidence[:CONSIDERED])
-        answer = answer or Answer("closest" if near else "not found", "")
+        yield from fill(index, corpus)
+
+        def read() -> Generator[Progress, None, Reading]:
+            engine, chunk = load()
+            reading = finder(corpus, index, engine, chunk)
+            yield from reading.read()
+            return reading
+
+        yield from consult_index(
+            corpus, index, question, passages_wanted=passages_wanted, read=read, deep=deep
+        )
+
+
+def consult_index(
+    corpus: Corpus,
+    index: PassageIndex,
+    question: str,
+    *,
+    passages_wanted: int,
+    read: Callable[[], Generator[Progress, None, Reading]],
+    deep: bool = False,
+) -> Iterator[Progress | Answer]:
+    """Answer as `consult` does, from an index that holds the documents.
+
+    Args:
+        read: gives what a model that copies has read, which may be kept from one question to the next.
+    """
+    answer = _looked_up(corpus, question)
+    if answer is None and (deep or suits_finder(question)):
+        reading = yield from read()
+        answer = _copied(reading, question)
+    evidence = index.search(question, max(passages_wanted, CONSIDERED))
+    near = closest(index, question, evidence[:CONSIDERED])
+    answer = answer or Answer("closest" if near else "not found", "")
     answer.closest = None if answer.how == "found" else near
     answer.evidence = evidence[:passages_wanted]
     yield answer
+
+
+def fill(index: PassageIndex, corpus: Corpus) -> Iterator[Progress]:
+    """Add the passages of all documents to an index."""
+    for document in corpus.documents:
+        yield Progress(f"indexing {document.name}", 0, corpus.bytes, 0)
+        for passage in passages(document):
+            index.add(passage)
 
 
 def _looked_up(corpus: Corpus, question: str) -> Answer | None:
@@ -108,20 +138,21 @@ def _looked_up(corpus: Corpus, question: str) -> Answer | None:
     return Answer("found", text, source=found[0].source, by="look-up", parts=parts if len(parts) > 1 else [])
 
 
-def _copied(
-    corpus: Corpus, question: str, index: PassageIndex, engine: Engine, chunk: int
-) -> Generator[Progress, None, Answer]:
-    """Let a model that copies read everything and look the answer up."""
-    prompt_file = read_template(None, lookup.template(engine))
+def finder(corpus: Corpus, index: PassageIndex, engine: Engine, chunk: int) -> Reading:
+    """Return a reading of all documents, not begun, for a model that copies; its questions come after it."""
+    return Reading(engine, corpus.documents, _copying(engine, "").before, chunk, header(corpus), index)
 
-    def prompt(asked: str) -> Prompt:
-        return build_prompt(engine.tokenizer, engine.folder, prompt_file, question=asked)
 
-    reading = Reading(engine, corpus.documents, prompt(question).before, chunk, header(corpus), index)
-    yield from reading.read()
-    answer = lookup.answer(reading, question, prompt)
+def _copying(engine: Engine, question: str) -> Prompt:
+    template = read_template(None, lookup.template(engine))
+    return build_prompt(engine.tokenizer, engine.folder, template, question=question)
+
+
+def _copied(reading: Reading, question: str) -> Answer:
+    """Let a model that copies look the answer up in what it has read."""
+    answer = lookup.answer(reading, question, lambda asked: _copying(reading.engine, asked))
     assert answer is not None, "the model does not copy"
-    answer.usage = reading.usage
+    answer.usage = replace(reading.usage)
     return answer
 
 

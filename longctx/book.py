@@ -1,0 +1,281 @@
+"""Texts that you can ask from Python, again and again: what was indexed or read once is kept."""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import cached_property
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Self
+
+from longctx.chat import Chat
+from longctx.errors import InputError, OptionError
+from longctx.launch import Launch
+from longctx.options import Options
+from longctx.output import Output
+from longctx.progress import Progress, Usage
+from longctx.sampling import Sampling
+from longctx.tasks.results import Answer
+from longctx.text.source import gather
+
+if TYPE_CHECKING:
+    from longctx.engine import Engine
+    from longctx.quotes.index import PassageIndex
+    from longctx.reading import Reading
+    from longctx.text.source import Corpus, Document, Skipped
+
+ROOM = 1024  # tokens that memory is planned for after the text: a question and its answer
+
+
+def read(
+    source: str | PathLike[str],
+    *more: str | PathLike[str],
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    quant: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> "Book":
+    """Find the texts in files and folders ("-" is standard input), to ask about them.
+
+    Nothing is read by a model before a question needs it.
+
+    Args:
+        source, more: files and folders.
+        model: a folder, a short name or a hub name, as of `--model`; None is the bundled model, whatever
+            LONGCTX_MODEL or your configuration file say.
+        device, dtype, quant, threads: as the options of these names.
+        progress: is called with the progress of finding, indexing and reading.
+
+    Raises:
+        InputError: when something is missing or cannot be read, or there is no text in it.
+    """
+    corpus = gather([fspath(one) for one in (source, *more)])
+    options = Options(
+        as_json=False,
+        output=None,
+        quiet=True,
+        verbose=False,
+        model=model,
+        device=device,
+        dtype=dtype,
+        quant=quant,
+        threads=threads,
+        chunk=None,
+    )
+    return Book(corpus, Launch(options), progress)
+
+
+class Book:
+    """Texts to ask about. Close it, or use it as a context manager, to free memory and temporary files.
+
+    It is not safe to ask from several threads at once.
+    """
+
+    def __init__(
+        self, corpus: "Corpus", launch: Launch, progress: Callable[[Progress], object] | None = None
+    ) -> None:
+        self._corpus, self._launch, self._progress = corpus, launch, progress
+        self._out = Output(None, as_json=False, quiet=True, verbose=False)
+        self._index: PassageIndex | None = None
+        self._reading: Reading | None = None
+        self._closed = False
+        self._spent = Usage()  # on what is not kept
+
+    @property
+    def documents(self) -> list["Document"]:
+        """The texts, in the order in which they are read."""
+        return list(self._corpus.documents)
+
+    @property
+    def skipped(self) -> list["Skipped"]:
+        """What was not read, and why."""
+        return list(self._corpus.skipped)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the command would say on stderr: of the inputs, and of how the model is used."""
+        return [*self._corpus.notes, *self._launch.notes]
+
+    @property
+    def usage(self) -> Usage:
+        """What reading, asking and summarizing have cost so far."""
+        total = Usage()
+        total.add(self._spent)
+        if self._reading is not None:
+            total.add(self._reading.usage)
+        return total
+
+    def ask(
+        self,
+        question: str,
+        *,
+        passages: int = 3,
+        deep: bool = False,
+        sampling: Sampling | None = None,
+        system: str | None = None,
+    ) -> Answer:
+        """Answer a question, with passages to check the answer against.
+
+        Args:
+            passages: how many to quote.
+            deep: let the bundled model read the text whatever the question.
+            sampling, system: for a model that writes: how, and what it is told before all else.
+
+        Raises:
+            InputError: for an empty question.
+            DoesNotFitError: when the text and the model need more memory than there is.
+            ModelError: when the model cannot be downloaded or its files are damaged.
+        """
+        from longctx.tasks import ask as task
+        from longctx.tasks.lookup import cannot_write
+
+        self._check_open()
+        if not question.strip():
+            raise InputError("the question is empty; ask something")
+        if not cannot_write(self._launch.config):
+            return self._generate(question, passages, sampling or Sampling(max_tokens=ROOM), system)
+        events = task.consult_index(
+            self._corpus, self._filled, question, passages_wanted=passages, read=self._read, deep=deep
+        )
+        answer = self._last(events)
+        answer.usage = self.usage
+        return answer
+
+    def summarize(
+        self, words: int = 300, *, sampling: Sampling | None = None, system: str | None = None
+    ) -> Answer:
+        """Say what the texts hold in about so many words: quoted sentences, or what a model writes.
+
+        A model that writes reads the texts for this anew.
+
+        Raises:
+            InputError: when there is nothing to tell of them.
+            DoesNotFitError, ModelError: as of `ask`.
+        """
+        from longctx.tasks import summarize as task
+        from longctx.tasks.extract import extract
+        from longctx.tasks.lookup import cannot_write
+
+        self._check_open()
+        if words < 1:
+            raise OptionError(f"words={words}: ask for one word at least")
+        if cannot_write(self._launch.config):
+            return self._last(extract(self._corpus, words=words))
+        chat, how = Chat(system=system), sampling or Sampling(max_tokens=ROOM)
+        engine = self._engine
+        events = task.summarize(
+            engine, self._corpus, words=words, sampling=how, chunk=self._launch.chunk, chat=chat
+        )
+        answer = self._last(events)
+        self._spent.add(answer.usage)
+        answer.usage = self.usage
+        return answer
+
+    def close(self) -> None:
+        """Free what was read, and remove temporary files. Closing twice does no harm."""
+        self._closed = True
+        self._reading = None
+        self.__dict__.pop("_engine", None)
+        if self._index is not None:
+            self._index.__exit__()
+            self._index = None
+        self._corpus.close()
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self._corpus.bytes:,} bytes"
+        return f"<Book of {len(self._corpus.documents)} documents, {state}>"
+
+    @cached_property
+    def _engine(self) -> "Engine":
+        return self._launch.engine(self._out, self._corpus, ROOM)
+
+    @property
+    def _filled(self) -> "PassageIndex":
+        """The index of all passages, made on first use."""
+        from longctx.quotes.index import PassageIndex
+        from longctx.tasks.ask import fill
+
+        if self._index is None:
+            index = PassageIndex()
+            try:
+                self._tell(fill(index, self._corpus))
+            except BaseException:
+                index.__exit__()
+                raise
+            self._index = index
+        return self._index
+
+    def _read(self) -> "Generator[Progress, None, Reading]":
+        """Read everything by a model that copies; later, return what was read."""
+        from longctx.tasks.ask import finder
+
+        if self._reading is None:
+            reading = finder(self._corpus, self._filled, self._engine, self._launch.chunk)
+            yield from reading.read()
+            self._reading = reading
+        return self._reading
+
+    def _generate(self, question: str, passages: int, sampling: Sampling, system: str | None) -> Answer:
+        """Let a model write, from what it has read up to the question."""
+        from longctx.tasks import lookup, quoted
+        from longctx.tasks.ask import write
+        from longctx.tasks.frame import notes, read_template
+        from longctx.tasks.prompt import build_prompt
+
+        engine, chat = self._engine, Chat(system=system)
+        template = read_template(None, lookup.template(engine))
+        prompt = build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
+        reading = self._reading
+        if reading is None or list(reading.before) != list(prompt.before):
+            reading = self._read_after(prompt.before)
+            said = notes(engine.tokenizer, engine.folder, sampling)
+            self._launch.notes.extend(note for note in said if note not in self._launch.notes)
+        answer = self._last(_returned(write(reading.fork(), prompt, sampling, chat)))
+        answer.quotations = quoted.check(answer.text, self._corpus.documents, question)
+        answer.evidence = self._filled.search(question, passages)
+        answer.usage = self.usage
+        return answer
+
+    def _read_after(self, before: Sequence[int]) -> "Reading":
+        """Read everything after the beginning of a prompt, and keep that instead of what was kept."""
+        from longctx.reading import Reading
+        from longctx.tasks.prompt import header
+
+        if self._reading is not None:
+            self._spent.add(self._reading.usage)
+            self._reading = None
+        corpus = self._corpus
+        reading = Reading(self._engine, corpus.documents, before, self._launch.chunk, header(corpus))
+        self._tell(reading.read())
+        self._reading = reading
+        return reading
+
+    def _tell(self, events: Iterable[object]) -> object:
+        """Report the progress among a task's events; return the last of them."""
+        event = None
+        for event in events:
+            if self._progress and isinstance(event, Progress):
+                self._progress(event)
+        return event
+
+    def _last(self, events: Iterable[object]) -> Answer:
+        """Return the answer that comes last of a task's events."""
+        answer = self._tell(events)
+        assert isinstance(answer, Answer)
+        return answer
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this book is closed; read it again")
+
+
+def _returned(events: Generator[object, None, Answer]) -> Generator[object, None, None]:
+    """Yield what a task yields, then what it returns."""
+    answer = yield from events
+    yield answer
