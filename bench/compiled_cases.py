@@ -145,7 +145,7 @@ def experts(family: Family, tokens: int, dtype: torch.dtype) -> None:
 
 def rounded(*shape: int, bits: Bits) -> RoundedMatrix:
     """Return an uninitialised matrix or stack of few bits."""
-    return RoundedMatrix.empty(*shape, bits=bits, device=torch.device("cpu"))
+    return RoundedMatrix.empty(*shape, bits=bits, device=torch.get_default_device())
 
 
 def rounded_linear(rows: int, columns: int, bits: Bits) -> None:

@@ -40,7 +40,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY=${TMPDIR:-/tmp}/hypothesis
 parity() {
   local tests report=${TMPDIR:-/tmp}/parity.xml code
   rm -f "$report"
-  tests=$(ls tests/test_gpu_step.py tests/test_*_triton.py tests/test_gpu_shapes.py)
+  tests=$(ls tests/test_gpu_step.py tests/test_*_triton.py tests/test_rounded.py tests/test_gpu_shapes.py)
   # shellcheck disable=SC2086  # a list of files
   LONGCTX_TEST_DEVICE=cuda TRITON_INTERPRET=0 PYTEST_PLUGINS=gpu CI=1 \
     timeout --signal=INT $((${limit_of_parity} - 20)) "$python" -m pytest -W default -p no:cacheprovider -n "${WORKERS:-8}" --dist worksteal --maxfail 60 -q -rfE --tb short \

@@ -1,6 +1,6 @@
 """Runs the kernel tests, written for CPU tensors and Triton's interpreter, on a GPU, unchanged.
 
-    LONGCTX_TEST_DEVICE=cuda TRITON_INTERPRET=0 pytest -p gpu tests/test_*_triton.py tests/test_gpu_shapes.py
+    LONGCTX_TEST_DEVICE=cuda TRITON_INTERPRET=0 pytest -p gpu tests/test_*_triton.py tests/test_rounded.py
 
 As a pytest plugin it puts itself between the tests and the kernels' public functions: tensors are copied to
 the device with their strides and overlaps, the kernel runs there, and what it has changed is copied back.
@@ -17,6 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from longctx.kernels.rounded import RoundedMatrix
+
 DEVICE = torch.device(os.environ.get("LONGCTX_TEST_DEVICE", "cpu"))
 on_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="LONGCTX_TEST_DEVICE is not cuda")
 
@@ -28,6 +30,7 @@ PUBLIC = {
     "pages_triton": ("append_token",),
     "moe_triton": ("moe_decode", "moe_combine"),
     "norm_triton": ("rms_norm", "norm_gate"),
+    "rounded_triton": ("rounded_linear", "widen", "moe_decode", "grouped_product"),
 }
 
 
@@ -123,4 +126,6 @@ def _replace(value: Any, change: Callable[[Tensor], Any]) -> Any:
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if isinstance(value, dict):
         return {name: _replace(each, change) for name, each in value.items()}
+    if isinstance(value, RoundedMatrix):
+        return RoundedMatrix(change(value.levels), change(value.steps))
     return value

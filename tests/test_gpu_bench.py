@@ -17,6 +17,7 @@ from bench.gpu.model import RING_SHAPE
 from bench.gpu.roofline import H200, Work
 from bench.gpu.timing import HERE, Timing, guarded
 from bench.random_model import Shape, random_tensors
+from longctx.kernels.rounded import RoundedMatrix
 from longctx.models.families.minimax import translate
 
 ROOT = Path(__file__).parents[1]
@@ -244,6 +245,20 @@ def test_kernel_tests_reach_other_memory_with_strides_and_overlaps() -> None:
     assert seen == [(q.stride(), k.data_ptr() - q.data_ptr())]
     assert states.tolist() == [[0, 0], [1, 1], [0, 0]]
     assert extra.tolist() == [0, 0]
+
+
+def test_matrices_of_few_bits_reach_other_memory_too() -> None:
+    """If this fails the tests of --quant on a GPU read host memory."""
+    weight = RoundedMatrix.empty(2, 32, bits=4, device=torch.device("cpu"))
+    seen: list[int] = []
+
+    def kernel(x: torch.Tensor, weight: RoundedMatrix) -> torch.Tensor:
+        seen.extend(part.data_ptr() for part in (weight.levels, weight.steps))
+        return x
+
+    Twin(torch.device("cpu")).wrap(kernel)(torch.ones(1), weight)
+    assert not {weight.levels.data_ptr(), weight.steps.data_ptr()} & set(seen)
+    assert len(seen) == 2
 
 
 def test_every_public_kernel_is_reached() -> None:

@@ -36,6 +36,10 @@ def small_calls() -> dict[str, Callable[[], object]]:
         "merge": lambda: cases.merge(cases.BUNDLED, 70, bf16),
         "experts": lambda: cases.experts(cases.SMALL, 3, bf16),
         "norm": lambda: cases.norm(96, 5, bf16),
+        "int4 matrix": lambda: cases.rounded_linear(70, 160, 4),
+        "int8 matrix": lambda: cases.rounded_linear(70, 160, 8),
+        "int4 experts": lambda: cases.rounded_experts(cases.SMALL, 4),
+        "int4 experts, rows": lambda: cases.grouped(cases.SMALL, 10, 4),
     }
 
 
