@@ -34,6 +34,7 @@ from longctx.models.config import ExpertsSpec, LightningSpec, SoftmaxSpec
 from longctx.models.decoder import Decoder
 from longctx.models.state import State
 from longctx.models.weight import Form, Weight
+from longctx.plan import default_chunk
 
 WARM_STEPS, STEPS = 4, 32
 KERNEL_CHUNK = 64  # tokens that a lightning layer multiplies with each other
@@ -107,7 +108,9 @@ class Ours:
 
     def read(self, state: State, count: int) -> float:
         """Read tokens in chunks, the last one with its logits; return the seconds."""
-        *chunks, last = self.tokens(count).split([*_sizes(count - 1), 1], dim=1)
+        whole, rest = divmod(count - 1, size := default_chunk(self.model.config, "cpu"))
+        sizes = [size] * whole + [rest] * (rest > 0)
+        *chunks, last = self.tokens(count).split([*sizes, 1], dim=1)
         began = time.perf_counter()
         for chunk in chunks:
             self.model.absorb(chunk, state)
@@ -141,10 +144,6 @@ def measure(
         say(f"  {length} tokens read in {side.read[length]:.1f} s, {1 / side.step[length]:.1f}/s written")
     side.peak = peak_bytes()
     return side
-
-
-def _sizes(count: int) -> list[int]:
-    return [CHUNK] * (count // CHUNK) + ([count % CHUNK] if count % CHUNK else [])
 
 
 def main() -> None:

@@ -37,6 +37,16 @@ class Launch:
     to_plan: bool = False
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Refuse more threads than CPUs, used or not: far more crash the libraries below.
+
+        Raises:
+            OptionError: naming the number of CPUs.
+        """
+        threads = self.options.threads or 1
+        if threads > (most := os.cpu_count() or 1):
+            raise OptionError(f"--threads {threads}: this machine has {most} CPUs; leave --threads out")
+
     def say(self, out: "Output", *notes: str) -> None:
         """Say something of how the model is used, and keep it for programs."""
         for note in notes:
@@ -64,19 +74,12 @@ class Launch:
 
     @cached_property
     def device(self) -> "torch.device":
-        """Return the device to run on, and set torch's threads.
-
-        Raises:
-            OptionError: for more threads than CPUs; far more of them crash the libraries below.
-        """
-        threads = self.options.threads or usable_threads()
-        if threads > (most := os.cpu_count() or 1):
-            raise OptionError(f"--threads {threads}: this machine has {most} CPUs; leave --threads out")
+        """Return the device to run on, and set torch's threads."""
         import torch
 
         from longctx.engine import pick_device
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(self.options.threads or usable_threads())
         return pick_device(self.options.device)
 
     @cached_property
@@ -88,8 +91,10 @@ class Launch:
 
     @cached_property
     def chunk(self) -> int:
-        """Return the tokens per chunk: enough for full matrix speed, few enough for the caches."""
-        return self.options.chunk or (2048 if self.device.type == "cpu" else 16384)
+        """Return the tokens per chunk."""
+        from longctx.plan import default_chunk
+
+        return self.options.chunk or default_chunk(self.config, self.device.type)
 
     def plan(self, text: "Corpus | int", answer_tokens: int, *, calibrate: bool = False) -> "Plan":
         """Plan a reading of a corpus, or of so many tokens, and an answer, in the best form that fits."""

@@ -11,16 +11,15 @@ if TYPE_CHECKING:
     from longctx.models.weight import Form
 
 LENGTHS = {"32k": 1 << 15, "128k": 1 << 17, "1M": 1 << 20}
-# What numbers are computed in, and the form of weights; where, and the tokens read at once there. The most
-# exact comes first.
-FORMS: "tuple[tuple[str, Form, str, int], ...]" = (
-    ("float32", "plain", "cpu", 2048),
-    ("bfloat16", "plain", "cuda", 16384),
-    ("bfloat16", "plain", "cpu", 2048),
-    ("float32", "int8", "cpu", 2048),
-    ("bfloat16", "int8", "cuda", 16384),
-    ("float32", "int4", "cpu", 2048),
-    ("bfloat16", "int4", "cuda", 16384),
+# What numbers are computed in, the form of weights, and where. The most exact comes first.
+FORMS: "tuple[tuple[str, Form, str], ...]" = (
+    ("float32", "plain", "cpu"),
+    ("bfloat16", "plain", "cuda"),
+    ("bfloat16", "plain", "cpu"),
+    ("float32", "int8", "cpu"),
+    ("bfloat16", "int8", "cuda"),
+    ("float32", "int4", "cpu"),
+    ("bfloat16", "int4", "cuda"),
 )
 PLACES = {"cpu": "on the CPU", "cuda": "on a GPU"}
 
@@ -49,11 +48,11 @@ def needs(config: "ModelConfig") -> list[Need]:
     """Return what each form needs; nothing is loaded."""
     import torch
 
-    from longctx.plan import make_plan
+    from longctx.plan import default_chunk, make_plan
 
     found = []
-    for dtype, form, device, chunk in FORMS:
-        at = torch.device(device), getattr(torch, dtype), chunk
+    for dtype, form, device in FORMS:
+        at = torch.device(device), getattr(torch, dtype), default_chunk(config, device)
         plans = {name: make_plan(config, n, *at, form, exact=True) for name, n in LENGTHS.items()}
         kind = next(iter(plans.values())).kind
         found.append(Need(kind, device, {name: plan.needed for name, plan in plans.items()}))

@@ -112,7 +112,7 @@ model_options = _as_one(
     click.option(
         "--chunk",
         type=click.IntRange(1),
-        show_default="2048 on a CPU, 16384 on a GPU",
+        show_default="2048 on a CPU, 4096 there with experts, 16384 on a GPU",
         help="Read this many tokens at once. It changes the speed, and with --quant perhaps the answer.",
     ),
     *_SHOWN,

@@ -45,6 +45,7 @@ LARGEST_SIZE = 1 << 22  # of a width or a vocabulary
 MOST_EXPERTS = 1 << 16  # of all layers together
 MOST_COUNTED = 1 << 11  # layers, heads, experts
 MOST_ENTRIES = 1 << 16  # of a list
+_SIZES = re.compile(r"_dim|_size|_rank")
 _COUNTS = re.compile(r"layer|head(?!_dim|_size)|expert(?!.*size)|group(?!_?norm)|_nh$|_nkv$")
 
 
@@ -157,7 +158,8 @@ def check_numbers(raw: Any, origin: Path) -> None:
                 raise ModelError(f"{origin}: {shorten(key)} has {len(value):,} entries; {AGAIN}")
             rest += ((key, one) for one in value)
         elif (value := _number(value)) is not None:
-            most = MOST_COUNTED if _COUNTS.search(key) else LARGEST_NUMBER
+            most = LARGEST_SIZE if _SIZES.search(key) else LARGEST_NUMBER
+            most = MOST_COUNTED if _COUNTS.search(key) else most
             if not abs(value) <= most:  # so that nan is refused too
                 raise ModelError(f"{origin}: {shorten(key)} is {value}, beyond any model; {AGAIN}")
 

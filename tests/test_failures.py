@@ -111,7 +111,7 @@ def test_running_out_of_memory_is_one_line(tmp_path: Path) -> None:
         "torch.ones(512, 512) @ torch.ones(512, 512)\n"
         "limit = psutil.Process().memory_info().vms + (150 << 20)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        f"main(['ask', 'Why?', {str(text)!r}, '--threads', '1'])\n"
+        f"main(['ask', 'Why?', {str(text)!r}, '--threads', '1', '--deep'])\n"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(

@@ -52,7 +52,9 @@ def test_what_needs_no_model_does_not_wait_for_torch(tmp_path: Path, arguments: 
     assert not seen(tmp_path, *arguments)["torch"]
 
 
-@pytest.mark.parametrize("arguments", [("ask", "Which number?", "book.txt"), ("doctor",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [("ask", "Which number?", "book.txt", "--deep"), ("doctor",)], ids=" ".join
+)
 def test_configuration_and_tokenizer_are_read_once(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """If this fails every command builds its tokenizer twice, which takes seconds for a large one."""
     found = seen(tmp_path, *arguments)

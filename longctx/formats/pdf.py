@@ -1,7 +1,7 @@
 """PDF: the text of its pages, by pypdfium2 (the extra `pdf`). Places are pages by number: `p. 7`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from longctx.formats.draft import PAGE, Draft
 from longctx.formats.limits import Damaged, Unreadable
@@ -12,12 +12,17 @@ HYPHEN = "\ufffe"  # where pdfium joins a word that is broken at the end of a li
 
 def convert(path: Path, draft: Draft) -> None:
     """Write the pages, each after the other."""
+    with path.open("rb") as file:  # a nameless one has no path that the library could open
+        _convert(file, draft)
+
+
+def _convert(file: BinaryIO, draft: Draft) -> None:
     try:
         import pypdfium2
     except ImportError:
         raise Unreadable("a PDF", "pip install 'longctx-lightning[pdf]'") from None
     try:
-        document = pypdfium2.PdfDocument(path)
+        document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
         if "assword" in str(error):
             raise Unreadable("an encrypted PDF", "save a copy without its password") from error

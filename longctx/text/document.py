@@ -4,6 +4,7 @@ Knows nothing of tokens. Texts are never held in memory; those without a file li
 """
 
 import codecs
+import os
 import re
 import secrets
 import shutil
@@ -74,7 +75,9 @@ class Corpus:
     _remove: "weakref.finalize[..., Corpus] | None" = field(default=None, repr=False, compare=False)
     _folder: Path = field(default=Path(), repr=False, compare=False)
     _files: int = field(default=0, repr=False, compare=False)
-    _nameless: dict[Path, BinaryIO] = field(default_factory=dict, repr=False, compare=False)
+    _nameless: "dict[Path, weakref.finalize[[int], Corpus]]" = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def bytes(self) -> int:
@@ -95,12 +98,12 @@ class Corpus:
     def spool(self, stream: BinaryIO) -> Path:
         """Copy `stream` to a scratch file; on Linux to one without a name: a kill leaves nothing."""
         if sys.platform == "linux":
-            # Closed with the corpus.
-            file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
-            path = Path(f"/proc/self/fd/{file.fileno()}")
-            self._nameless[path] = file
-            shutil.copyfileobj(stream, file)
-            file.flush()
+            with tempfile.TemporaryFile() as file:
+                shutil.copyfileobj(stream, file)
+                file.flush()
+                kept = os.dup(file.fileno())
+            path = Path(f"/proc/self/fd/{kept}")
+            self._nameless[path] = weakref.finalize(self, os.close, kept)
             return path
         path = self.scratch()
         with path.open("wb") as named:
@@ -109,8 +112,8 @@ class Corpus:
 
     def drop(self, path: Path) -> None:
         """Remove a scratch file that is not needed."""
-        if file := self._nameless.pop(path, None):
-            file.close()
+        if close := self._nameless.pop(path, None):
+            close()
         else:
             path.unlink()
 
