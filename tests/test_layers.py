@@ -127,3 +127,9 @@ def test_nothing_imports_torch_before_it_needs_it(module: str) -> None:
 def test_the_three_folders_are_namespace_packages() -> None:
     """If this fails `import transformers` breaks for anyone who works in this repository."""
     assert not [p for p in ("kernels", "models", "prompts") if (ROOT / p / "__init__.py").exists()]
+
+
+@pytest.mark.parametrize("module", [name for name in ORDER if "triton" not in name])
+def test_triton_is_imported_when_it_is_used(module: str) -> None:
+    """If this fails longctx does not start where PyTorch came without Triton, as its builds for CPUs do."""
+    assert not [name for name in imported(module, at_import=True) if "triton" in name]
