@@ -229,6 +229,8 @@ class Book:
         from longctx.tasks.prompt import build_prompt
 
         engine, chat = self._engine, Chat(system=system)
+        if sampling.max_tokens > ROOM:
+            self._launch.plan(self._corpus, sampling.max_tokens).check()
         template = read_template(None, lookup.template(engine))
         prompt = build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
         reading = self._reading

@@ -53,6 +53,14 @@ def test_a_model_that_writes_reads_once(text: Path, checkpoint: Path) -> None:
         assert again.evidence
 
 
+def test_an_answer_that_does_not_fit_is_refused(text: Path, checkpoint: Path) -> None:
+    """If this fails the machine swaps, or kills the program, far into a long answer."""
+    with longctx.read(text, model=str(checkpoint), threads=1) as book:
+        with pytest.raises(longctx.DoesNotFitError):
+            book.ask("Who swam?", sampling=longctx.Sampling(max_tokens=10**12))
+        assert book.usage.tokens_read == 0
+
+
 def test_the_command_and_the_library_say_the_same(text: Path) -> None:
     """If this fails a script gets another answer than its author saw in the terminal."""
     import json
