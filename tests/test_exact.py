@@ -75,6 +75,43 @@ def test_a_key_gives_its_value(write: Write, name: str, line: str, question: str
     assert told(question, document) == [(value, f"{name}:2")]
 
 
+SERVICE = "service:\n  timeout: 30s\ndatabase:\n  pool:\n    size: 4\n  timeout: 5s\nname: x\n"
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("database.timeout", [("5s", "s.yaml:6")]),
+        ("What is the timeout of the service?", [("30s", "s.yaml:2")]),
+        ("What is the database timeout?", [("5s", "s.yaml:6")]),
+        ("timeout?", [("30s", "s.yaml:2"), ("5s", "s.yaml:6")]),
+        ("database.size", []),
+    ],
+)
+def test_sections_tell_settings_of_one_name_apart(
+    write: Write, question: str, found: list[tuple[str, str]]
+) -> None:
+    """If this fails the timeout of the database is given as that of the service."""
+    assert told(question, write("s.yaml", SERVICE)) == found
+
+
+def test_a_list_of_facts_in_columns_is_asked_by_name(write: Write) -> None:
+    """Data sheets and the output of programs would only be quoted."""
+    sheet = write("pump.txt", "The pump is heavy.\nRated power      620 W\nSuction lift     7 m\n")
+    assert told("what is the rated power", sheet) == [("620 W", "pump.txt:2")]
+    assert told("suction lift?", sheet) == [("7 m", "pump.txt:3")]
+    assert told("What is heavy?", sheet) == []
+
+
+def test_versions_of_packages_are_looked_up(write: Write) -> None:
+    """The commonest question about a package.json."""
+    document = write(
+        "package.json", '{\n  "dependencies": {\n    "fastify": "^4.2",\n    "left": "x"\n  }\n}\n'
+    )
+    assert told("which version of fastify?", document) == [("^4.2", "package.json:3")]
+    assert told("which version of left?", document) == []
+
+
 def test_two_values_of_a_key_are_both_shown(write: Write) -> None:
     """One of two settings would pass for the only one."""
     one, two = write("a.ini", "[a]\nport = 80\n"), write("b.ini", "port = 81\n")

@@ -32,6 +32,12 @@ _VALUES = [
         rf"the (?:value of )?{_KEY}",
     )
 ]
+# A name alone, or one that only a program could have: "region?", "What is MAIL_PORT?", "database.timeout".
+_ALONE = re.compile(r"(?:what(?:'s| is) )?(?P<key>\S+|[\w-]+ [\w-]+)\W*$", re.IGNORECASE)
+_CODED = re.compile(r"\w[._]\w|[a-z][A-Z]|^[A-Z][A-Z\d]{2,}$")
+_VERSION = re.compile(
+    r"(?:which|what(?:'s| is) the) version of (?:the )?(?P<key>@?[\w./-]+)(?: is used)?\W*$", re.IGNORECASE
+)
 _CELL = re.compile(
     r"what(?:'s| is) the (?P<column>[\w -]+?) (?:of|for) (?:(?:the|an?) )?(?P<row>.+?)[?.! ]*$", re.IGNORECASE
 )
@@ -40,6 +46,12 @@ _SETTING = re.compile(
     r"(?P<quote>[\"'`]?)(?P<key>[A-Za-z_][\w.-]*(?: [\w.-]+){0,3})(?P=quote)"
     r"(?:\s*:\s*[\w\[\]., |]+(?==))?(?:\s*(?::=|=>|=|:)\s*|(?<=[A-Z_]) +(?=\S))(?P<value>\S.*?)\s*[,;]?\s*$"
 )
+# As in a table of facts without lines: two spaces or more, or a tab, between a name and its value.
+_COLUMNS = re.compile(
+    r"\s*(?P<key>[A-Za-z][\w-]*(?: [\w-]+){0,3})(?: {2,}|\t)\s*(?P<value>\S+(?: \S+){0,5})\s*$"
+)
+_SECTION = re.compile(r"\s*\[+(?P<key>[^\[\]]+)\]+\s*$")
+_OPENING = re.compile(r"(?P<indent>\s*)(?:- )?[\"']?(?P<key>[\w.@/ -]+?)[\"']?\s*[:=]\s*[{\[]?\s*$")
 _COMMENT = re.compile(r"\s+(?:#|//).*$")
 _TELLING = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s\"']+")  # one value, no sentence
 _SETTINGS_FILE = re.compile(r"\.(?:ya?ml|toml|ini|cfg|conf|env|properties|json)$|(?:^|/)\.env", re.IGNORECASE)
@@ -73,12 +85,25 @@ def _in(question: str, document: Document) -> Iterator[Exact]:
         name = re.split(r"\.|::", where["name"])[-1]
         yield from _definitions(name, document)
         return
+    if version := _VERSION.match(question):
+        found = _settings(_parts(version["key"]), document, plain=False)
+        yield from (one for one in found if re.search(r"\d", one.text))
+        return
+    alone = _ALONE.match(question)
+    # "What is X?" asks for a value only where X cannot be a word of prose.
+    if alone and (_CODED.search(alone["key"]) or not question.lower().startswith("what")):
+        if key := _parts(alone["key"]):
+            yield from _settings(key, document, plain=not _CODED.search(alone["key"]))
+        return
     for number, form in enumerate(_VALUES):
         if (asked := form.match(question)) and (key := _parts(asked["key"])):
             yield from _settings(key, document, plain=number == 2)
             break
     if cell := _CELL.match(question):
-        yield from _cells(_parts(cell["column"]), _parts(cell["row"]), document)
+        column, row = _parts(cell["column"]), _parts(cell["row"])
+        yield from _cells(column, row, document)
+        if column and row and _SETTINGS_FILE.search(document.name):
+            yield from _settings((*row, *column), document, plain=True)
 
 
 def _definitions(name: str, document: Document) -> Iterator[Exact]:
@@ -93,6 +118,7 @@ def _definitions(name: str, document: Document) -> Iterator[Exact]:
     )
     pattern = re.compile(
         rf"\s*(?:{before}{kinds} +(?:\([^)]*\) *)?(?:[\w.]+[.:]+)?{word}(?![\w$-])"
+        rf"|\s*{word} *\(\) *\{{"
         rf"|\s*#\s*define +{word}(?!\w)"
         rf"|(?:export +)?{word}\s*(?::\s*[\w\[\]., |]+)?(?::=|=(?!=))"
         rf"|{before}[A-Za-z_][\w:<>,*&\[\] ]*[ *&]+(?:\w+::)?{word} *\([^;]*$)"
@@ -105,15 +131,36 @@ def _definitions(name: str, document: Document) -> Iterator[Exact]:
 
 def _settings(key: tuple[str, ...], document: Document, *, plain: bool) -> Iterator[Exact]:
     """Yield the values of a key; `plain` words pin it in files of settings, or where one value stands."""
-    sure = not plain or bool(_SETTINGS_FILE.search(document.name))
-    for line, source in _lines(document, [key[-1]]):
-        found = _SETTING.match(line)
-        if found and _parts(found["key"]) == key:
-            value = found["value"]
-            value = value if value[0] in "\"'`" else _COMMENT.sub("", value)
-            if value in "{[(|>" or not (sure or _TELLING.fullmatch(value)):
-                continue
+    file = bool(_SETTINGS_FILE.search(document.name))
+    within: list[tuple[int, tuple[str, ...]]] = []  # indents and names of what a line of settings stands in
+    for line, source in _lines(document, [""] if file else [key[-1]]):
+        found = _SETTING.match(line) or (None if file else _COLUMNS.match(line))
+        inside: tuple[str, ...] = ()
+        if file:
+            inside = _entered(line, within)
+        own = _parts(found["key"]) if found else ()
+        # "database timeout" is also the timeout in the section called database.
+        if not found or key[-len(own) :] != own or (*inside, *own)[-len(key) :] != key or not own:
+            continue
+        value = found["value"]
+        value = value if value[0] in "\"'`" else _COMMENT.sub("", value)
+        telling = file or not plain or found.re is _COLUMNS or _TELLING.fullmatch(value)
+        if value not in "{[(|>" and telling:
             yield Exact(unquoted(value), source())
+
+
+def _entered(line: str, within: list[tuple[int, tuple[str, ...]]]) -> tuple[str, ...]:
+    """Return the names of the sections that a line of settings stands in, and keep them up to date."""
+    if section := _SECTION.match(line):
+        within[:] = [(-1, _words(section["key"]))]
+        return ()
+    indent = len(line) - len(line.lstrip())
+    while line.strip() and within and within[-1][0] >= indent:
+        within.pop()
+    inside = tuple(word for _, words in within for word in words)
+    if opening := _OPENING.match(line):
+        within.append((indent, _words(opening["key"])))
+    return inside
 
 
 def _cells(column: tuple[str, ...], row: tuple[str, ...], document: Document) -> Iterator[Exact]:
@@ -134,7 +181,7 @@ def _cells(column: tuple[str, ...], row: tuple[str, ...], document: Document) ->
         names = [_parts(cell) for cell in cells]
         if column in names:
             place = names.index(column)
-        elif names and names[0] == row and place is not None and place < len(cells):
+        elif row in names and place is not None and place < len(cells) and names[place] != row:
             yield Exact(cells[place].strip(), source())
 
 
@@ -154,8 +201,12 @@ def _sign(code: str) -> str:
 
 def _parts(name: str) -> tuple[str, ...]:
     """Return the words of a name, however they are joined: max_retries, maxRetries, "max retries"."""
-    parts = tuple(part.lower() for part in _WORD.findall(name))
+    parts = _words(name)
     return () if all(part in common_words() for part in parts) else parts
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(part.lower() for part in _WORD.findall(name))
 
 
 def _lines(document: Document, needles: list[str]) -> "Iterator[tuple[str, Line]]":
