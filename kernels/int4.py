@@ -6,6 +6,7 @@ that 8 bit weights have. Few tokens go through torch's own product of bfloat16 a
 its layout are private to torch: they are tried and compared before they are used.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -108,6 +109,25 @@ def int4_linear(x: Tensor | Rounded, weight: Int4Matrix, activation: Activation 
         results.copy_(torch._int_mm(levels, wide)).mul_(weight.row_scales).mul_(rows.scales)
         activate(results, activation)
     return out[:, : weight.rows].reshape(*leading(x), -1)
+
+
+def int4_experts(x: Tensor, experts: Sequence[tuple[Int4Matrix, Int4Matrix, Int4Matrix]]) -> Tensor:
+    """Return (SiLU(x w1^T) * (x w3^T)) w2^T for one token and each of a few experts, (k, D) float32.
+
+    What is not a product is done once for all of them: in decoding it would take as long as the products.
+
+    Args:
+        x: (1, D). experts: w1 (F, D), w3 (F, D) and w2 (D, F) of each.
+    """
+    product, (w1, _, w2) = torch.ops.aten._weight_int4pack_mm_for_cpu, experts[0]
+    short = x.bfloat16()
+    gate, up = (
+        torch.cat([product(short, w[i].levels, GROUP, w[i].scales) for w in experts]).float() for i in (0, 1)
+    )
+    hidden = F.silu(gate, inplace=True).mul_(up)[:, : w1.rows].bfloat16()
+    rows = hidden.split(1)
+    parts = [product(row, w.levels, GROUP, w.scales) for row, (_, _, w) in zip(rows, experts, strict=True)]
+    return torch.cat(parts)[:, : w2.rows].float()
 
 
 @cache

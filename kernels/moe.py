@@ -10,6 +10,7 @@ from torch import Tensor
 
 from longctx.kernels import select
 from longctx.kernels.chips import capability
+from longctx.kernels.int4 import Int4Matrix, int4_experts
 from longctx.kernels.linear import Matrix, Rounded, linear, prepared
 from longctx.kernels.rounded import Bits, RoundedMatrix, fits, random_matrix
 from longctx.kernels.select import HALVES, Site
@@ -192,8 +193,8 @@ def groups_rightly(device: torch.device) -> bool:
 def one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack, w2: Stack) -> Tensor:
     """Return the weighted sum of each token's experts, expert after expert of those chosen."""
     if len(x) == 1:
-        parts = [gated_mlp(x, w1[e], w3[e], w2[e]) for e in chosen[0].tolist()]
-        return (weights.to(parts[0].dtype) @ torch.cat(parts)).to(x.dtype)
+        results = _of_one_token(x, [(w1[e], w3[e], w2[e]) for e in chosen[0].tolist()])
+        return (weights.to(results.dtype) @ results).to(x.dtype)
     experts, order = chosen.flatten().sort(stable=True)  # pairs (token, expert) sorted by expert
     token = order // chosen.shape[1]
     present, counts = experts.unique_consecutive(return_counts=True)
@@ -206,6 +207,13 @@ def one_by_one(x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack,
             ready = prepared(x, gate)
         total.index_add_(0, rows, gated_mlp(ready[rows], gate, w3[e], w2[e]) * share)
     return total.to(x.dtype)
+
+
+def _of_one_token(x: Tensor, experts: Sequence[tuple[Matrix, Matrix, Matrix]]) -> Tensor:
+    """Return what each expert makes of one token x (1, D): (k, D)."""
+    if all(isinstance(matrix, Int4Matrix) for matrices in experts for matrix in matrices):
+        return int4_experts(x, experts)  # type: ignore[arg-type]  # as was just seen
+    return torch.cat([gated_mlp(x, *matrices) for matrices in experts])
 
 
 def grouped_product(rows: Tensor, stack: Tensor, ends: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longctx.kernels import int4
-from longctx.kernels.int4 import FEW, GROUP, can_quantize4, quantize4
+from longctx.kernels.int4 import FEW, GROUP, Int4Matrix, can_quantize4, int4_experts, quantize4
 from longctx.kernels.linear import linear
+from longctx.kernels.moe import gated_mlp
 from longctx.kernels.quantized import Activation
 
 pytestmark = pytest.mark.skipif(not can_quantize4(), reason="this torch has no 4 bit products for this CPU")
@@ -77,3 +78,16 @@ def test_a_changed_operator_is_found_out(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(int4, "quantize4", shifted)
     assert not can_quantize4.__wrapped__()
+
+
+@pytest.mark.parametrize(("hidden", "inner"), [(128, 64), (96, 32)])
+def test_experts_of_one_token_are_those_of_single_products(hidden: int, inner: int) -> None:
+    """If this fails writing with experts of 4 bits differs from reading with them, or padding gets in."""
+
+    def drawn(rows: int, columns: int) -> Int4Matrix:
+        return quantize4(torch.randn(rows, columns) * 0.1)
+
+    experts = [(drawn(inner, hidden), drawn(inner, hidden), drawn(hidden, inner)) for _ in range(3)]
+    x = torch.randn(1, hidden)
+    expected = torch.cat([gated_mlp(x, *matrices) for matrices in experts])
+    torch.testing.assert_close(int4_experts(x, experts), expected, rtol=1e-6, atol=1e-6)
