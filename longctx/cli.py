@@ -179,7 +179,7 @@ def niah(
     from longctx.text.source import Corpus, gather
 
     launch, out = Launch(options), options.out()
-    with out, gather(haystack, sys.stdin.buffer) if haystack else Corpus() as corpus:
+    with out, gather(haystack, sys.stdin.buffer if sys.stdin else None) if haystack else Corpus() as corpus:
         from longctx.tasks import niah as task
         from longctx.tasks.haystack import load_haystack
 
@@ -245,9 +245,10 @@ def _read(out: "Output", inputs: Inputs) -> "Corpus":
     """Gather the inputs; without any, read standard input unless it is a terminal."""
     from longctx.text.source import gather
 
-    if not inputs and sys.stdin.isatty():
+    stdin = sys.stdin.buffer if sys.stdin else None  # closed in services, and by <&-
+    if not inputs and (stdin is None or stdin.isatty()):
         raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
-    corpus = gather(inputs, sys.stdin.buffer)
+    corpus = gather(inputs, stdin)
     out.report_sources(corpus)
     return corpus
 
@@ -289,3 +290,5 @@ def _finish(
     wrong = sum(one.place is None for one in answer.quotations)
     if strict and wrong:
         raise QuotationError(f"{wrong} of {len(answer.quotations)} quotations do not stand in the text")
+    if answer.how in ("not found", "closest"):
+        sys.exit(1)

@@ -6,7 +6,7 @@ LONGEST = 1000  # characters of a message: some quote what a stranger wrote
 class LongctxError(Exception):
     """Base of every expected failure; `exit_code` is what the command returns."""
 
-    exit_code = 1
+    exit_code = 70
 
     def __init__(self, message: str) -> None:
         super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]} ...")

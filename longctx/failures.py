@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 import warnings
 from typing import Any
 
@@ -14,13 +15,14 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    unexpected failure
+  1    no answer found (ask; passages are shown all the same), or a check failed (doctor)
   2    wrong options
   3    an input is missing, empty, binary or unreadable
   4    a model or tokenizer is missing, corrupt or of an unknown kind
   5    it does not fit into memory, or onto the disk
   6    the answer cannot be written where -o says
   7    with --strict: the answer quotes what does not stand in the text
+  70   unexpected failure
   130  stopped with Ctrl-C
   141  the reader of the output went away
 """
@@ -48,23 +50,33 @@ class Commands(click.Group):
         try:
             exit_code = super().main(*args, **kwargs)
             return exit_code if isinstance(exit_code, int) else 0
-        except click.ClickException as error:
-            error.show()
-            return error.exit_code
-        except (KeyboardInterrupt, click.Abort):
-            return 130
-        except LongctxError as error:
-            say(str(error))
-            return error.exit_code
-        except ReaderGoneError:
-            # Python would complain again when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, MemoryError) or "memory" in str(error).lower():
-                say("out of memory; longctx plan tells what a run needs")
-                return DoesNotFitError.exit_code
-            raise
+        except (Exception, KeyboardInterrupt) as error:
+            return _exit_code(error)
+
+
+def _exit_code(error: BaseException) -> int:
+    """Say what went wrong, and return the code for it."""
+    code = LongctxError.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        code = error.exit_code
+    elif isinstance(error, KeyboardInterrupt | click.Abort):
+        code = 130
+    elif isinstance(error, LongctxError):
+        say(str(error))
+        code = error.exit_code
+    elif isinstance(error, ReaderGoneError):
+        # Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    elif isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "memory" in str(error).lower()
+    ):
+        say("out of memory; longctx plan tells what a run needs")
+        code = DoesNotFitError.exit_code
+    else:
+        traceback.print_exception(error)
+    return code
 
 
 def say(message: str) -> None:

@@ -3,9 +3,13 @@
 Text from documents is stripped of control characters before it reaches a terminal.
 """
 
+import errno
 import json
 import os
 import re
+import secrets
+import sys
+import tempfile
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 Event = TypeVar("Event")
 SCHEMA = 1
 # Control characters (but tab and line feed) and marks that reorder text must not reach a terminal.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
@@ -87,12 +91,12 @@ class Output:
         if self.as_json:
             text = json.dumps({"schema": SCHEMA, **values}, indent=2)
         if self.path is None:
-            click.echo(text)
+            _print(text)
             return
         try:
             _write_whole(Path(self.path), text + "\n")
         except OSError as error:
-            click.echo(text)  # a full disk must not cost an hour of reading
+            _print(text)  # a full disk must not cost an hour of reading
             raise OutputError(f"{self.path}: {error.strerror}; the answer went to stdout instead") from error
 
     def show(self, event: Event) -> Event:
@@ -163,11 +167,51 @@ def _check_writable(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written; choose another file for -o")
 
 
+def _print(text: str) -> None:
+    """Write an answer to stdout; where that is full or closed, keep it in a file.
+
+    Raises:
+        OutputError: naming that file.
+    """
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        click.echo(text)
+    except BrokenPipeError:  # the reader has seen enough
+        raise
+    except OSError as error:
+        if sys.stdout is not None:  # or Python complains again when it flushes stdout at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="longctx-answer-", delete=False, encoding="utf-8"
+        ) as kept:
+            kept.write(text + "\n")
+        raise OutputError(f"stdout: {error.strerror}; the answer is in {kept.name}") from error
+
+
+def _is_open_as(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
 def _write_whole(path: Path, text: str) -> None:
-    """Write all or nothing: an existing file is replaced only by a complete one."""
-    if path.exists() and not path.is_file():  # a device or a pipe
-        path.write_text(text, encoding="utf-8")
+    """Write all or nothing: an existing file is replaced only by a complete one, with its permissions.
+
+    A link is followed: what it points at is written.
+    """
+    path = path.resolve()
+    if path.exists() and sys.stdout and _is_open_as(path, 1):
+        click.echo(text, nl=False)
         return
-    with signals.scratch(path.with_name(f".{path.name}.{os.getpid()}.part")) as part:
-        part.write_text(text, encoding="utf-8")
+    if path.exists() and not path.is_file():  # a device or a pipe
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+        return
+    with signals.scratch(path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")) as part:
+        with part.open("x", encoding="utf-8") as file:
+            file.write(text)
+        if path.exists():
+            part.chmod(path.stat().st_mode & 0o7777)
         part.replace(path)
