@@ -52,9 +52,18 @@ class Int4Matrix:
     rows: int
 
     @staticmethod
-    def nbytes(rows: int, columns: int) -> int:
-        """Return the bytes of a matrix of this shape."""
-        return -(-rows // BLOCK) * BLOCK * (columns // 2 + columns // GROUP * 4 + 4)
+    def parts(rows: int, columns: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """Return kind and shape of each tensor of a matrix of this shape."""
+        padded = -(-rows // BLOCK) * BLOCK
+        return {
+            "levels": (torch.uint8, (padded, columns // 2)),
+            "scales": (torch.bfloat16, (columns // GROUP, padded, 2)),
+            "row_scales": (torch.float32, (padded,)),
+        }
+
+    def plain(self, columns: int) -> Tensor:
+        """Return the matrix (out, in) as it was rounded, float32."""
+        return (_widened(self) * self.row_scales).t()[: self.rows].contiguous()
 
 
 def quantize4(weight: Tensor) -> Int4Matrix:

@@ -8,7 +8,7 @@ bfloat16. All of these operators are private to torch: they are tried and compar
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -39,9 +39,24 @@ class Int8Matrix:
     short_scales: Tensor
 
     @staticmethod
-    def nbytes(rows: int, columns: int) -> int:
-        """Return the bytes of a matrix of this shape."""
-        return rows * -(-columns // COLUMNS) * COLUMNS + (4 + 2) * rows
+    def parts(rows: int, columns: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """Return kind and shape of each tensor of a matrix of this shape."""
+        padded = -(-columns // COLUMNS) * COLUMNS
+        return {
+            "levels": (torch.int8, (rows, padded)),
+            "scales": (torch.float32, (rows,)),
+            "short_scales": (torch.bfloat16, (rows,)),
+        }
+
+    def laid_out(self) -> "Int8Matrix":
+        """Return the matrix in oneDNN's layout, where that works; one that is in rows."""
+        if not can_lay_out():
+            return self
+        return replace(self, levels=torch.ops.onednn.qlinear_prepack(self.levels, None))
+
+    def plain(self, columns: int) -> Tensor:
+        """Return the matrix (out, in) as it was rounded, float32; of one that is in rows."""
+        return self.levels[:, :columns].float().mul_(self.scales[:, None])
 
 
 @dataclass(frozen=True)
@@ -70,15 +85,18 @@ class Rounded:
 
 
 def quantize(weight: Tensor) -> Int8Matrix:
-    """Return a float CPU matrix (out, in) rounded to 8 bits, symmetric, one scale per row."""
+    """Return a float CPU matrix (out, in) rounded to 8 bits, in the layout that multiplies fastest here."""
+    return quantize_rows(weight).laid_out()
+
+
+def quantize_rows(weight: Tensor) -> Int8Matrix:
+    """Return a float CPU matrix (out, in) rounded to 8 bits, symmetric, one scale per row; in rows."""
     rows, columns = weight.shape
     levels = torch.empty(rows, -(-columns // COLUMNS) * COLUMNS, dtype=torch.int8)
     scales = torch.empty(rows, 1)
     for start in range(0, rows, TOKENS):  # a head in float32 is more than a gigabyte
         part = slice(start, start + TOKENS)
         levels[part], scales[part] = round_rows(_widen(weight.detach()[part].float()))
-    if can_lay_out():
-        levels = torch.ops.onednn.qlinear_prepack(levels, None)
     return Int8Matrix(levels, scales[:, 0], scales[:, 0].bfloat16())
 
 

@@ -71,7 +71,7 @@ class Engine:
         config, where = read_config(folder), pick_device(device)
         tokenizer = Tokenizer.load(folder, config.vocab_size)
         kind = pick_dtype(dtype, where, config.stored_dtype)
-        form = next(pick_forms(quant, dtype, where, kind))
+        form = next(pick_forms(quant, dtype, where, kind, config.published))
         return cls.of(folder, config, tokenizer, where, kind, form)
 
     @classmethod
@@ -274,7 +274,9 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
-def pick_forms(quant: str, name: str, device: "torch.device", dtype: "torch.dtype") -> "Iterator[Form]":
+def pick_forms(
+    quant: str, name: str, device: "torch.device", dtype: "torch.dtype", published: str = ""
+) -> "Iterator[Form]":
     """Yield the forms that weights may be kept in, the best first; the first that fits is to be taken.
 
     Args:
@@ -282,13 +284,24 @@ def pick_forms(quant: str, name: str, device: "torch.device", dtype: "torch.dtyp
         name: of the dtype as given; whoever names one gets it, and "int8" asks for weights of 8 bits.
         device: to run on.
         dtype: to compute with.
+        published: of the model's configuration; what was written in 8 or 4 bits stays so.
 
     Raises:
         ModelError: when the device cannot compute with weights of the form asked for.
     """
     import torch
 
+    from longctx.kernels.int4 import can_quantize4
+    from longctx.kernels.quantized import can_quantize
+    from longctx.models.published import own_form
+
     quant, cpu = "int8" if name == "int8" else quant, device.type == "cpu"
+    fours = cpu and can_quantize() and can_quantize4()
+    able: dict[Form, bool] = {"int8": cpu and can_quantize(), "int4": fours}
+    kept = own_form(published)
+    if quant == name == "auto" and kept and able[kept]:
+        yield kept
+        return
     if quant in ("auto", "none"):
         yield "packed" if cpu and dtype == torch.float32 else "plain"
     if quant == "none" or (quant == "auto" and not (cpu and name == "auto")):
@@ -299,10 +312,6 @@ def pick_forms(quant: str, name: str, device: "torch.device", dtype: "torch.dtyp
     if not cpu:
         yield quant  # type: ignore[misc]  # one of them
         return
-    from longctx.kernels.int4 import can_quantize4
-    from longctx.kernels.quantized import can_quantize
-
-    able: dict[Form, bool] = {"int8": can_quantize(), "int4": can_quantize() and can_quantize4()}
     if quant == "auto":
         yield from (form for form in able if able[form])
     elif not able[quant]:  # type: ignore[index]  # one of them

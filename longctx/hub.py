@@ -49,6 +49,17 @@ def weights(model: str | None, folder: Path, show: Callable[[Progress], object])
     return fetch(repository(model or "")[0], folder.name, show)
 
 
+def rounded(folder: Path, form: str) -> Path | None:
+    """Return the folder that `models quantize` wrote of a model in a form; None when there is none."""
+    place = rounded_place(folder, form)
+    return place if (place / "config.json").is_file() and is_whole(place) else None
+
+
+def rounded_place(folder: Path, form: str) -> Path:
+    """Return where a model goes once it is rounded: beside it."""
+    return folder.resolve().with_name(f"{folder.resolve().name}-{form}")
+
+
 def own_folder(model: str | None) -> Path | None:
     """Return the folder of a model that is no download: the bundled one, or one of the user's.
 

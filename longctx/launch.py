@@ -109,7 +109,9 @@ class Launch:
             tokens, exact = count_tokens(self.tokenizer, text)
         tokens += answer_tokens
         at = self.config, tokens, self.device, self.dtype, self.chunk
-        for form in pick_forms(self.options.quant, self.options.dtype, self.device, self.dtype):
+        for form in pick_forms(
+            self.options.quant, self.options.dtype, self.device, self.dtype, self.config.published
+        ):
             plan = make_plan(*at, form, exact=exact)
             if plan.needed <= plan.available:
                 break
@@ -123,12 +125,16 @@ class Launch:
             ModelError: when the model cannot be downloaded or its files are damaged.
         """
         from longctx.engine import Engine
+        from longctx.models.config_file import read_config
 
         plan = self.plan(text, answer_tokens)
         plan.check()
         self.say(out, *beyond_training(self.config, plan.tokens - answer_tokens, plan.exact))
-        folder = hub.weights(self.options.model, self.folder, out.show)
-        engine = Engine.of(folder, self.config, self.tokenizer, self.device, self.dtype, plan.form)
+        # It is written for the products of a CPU; a GPU rounds in its own way.
+        folder = hub.rounded(self.folder, plan.form) if self.device.type == "cpu" else None
+        folder = folder or hub.weights(self.options.model, self.folder, out.show)
+        config = self.config if folder == self.folder else read_config(folder)
+        engine = Engine.of(folder, config, self.tokenizer, self.device, self.dtype, plan.form)
         out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)
         if plan.rounded and self.options.quant == "auto" and self.options.dtype == "auto":
             whole = gib(plan.forms["float32"])

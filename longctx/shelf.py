@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from longctx import cache, hub, known, preferences
-from longctx.errors import DoesNotFitError, ModelError
+from longctx.errors import DoesNotFitError, ModelError, OutputError
 from longctx.machine import gib
 from longctx.options import Shown, shown_options
+from longctx.progress import Progress
 
 if TYPE_CHECKING:
+    from longctx.models.weight import Form
     from longctx.needs import Need
 
 Facts = dict[str, Any]
@@ -28,6 +30,7 @@ def models(context: click.Context, shown: Shown) -> None:
       longctx models show ring-mini   size, memory, and whether it fits here
       longctx models pull hypenet-2b  download it
       longctx models use hypenet-2b   take it when no --model is given
+      longctx models quantize NAME    round it to 4 bits once, for quick starts
       longctx models rm hypenet-2b    delete the download
     """
     if context.invoked_subcommand is None:
@@ -122,6 +125,43 @@ def use(name: str, shown: Shown) -> None:
         f"{name} is the default now ({file}){missing}",
         {"command": "models use", "model": name, "file": str(file)},
     )
+
+
+@models.command()
+@click.argument("name")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--quant", type=click.Choice(["int8", "int4"]), default="int4", help="Round to so many bits.")
+@shown_options
+def quantize(name: str, folder: Path | None, quant: "Form", shown: Shown) -> None:
+    """Round a model once and write it, so that each start reads a quarter of the bytes.
+
+    It goes beside the model, where it is found by itself whenever this model runs in that form, or into
+    FOLDER, which --model then takes. A run that was stopped goes on where it was.
+    """
+    source = hub.settings(name)
+    if source == hub.BUNDLED or not cache.is_whole(source):
+        missing = f"is not here; longctx models pull {name} gets it"
+        how = "is small enough" if source == hub.BUNDLED else missing
+        raise ModelError(f"{name}: {how}")
+    place = folder or hub.rounded_place(source, quant)
+    if place.exists():
+        raise ModelError(f"{place}: is there already; delete it to write it again")
+    from longctx.models.quantize import Rounding
+
+    with shown.out() as out:
+        rounding = Rounding(source, quant, place)
+        out.note(f"writing {gib(rounding.size)} to {place}")
+        try:
+            for done in rounding.run():
+                out.show(Progress("rounding", done, rounding.size, 0))
+        except OSError as error:
+            raise OutputError(
+                f"{place}: cannot be written ({error.strerror}); make room, or name another folder: "
+                f"longctx models quantize {name} FOLDER; what is whole is kept"
+            ) from error
+        use = f"use it with: longctx ask --model {place if folder else name} --quant {quant} ..."
+        values = {"command": "models quantize", "folder": str(place), "bytes": rounding.size, "form": quant}
+        out.write(f"{gib(rounding.size)} in {place}\n{use}", values)
 
 
 def _list(shown: Shown) -> None:

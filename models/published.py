@@ -7,7 +7,7 @@ compressor; DeepSeek-V3's weight_dequant; GPTQModel's QuantLinear, of checkpoint
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from longctx.errors import ModelError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 NIBBLES = 8  # in a number of 32 bits
+OURS, VERSION = "longctx ", 1  # what `models quantize` writes; see models/rounded
 BLOCK = 128  # rows and columns that share a scale of fp8
 
 
@@ -47,6 +48,12 @@ class Published:
         return [weight.removesuffix("weight") + part for part in self.parts]
 
 
+def own_form(published: str) -> Literal["", "int8", "int4"]:
+    """Return the form of a checkpoint that `models quantize` wrote; empty for all others."""
+    form = published.removeprefix(OURS) if published.startswith(OURS) else ""
+    return "int8" if form == "int8" else "int4" if form == "int4" else ""
+
+
 def published_form(settings: Mapping[str, Any]) -> str:
     """Return the key in FORMS of what a `quantization_config` describes.
 
@@ -54,7 +61,7 @@ def published_form(settings: Mapping[str, Any]) -> str:
         ModelError: naming the method, when it is none of them, or a kind of it that is not read.
     """
     method = settings.get("quant_method")
-    read = {"compressed-tensors": _is_packed, "fp8": _is_blocks, "gptq": _is_gptq}
+    read = {"longctx": _is_ours, "compressed-tensors": _is_packed, "fp8": _is_blocks, "gptq": _is_gptq}
     if method not in read:
         raise ModelError(
             f"config.json: checkpoints quantised by {method!r} are not supported; known: {', '.join(read)}"
@@ -65,10 +72,16 @@ def published_form(settings: Mapping[str, Any]) -> str:
 
 
 WANTED = {
+    "longctx": "written by another version; make it again with longctx models quantize",
     "compressed-tensors": "only pack-quantized: 4 bits, symmetric, in groups or by row, in their order",
     "fp8": f"only e4m3 in blocks of {BLOCK} x {BLOCK}",
     "gptq": "only 4 bits",
 }
+
+
+def _is_ours(settings: Mapping[str, Any]) -> str:
+    form = settings.get("form")
+    return OURS + form if settings.get("version") == VERSION and form in ("int8", "int4") else ""
 
 
 def _is_packed(settings: Mapping[str, Any]) -> str:

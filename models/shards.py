@@ -19,12 +19,11 @@ from torch import Tensor
 from longctx import signals
 from longctx.checkpoint import read_json
 from longctx.errors import ModelError
-from longctx.machine import give_back_memory
 from longctx.models.published import Shape
 
 # A multimodal checkpoint keeps the language model under this prefix; the rest of it is not ours to run.
 TEXT_PREFIX = "language_model."
-WINDOW = 1 << 26  # bytes that are read before files are closed, and freed memory goes back to the system
+WINDOW = 1 << 26  # bytes that are read before files are closed
 # How safetensors calls what we write.
 KINDS = {
     torch.float32: "F32",
@@ -58,15 +57,17 @@ class Shards:
         self._open: dict[Path, Any] = {}
         self._read, self._lock = 0, Lock()
 
-    def __call__(self, name: str) -> Tensor:
-        """Return a tensor, whose numbers are read from the file when they are used."""
+    def __call__(self, name: str, member: int | None = None) -> Tensor:
+        """Return a tensor, or one of a stack; its numbers are read from the file when they are used."""
         path = self.located[name][0]
         with self._lock:
             if self._read > WINDOW:
                 self._close()
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt")
-            tensor: Tensor = self._open[path].get_tensor(self._prefix + name)
+            key = self._prefix + name
+            file = self._open[path]
+            tensor: Tensor = file.get_tensor(key) if member is None else file.get_slice(key)[member]
             self._read += tensor.nbytes
         return tensor
 
@@ -78,7 +79,6 @@ class Shards:
     def _close(self) -> None:
         self._open.clear()
         self._read = 0
-        give_back_memory()
 
 
 def _files(folder: Path) -> list[Path]:

@@ -96,17 +96,18 @@ class Weight(nn.Module):
         *stack, rows, columns = self.shape
         if self.weight.dtype in HALVES:
             return math.prod(stack) * RoundedMatrix.nbytes(rows, columns, BITS[final])
-        return math.prod(stack) * ROUNDED[final][0].nbytes(rows, columns)
+        parts = ROUNDED[final][0].parts(rows, columns).values()
+        return math.prod(stack) * sum(dtype.itemsize * math.prod(shape) for dtype, shape in parts)
 
     def fill(self, tensor: Tensor, form: Form, device: torch.device, member: int | None = None) -> None:
         """Store a weight in its final form, or the next matrix of a stack."""
         form = self.final(form)
         if form in BITS and self.weight.dtype in HALVES:
             self._round(tensor, BITS[form], device, member)
-        elif form != "plain":
-            self.packed += [_converted(matrix, form) for matrix in (tensor if tensor.ndim > 2 else [tensor])]
+            return
         if form != "plain":
-            self.weight = nn.Parameter(torch.empty(0, dtype=self.weight.dtype), requires_grad=False)
+            for matrix in tensor if tensor.ndim > 2 else [tensor]:
+                self.keep_rounded(_converted(matrix, form))
             return
         if self.weight.is_meta:
             room = torch.empty(self.shape, dtype=self.weight.dtype, device=device)
@@ -117,7 +118,16 @@ class Weight(nn.Module):
         """Round a weight, or a matrix of a stack, into its place."""
         if self.rounded is None:
             self.rounded = RoundedMatrix.empty(*self.shape, bits=bits, device=device)
+            self._free()
         (self.rounded if member is None else self.rounded[member]).round(tensor)
+
+    def keep_rounded(self, matrix: Matrix) -> None:
+        """Store a matrix that is in its final form, or the next one of a stack."""
+        self.packed.append(matrix)
+        self._free()
+
+    def _free(self) -> None:
+        self.weight = nn.Parameter(torch.empty(0, dtype=self.weight.dtype), requires_grad=False)
 
     def convert(self, form: Form) -> None:
         """Convert a plain weight to its final form; the plain one is freed, or memory would double."""

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from longctx.errors import ModelError
 from longctx.machine import give_back_memory
+from longctx.models import rounded
 from longctx.models.config import ModelConfig
 from longctx.models.config_file import ignored_tensors, weight_map
 from longctx.models.decoder import Decoder
-from longctx.models.published import FORMS, Published, Shape
-from longctx.models.shards import Located, Shards
+from longctx.models.published import FORMS, Published, Shape, own_form
+from longctx.models.shards import KINDS, WINDOW, Located, Shards
 from longctx.models.target import Target
 from longctx.models.weight import Form, Weight
 
@@ -45,24 +46,78 @@ def load_model(
     Raises:
         ModelError: naming every missing, unexpected or misshapen tensor, or the corrupt file.
     """
-    shards, packing = Shards(folder), FORMS.get(config.published)
-    found, packed = _decoded(shards.located, packing)
-    with torch.device("meta"):
-        model = Decoder(config, dtype, form)
-    targets = [_chosen(target, found) for target in targets_of(model)]
-    shapes: dict[str, Shape] = {}
-    for target in targets:
-        shapes |= target.shapes(model.get_submodule(target.weight).shape)  # type: ignore[arg-type]  # a Weight
-    _compare(folder, ignored_tensors(config), found, shapes)
-
-    def stored(name: str) -> Tensor:
-        if packing and name in packed:
-            return packing.decode([shards(part) for part in packing.names(name)])
-        return shards(name)
-
-    model = assemble(model, targets, stored, device, form)
-    shards.close()
+    if kept := own_form(config.published):
+        return load_rounded(folder, config, device, dtype, form, kept)
+    opened = Opened(folder, config, dtype, form)
+    model = assemble(opened.model, opened.targets, opened.stored, device, form)
+    opened.shards.close()
     return model
+
+
+class Opened:
+    """A checkpoint that was compared with its configuration, before any weight is read.
+
+    Attributes:
+        model: on the meta device.
+        targets: what each of its weights is made of.
+        shards: the stored tensors.
+    """
+
+    def __init__(self, folder: Path, config: ModelConfig, dtype: torch.dtype, form: Form):
+        self.shards, self._packing = Shards(folder), FORMS.get(config.published)
+        found, self._packed = _decoded(self.shards.located, self._packing)
+        with torch.device("meta"):
+            self.model = Decoder(config, dtype, form)
+        self.targets = [_chosen(target, found) for target in targets_of(self.model)]
+        shapes: dict[str, Shape] = {}
+        for target in self.targets:
+            shapes |= target.shapes(self.model.get_submodule(target.weight).shape)  # type: ignore[arg-type]  # a Weight
+        _compare(folder, ignored_tensors(config), found, shapes)
+
+    def stored(self, name: str) -> Tensor:
+        """Return a tensor, decoded if it was published in few bits."""
+        if self._packing and name in self._packed:
+            return self._packing.decode([self.shards(part) for part in self._packing.names(name)])
+        return self.shards(name)
+
+    def kind(self, target: Target) -> torch.dtype:
+        """Return the numbers that lose nothing of what a target is made of."""
+        kinds = {self.shards.located[name][2] for name in target.sources if name not in self._packed}
+        return next((dtype for dtype, kind in KINDS.items() if kinds == {kind}), torch.float32)
+
+
+def load_rounded(
+    folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, form: Form, kept: Form
+) -> Decoder:
+    """Return a model that `models quantize` wrote in the form `kept`; matrices of 4 bits are mapped."""
+    shards = Shards(folder)
+    with torch.device("meta"):
+        model, written = Decoder(config, dtype, form), Decoder(config, torch.float32, kept)
+    found = {name: shape for name, (_, shape, _) in shards.located.items()}
+    wanted: dict[str, Shape] = {}
+    for name, weight in named(written).items():
+        wanted |= {key: shape for key, (_, shape) in rounded.kinds_of(name, weight, kept).items()}
+    _compare(folder, "^$", found, wanted)
+    with torch.no_grad():
+        for name, weight in named(model).items():
+            source = name if name in named(written) else "embed"  # a head of its own
+            kind = written.get_submodule(source)
+            assert isinstance(kind, Weight)
+            rounded.fill(weight, shards, source, kind, kept, form, device)
+    shards.close()
+    return model.requires_grad_(False).eval().use()
+
+
+def named(model: Decoder) -> dict[str, Weight]:
+    """Return every weight once, by its name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Weight)}
+
+
+def made_of(target: Target, weight: Weight, stored: Callable[[str], Tensor]) -> Tensor:
+    """Return the weight, or the matrix of a stack, that a target describes."""
+    shape = weight.shape if target.member is None else weight.shape[1:]
+    sources = [stored(name) for name in target.sources]
+    return target.join(sources).reshape(shape) if sources else torch.ones(shape)
 
 
 def targets_of(model: Decoder) -> list[Target]:
@@ -82,13 +137,15 @@ def assemble(
     form: Form = "plain",
 ) -> Decoder:
     """Fill a model made on the meta device with weights made of `stored(name)`, and choose its kernels."""
+    done = 0
     with torch.no_grad():
         for target in targets:
             weight: Weight = model.get_submodule(target.weight)  # type: ignore[assignment]  # by the map
-            shape = weight.shape if target.member is None else weight.shape[1:]
-            sources = [stored(name) for name in target.sources]
-            made = target.join(sources).reshape(shape) if sources else torch.ones(shape)
+            made = made_of(target, weight, stored)
             weight.fill(made, form, device, target.member)
+            if (done := done + made.nbytes) > WINDOW:
+                done = 0
+                give_back_memory()
     give_back_memory()
     return model.requires_grad_(False).eval().use()
 

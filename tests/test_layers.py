@@ -37,7 +37,8 @@ models.families.bailing  models.config_file
 models.rotary  models.weight  models.feedforward
 models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lightning  models.mixers.softmax
 models.mixers.block_sparse  models.mixers.latent
-models.state  models.decoder  models.step  models.shards  models.weights
+models.state  models.decoder  models.step  models.shards  models.rounded
+models.weights  models.quantize
 known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
