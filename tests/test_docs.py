@@ -16,6 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from bench.commands import PAGE, page
 from longctx.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,3 +123,8 @@ def test_nobody_is_told_to_install_another_tool() -> None:
     """If this fails a reader installs a stranger's package that has our command's name."""
     wrong = re.compile(r"(?:pip3?|pipx|uv tool) install (?:\S+ )*['\"]?longctx(?!-lightning)\b")
     assert not [page.name for page in PAGES if wrong.search(page.read_text())]
+
+
+def test_the_page_of_commands_is_their_help() -> None:
+    """If this fails the page tells of options that are gone: run `python -m bench.commands`."""
+    assert PAGE.read_text(encoding="utf-8") == page()
