@@ -17,7 +17,9 @@ def page() -> str:
     top = click.Context(group, info_name="longctx", terminal_width=WIDTH, max_content_width=WIDTH)
     parts = [HEAD]
     for names, command in _commands(group, ()):
-        context = click.Context(command, parent=top, info_name=" ".join(names), terminal_width=WIDTH)
+        context = click.Context(
+            command, parent=top, info_name=" ".join(names), max_content_width=WIDTH, terminal_width=WIDTH
+        )
         title = " ".join(("longctx", *names))
         parts.append(f"## {title}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)

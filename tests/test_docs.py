@@ -16,7 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bench.commands import PAGE, page
+from bench import commands as reference
 from longctx.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,4 +127,4 @@ def test_nobody_is_told_to_install_another_tool() -> None:
 
 def test_the_page_of_commands_is_their_help() -> None:
     """If this fails the page tells of options that are gone: run `python -m bench.commands`."""
-    assert PAGE.read_text(encoding="utf-8") == page()
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page()
