@@ -296,3 +296,13 @@ def test_any_summary_is_verbatim_and_bounded(
         ends = [0, *(span.byte_end for span in spans)]
         assert [span.byte_start for span in spans] == ends[:-1]
         assert ends[-1] == document.end
+
+
+def test_code_between_fences_is_not_quoted(write: Write) -> None:
+    """If this fails the summary of a README quotes its shell commands as sentences."""
+    code = "$ run it now. It prints the answer, and the place of it.\n\nThis line is code too, you see."
+    document = write(f"{story('fox')}\n\n```console\n{code}\n```\n\n{story('owl')}\n", "README.md")
+    excerpts = summarize_extractive([document], 2000)
+    texts = [sentence.text for excerpt in excerpts for sentence in excerpt.sentences]
+    assert any("owl" in text for text in texts)
+    assert not any("answer" in text or "code" in text for text in texts)

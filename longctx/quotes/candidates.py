@@ -14,6 +14,7 @@ from longctx.text.span import Quote, Span
 FEWEST_WORDS, MOST_WORDS = 5, 80
 
 _NO_SENTENCE = re.compile(r"[|>\-*•+]|.*(?:\.\s?\.\s?\.\s?\.|·\s?·|_{3,}|</?\w)", re.DOTALL)
+_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)  # around code in Markdown
 _SPEECH = re.compile(r"[\"'“‘„«»「『—–-]")
 _OPENS = re.compile(r"(?<!\w)[\"'“‘„«「『](?=\w)")
 _CLOSES = re.compile(r"(?<=[\w.,;!?…—-])[\"'”’»」』](?!\w)")
@@ -52,7 +53,12 @@ def length(text: str) -> float:
 
 
 def _from_prose(stretch: Span) -> Iterator[Candidate]:
+    fenced = False
     for paragraph in paragraphs(stretch.document, stretch):
+        fences = len(_FENCE.findall(paragraph.text))
+        if fenced or fences:
+            fenced ^= fences % 2 == 1
+            continue
         if heading_level(paragraph.text) is not None or not is_prose(paragraph.text):
             continue
         span, cut = paragraph.span, split_sentences(paragraph.text)
