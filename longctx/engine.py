@@ -83,15 +83,16 @@ class Engine:
         device: "torch.device",
         dtype: "torch.dtype",
         form: "Form",
+        kept: int | None = None,
     ) -> "Engine":
-        """Load the weights in a folder whose other files have been read.
+        """Load the weights in a folder whose other files have been read; of experts, `kept` bytes or all.
 
         Raises:
             ModelError: when weights are missing, corrupt or of the wrong shape.
         """
         from longctx.models.weights import load_model
 
-        return cls(load_model(folder, config, device, dtype, form), tokenizer, folder)
+        return cls(load_model(folder, config, device, dtype, form, kept), tokenizer, folder)
 
     def session(self) -> "Session":
         """Start a session before the first token."""

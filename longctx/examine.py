@@ -123,11 +123,15 @@ def _speed(engine: "Engine", ids: list[int], planned: int) -> Check:
     writing = written / (perf_counter() - started)
     on_cpu = engine.device.type == "cpu"
     held = resident_memory() if on_cpu else torch.cuda.max_memory_allocated(engine.device)
+    cache = engine.model.experts
+    found = (
+        f"; {cache.hits / max(1, cache.hits + cache.misses):.0%} of experts were in memory" if cache else ""
+    )
     return Check(
         "speed",
         True,
         f"reads {reading:,.0f} tokens/s and writes {writing:,.1f} after {len(ids):,}; "
-        f"holds {gib(held)}, the plan said {gib(planned)}",
+        f"holds {gib(held)}, the plan said {gib(planned)}{found}",
         {"read_rate": reading, "write_rate": writing, "bytes": held, "planned_bytes": planned},
     )
 

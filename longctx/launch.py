@@ -115,6 +115,8 @@ class Launch:
             plan = make_plan(*at, form, exact=exact)
             if plan.needed <= plan.available:
                 break
+        else:
+            plan = plan.with_experts_on_disk() if self.device.type == "cpu" else plan
         return replace(plan, seconds=read_seconds(*at, plan.form)) if calibrate else plan
 
     def engine(self, out: "Output", text: "Corpus | int", answer_tokens: int) -> "Engine":
@@ -134,7 +136,9 @@ class Launch:
         folder = hub.rounded(self.folder, plan.form) if self.device.type == "cpu" else None
         folder = folder or hub.weights(self.options.model, self.folder, out.show)
         config = self.config if folder == self.folder else read_config(folder)
-        engine = Engine.of(folder, config, self.tokenizer, self.device, self.dtype, plan.form)
+        engine = Engine.of(folder, config, self.tokenizer, self.device, self.dtype, plan.form, plan.kept)
+        if plan.kept is not None:
+            self.say(out, *experts_on_disk(plan, bool(config.published), self.options.model))
         out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)
         if plan.rounded and self.options.quant == "auto" and self.options.dtype == "auto":
             whole = gib(plan.forms["float32"])
@@ -142,6 +146,15 @@ class Launch:
         if self.tokenizer.note:
             out.note(self.tokenizer.note)
         return engine
+
+
+def experts_on_disk(plan: "Plan", rounded: bool, model: str | None) -> list[str]:
+    """Return what there is to say of a model whose experts memory has no room for."""
+    there, kept = gib(plan.experts), gib(plan.kept or 0)
+    notes = [f"experts stay on disk: {there}; {kept} of them are kept in memory"]
+    if plan.rounded and not rounded:
+        notes.append(f"each is rounded when it is read; once is enough: longctx models quantize {model}")
+    return notes
 
 
 def beyond_training(config: "ModelConfig", tokens: int, exact: bool) -> list[str]:

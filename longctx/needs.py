@@ -1,7 +1,7 @@
 """What a model needs in each form, for texts of several lengths, and in plain words whether it fits here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from longctx.machine import available_memory, gib
@@ -31,6 +31,9 @@ class Need:
     form: str
     device: str
     bytes: dict[str, int]
+    least: int = 0  # for the shortest text, with the experts on disk
+    on_disk: int = 0  # bytes of these; 0 where they are not left there
+    token_seconds: float = 0.0  # of reading them for one token, if none is in memory
 
     @property
     def options(self) -> str:
@@ -55,7 +58,12 @@ def needs(config: "ModelConfig") -> list[Need]:
         at = torch.device(device), getattr(torch, dtype), default_chunk(config, device)
         plans = {name: make_plan(config, n, *at, form, exact=True) for name, n in LENGTHS.items()}
         kind = next(iter(plans.values())).kind
-        found.append(Need(kind, device, {name: plan.needed for name, plan in plans.items()}))
+        need = Need(kind, device, {name: plan.needed for name, plan in plans.items()})
+        shortest, *_ = plans.values()
+        if form == "int4" and device == "cpu" and shortest.experts:
+            slow = replace(shortest, kept=0).disk_seconds[0]
+            need = replace(need, least=shortest.least, on_disk=shortest.experts, token_seconds=slow)
+        found.append(need)
     return found
 
 
@@ -69,7 +77,7 @@ def free_memory() -> dict[str, int]:
 
 def fits(wanted: Sequence[Need], free: dict[str, int]) -> bool:
     """Tell whether the shortest text fits in any form."""
-    return any(need.longest(free.get(need.device, 0)) for need in wanted)
+    return any(need.longest(free.get(need.device, 0)) for need in wanted) or bool(_slowly(wanted, free))
 
 
 def advice(wanted: Sequence[Need], free: dict[str, int], window: int = 0) -> list[str]:
@@ -86,13 +94,24 @@ def advice(wanted: Sequence[Need], free: dict[str, int], window: int = 0) -> lis
             most = f"{window:,}" if 0 < window < LENGTHS[longest] else longest
             where = PLACES[need.device]
             lines.append(f"fits {where} as {need.form}, texts up to {most} tokens: {need.options}")
-    if lines:
+    if lines or (lines := _slowly(wanted, free)):
         return lines
     shortest, *_ = LENGTHS
     return ["does not fit this machine"] + [
         _missing(min(rows, key=lambda need: need.bytes[shortest]), shortest, free)
         for device in PLACES
         if (rows := [need for need in wanted if need.device == device])
+    ]
+
+
+def _slowly(wanted: Sequence[Need], free: dict[str, int]) -> list[str]:
+    """Return how a model runs whose experts alone do not fit."""
+    return [
+        f"runs slowly {PLACES[need.device]} as {need.form}, with {gib(need.on_disk)} of experts on disk and "
+        f"{gib(need.least)} or more in memory: a token written takes up to {need.token_seconds:.1f} s from "
+        f"a disk of 2 GB/s: {need.options}"
+        for need in wanted
+        if need.on_disk and need.least <= free.get(need.device, 0)
     ]
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 COUNTED_WHOLE = 1 << 20  # bytes; tokens of a longer text are estimated from samples
 SAMPLE = 1 << 16
+ROOM = 0.8  # of the memory that is left is for experts whose others are on disk
+DISK = 2e9  # bytes per second, of a laptop's solid state disk
 BYTES_PER_TOKEN = 4  # without a tokenizer; prose with a large vocabulary has more
 PROGRAM = 350 << 20  # torch and Python themselves, resident
 CALIBRATION_LIMIT = 4 << 30  # bytes of one layer of each kind; beyond, no time is estimated
@@ -38,6 +40,9 @@ class Plan:
         weights, state, kv, workspace: bytes on the device.
         forms: bytes of the weights in each form that there is.
         available: bytes the device can still give.
+        experts, layer_experts: bytes of all experts, and of a layer's, within `weights`.
+        used_experts: bytes of the experts that one token goes through.
+        kept: bytes of experts that are kept in memory, where the others stay on disk; None: all of them are.
         seconds: of reading, from a short calibration; None when the model is too large to calibrate.
     """
 
@@ -51,12 +56,34 @@ class Plan:
     workspace: int
     available: int
     forms: dict[str, int]
+    experts: int = 0
+    layer_experts: int = 0
+    used_experts: int = 0
+    kept: int | None = None
     seconds: float | None = None
 
     @property
     def needed(self) -> int:
         """Return the bytes needed in all."""
-        return self.weights + self.state + self.kv + self.workspace
+        away = 0 if self.kept is None else self.experts - self.kept
+        return self.weights - away + self.state + self.kv + self.workspace
+
+    @property
+    def least(self) -> int:
+        """Return the bytes needed when of all experts only as many as a layer has are in memory."""
+        return self.needed - self.experts + self.layer_experts
+
+    def with_experts_on_disk(self) -> "Plan":
+        """Return the plan of keeping only as many experts in memory as there is room for."""
+        room = self.available - (self.needed - self.experts)
+        kept = max(self.layer_experts, int(room * ROOM))
+        return self if room < self.layer_experts or not self.experts else replace(self, kept=kept)
+
+    @property
+    def disk_seconds(self) -> tuple[float, float]:
+        """Return the seconds of reading experts from a disk, for a token written and for a chunk read."""
+        away = 1 - (self.experts if self.kept is None else self.kept) / max(self.experts, 1)
+        return self.used_experts * away / DISK, self.experts * away / DISK
 
     @property
     def rounded(self) -> bool:
@@ -116,6 +143,7 @@ def make_plan(
         workspace=min(chunk, tokens) * widest + beside,
         available=_available(device),
         forms=bytes_of_forms(config),
+        **expert_bytes(config, dtype, form),
     )
 
 
@@ -129,6 +157,28 @@ def weight_bytes(config: "ModelConfig", dtype: "torch.dtype", form: "Form" = "pl
     with torch.device("meta"):
         model = Decoder(config, dtype, form)
     return sum(weight.bytes_as(form) for weight in model.weights())
+
+
+@cache
+def expert_bytes(config: "ModelConfig", dtype: "torch.dtype", form: "Form") -> dict[str, int]:
+    """Return the bytes of all experts, of the most that a layer has, and of those that a token uses."""
+    import torch
+
+    from longctx.models.decoder import Decoder
+    from longctx.models.feedforward import Experts
+
+    with torch.device("meta"):
+        layers = [layer.mlp for layer in Decoder(config, dtype, form).blocks()]
+    sizes = {
+        mlp: sum(weight.bytes_as(form) for weight in (mlp.w1, mlp.w3, mlp.w2))
+        for mlp in layers
+        if isinstance(mlp, Experts)
+    }
+    return {
+        "experts": sum(sizes.values()),
+        "layer_experts": max(sizes.values(), default=0),
+        "used_experts": sum(size * mlp.spec.top_k // mlp.spec.n_experts for mlp, size in sizes.items()),
+    }
 
 
 def bytes_of_forms(config: "ModelConfig") -> dict[str, int]:
@@ -209,7 +259,7 @@ def read_seconds(
 
             without, empty = _best(run, device), memory.nbytes
             for _ in range(4):
-                layer.mixer.absorb(x, memory, positions)
+                layer(x, memory, positions)
             grew = memory.nbytes > empty
             costs[kind] = without, max(0.0, _best(run, device) - without) / (4 * length) if grew else 0.0
     chunks = max(1, tokens / length)

@@ -29,6 +29,7 @@ from longctx.models.mixers.latent import Latent
 from longctx.models.mixers.lightning import Lightning
 from longctx.models.mixers.memory import Memory, StepMemory
 from longctx.models.mixers.softmax import Softmax
+from longctx.models.offload import ExpertCache
 from longctx.models.rotary import Positions
 from longctx.models.state import State
 from longctx.models.weight import Form, Keep, Weight
@@ -60,6 +61,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.dtype = dtype
+        self.experts: ExpertCache | None = None  # where memory has no room for all of them
         size = config.vocab_size, config.hidden_size
         # A head of 8 bits is smaller and several times as fast as a tied one, which must be float32.
         tied = config.tied_embeddings and form != "int4"

@@ -1,5 +1,7 @@
 """What each token goes through by itself: experts behind a router, or one gated MLP."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ class Experts(nn.Module):
     def __init__(self, hidden: int, spec: ExpertsSpec, dtype: torch.dtype, keep: Keep = ""):
         super().__init__()
         self.spec = spec
+        self.expect: Callable[[Tensor], None] | None = None  # told what comes, where it must be read
         n, inner = spec.n_experts, spec.intermediate_size
         self.router = Weight(n, hidden, dtype=torch.float32, keep="plain")
         self.w1 = Weight(n, inner, hidden, dtype=dtype, keep="coarse")
@@ -36,7 +39,10 @@ class Experts(nn.Module):
         """Return (B, T, hidden) for x (B, T, hidden)."""
         flat = x.flatten(0, -2)
         matrices = (self.w1.matrices(), self.w3.matrices(), self.w2.matrices())
-        mixed = self.mixture(flat, *self._routed(flat), *matrices).view_as(x)
+        chosen, weights = self._routed(flat)
+        if self.expect:
+            self.expect(chosen)
+        mixed = self.mixture(flat, chosen, weights, *matrices).view_as(x)
         return mixed.add_(self.shared(x)) if self.spec.shared_size else mixed
 
     def _routed(self, x: Tensor) -> tuple[Tensor, Tensor]:

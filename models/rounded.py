@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from longctx.kernels.linear import Matrix
-from longctx.kernels.quantized import Int8Matrix, quantize_rows
+from longctx.kernels.quantized import Int8Matrix, can_lay_out, quantize_rows
 from longctx.kernels.select import HALVES
 from longctx.models.published import Shape
 from longctx.models.shards import Shards
@@ -86,6 +86,21 @@ def fill(
             weight.keep_rounded(matrix.laid_out() if isinstance(matrix, Int8Matrix) else matrix)
         else:
             weight.fill(matrix.plain(weight.shape[-1]), form, device, member)
+
+
+def in_memory(weight: Weight, matrix: Any, same: bool, form: Form) -> Matrix:
+    """Return a copy of a mapped matrix in the weight's final form; `same` tells that this is its own."""
+    if not same:
+        return weight.converted(matrix.plain(weight.shape[-1]), form)
+    if isinstance(matrix, Int8Matrix):
+        return matrix.laid_out() if can_lay_out() else _copied(matrix)
+    return _copied(matrix)
+
+
+def _copied(matrix: Any) -> Matrix:
+    values = {field.name: getattr(matrix, field.name) for field in dataclasses.fields(matrix)}
+    copies = {name: value.clone() for name, value in values.items() if isinstance(value, Tensor)}
+    return dataclasses.replace(matrix, **copies)  # type: ignore[no-any-return]  # a matrix of the same kind
 
 
 def read(shards: Shards, name: str, written: Weight, kept: Form, member: int | None) -> Any:

@@ -45,6 +45,7 @@ class Weight(nn.Module):
         self.shape, self.keep = shape, keep
         self.weight = nn.Parameter(torch.empty(*shape, dtype=dtype))
         self.packed: list[Matrix] = []  # a matrix each, once converted
+        self.elsewhere: Sequence[Matrix] = ()  # those of a stack that memory has no room for
         self.rounded: RoundedMatrix | None = None  # all of them
         self.product: Product = rounded_linear
 
@@ -76,7 +77,7 @@ class Weight(nn.Module):
 
     def matrices(self) -> Tensor | RoundedMatrix | Sequence[Matrix]:
         """Return the matrices of a stack, in one piece where they are."""
-        return self.packed or (self.weight if self.rounded is None else self.rounded)
+        return self.elsewhere or self.packed or (self.weight if self.rounded is None else self.rounded)
 
     def final(self, form: Form) -> Form:
         """Return the form this weight takes in a model of that form."""
@@ -124,6 +125,16 @@ class Weight(nn.Module):
     def keep_rounded(self, matrix: Matrix) -> None:
         """Store a matrix that is in its final form, or the next one of a stack."""
         self.packed.append(matrix)
+        self._free()
+
+    def converted(self, matrix: Tensor, form: Form) -> Matrix:
+        """Return a copy of a matrix of the stack, in its final form for a CPU."""
+        final = self.final(form)
+        return matrix.to(self.weight.dtype, copy=True) if final == "plain" else _converted(matrix, final)
+
+    def leave(self, stack: Sequence[Matrix]) -> None:
+        """Leave the matrices of a stack where they are."""
+        self.elsewhere = stack
         self._free()
 
     def _free(self) -> None:

@@ -6,6 +6,7 @@ Checkpoints are untrusted: every tensor must be expected, present and of the rig
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import torch
 from torch import Tensor
 
 from longctx.errors import ModelError
+from longctx.kernels.linear import Matrix
 from longctx.machine import give_back_memory
 from longctx.models import rounded
 from longctx.models.config import ModelConfig
 from longctx.models.config_file import ignored_tensors, weight_map
 from longctx.models.decoder import Decoder
+from longctx.models.feedforward import Experts
+from longctx.models.offload import ExpertCache, OffDevice
 from longctx.models.published import FORMS, Published, Shape, own_form
 from longctx.models.shards import KINDS, WINDOW, Located, Shards
 from longctx.models.target import Target
@@ -33,6 +37,7 @@ def load_model(
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
     form: Form = "plain",
+    kept: int | None = None,
 ) -> Decoder:
     """Return the model in `folder`, ready for inference.
 
@@ -42,16 +47,55 @@ def load_model(
         device: to put the weights on.
         dtype: of the matrices; on the CPU float32 for "int8" and "int4", which are computed in it.
         form: of the matrices.
+        kept: bytes of experts that stay in memory; the others are read when they are used (on a CPU). None
+            keeps all.
 
     Raises:
         ModelError: naming every missing, unexpected or misshapen tensor, or the corrupt file.
     """
-    if kept := own_form(config.published):
-        return load_rounded(folder, config, device, dtype, form, kept)
+    cache = None if kept is None else ExpertCache(kept)
+    if written := own_form(config.published):
+        return load_rounded(folder, config, device, dtype, form, written, cache)
     opened = Opened(folder, config, dtype, form)
-    model = assemble(opened.model, opened.targets, opened.stored, device, form)
+    targets = opened.targets
+    if cache:
+        targets = _leave(opened, cache, form)
+    model = assemble(opened.model, targets, opened.stored, device, form)
     opened.shards.close()
     return model
+
+
+def _leave(opened: "Opened", cache: ExpertCache, form: Form) -> list[Target]:
+    """Leave a checkpoint's experts in its files; return the targets of all other weights."""
+
+    def make(target: Target, weight: Weight) -> Matrix:
+        return weight.converted(made_of(target, weight, opened.stored), form)
+
+    weights, makers = named(opened.model), dict[str, list[Callable[[], Matrix]]]()
+    for target in opened.targets:
+        if target.member is not None:
+            makers.setdefault(target.weight, []).append(partial(make, target, weights[target.weight]))
+    _connect(opened.model, cache, makers, form)
+    return [target for target in opened.targets if target.member is None]
+
+
+def _connect(
+    model: Decoder, cache: ExpertCache, makers: Mapping[str, list[Callable[[], Matrix]]], form: Form
+) -> None:
+    """Let the layers ask the cache for their experts, and tell it which ones come."""
+    layers: list[tuple[Experts, list[OffDevice]]] = []
+    for index, layer in enumerate(model.blocks()):
+        if isinstance(layer.mlp, Experts):
+            stacks = []
+            for name in ("w1", "w3", "w2"):  # in the order of their use
+                weight: Weight = getattr(layer.mlp, name)
+                size = weight.bytes_as(form) // weight.shape[0]
+                stacks.append(cache.stack(makers[f"layers.{index}.mlp.{name}"], size))
+                weight.leave(stacks[-1])
+            layers.append((layer.mlp, stacks))
+    for (experts, stacks), (_, following) in zip(layers, [*layers[1:], (None, [])], strict=True):
+        experts.expect = partial(cache.expect, stacks, following)
+    model.experts = cache
 
 
 class Opened:
@@ -87,7 +131,13 @@ class Opened:
 
 
 def load_rounded(
-    folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, form: Form, kept: Form
+    folder: Path,
+    config: ModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    form: Form,
+    kept: Form,
+    cache: ExpertCache | None = None,
 ) -> Decoder:
     """Return a model that `models quantize` wrote in the form `kept`; matrices of 4 bits are mapped."""
     shards = Shards(folder)
@@ -98,12 +148,23 @@ def load_rounded(
     for name, weight in named(written).items():
         wanted |= {key: shape for key, (_, shape) in rounded.kinds_of(name, weight, kept).items()}
     _compare(folder, "^$", found, wanted)
+    makers: dict[str, list[Callable[[], Matrix]]] = {}
+
+    def make(name: str, weight: Weight, kind: Weight, member: int) -> Matrix:
+        matrix = rounded.read(shards, name, kind, kept, member)
+        return rounded.in_memory(weight, matrix, weight.final(form) == kind.final(kept), form)
+
     with torch.no_grad():
         for name, weight in named(model).items():
             source = name if name in named(written) else "embed"  # a head of its own
             kind = written.get_submodule(source)
             assert isinstance(kind, Weight)
+            if cache and ".mlp.w" in name and len(weight.shape) > 2:
+                makers[name] = [partial(make, source, weight, kind, e) for e in range(weight.shape[0])]
+                continue
             rounded.fill(weight, shards, source, kind, kept, form, device)
+    if cache:
+        _connect(model, cache, makers, form)
     shards.close()
     return model.requires_grad_(False).eval().use()
 

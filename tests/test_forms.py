@@ -167,3 +167,11 @@ def test_what_does_not_fit_is_rounded_and_said(
 
 def invoked(*arguments: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--device", "cpu"])
+
+
+def test_reading_with_rounded_experts_is_timed() -> None:
+    """If this fails `plan --quant int4` of a model with dense layers and experts ends in a traceback."""
+    config = translate(WIDER | {"torch_dtype": "float32"}, Path("config.json"))
+    seconds = plan.read_seconds(config, 64, torch.device("cpu"), torch.float32, 32, "int4")
+    assert seconds is not None
+    assert seconds > 0
