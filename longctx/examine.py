@@ -124,9 +124,8 @@ def _speed(engine: "Engine", ids: list[int], planned: int) -> Check:
     on_cpu = engine.device.type == "cpu"
     held = resident_memory() if on_cpu else torch.cuda.max_memory_allocated(engine.device)
     cache = engine.model.experts
-    found = (
-        f"; {cache.hits / max(1, cache.hits + cache.misses):.0%} of experts were in memory" if cache else ""
-    )
+    asked = cache.hits + cache.misses if cache else 0
+    found = f"; {cache.hits / asked:.0%} of experts were in memory" if cache and asked else ""
     return Check(
         "speed",
         True,

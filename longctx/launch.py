@@ -117,7 +117,11 @@ class Launch:
                 break
         else:
             plan = plan.with_experts_on_disk() if self.device.type == "cpu" else plan
-        return replace(plan, seconds=read_seconds(*at, plan.form)) if calibrate else plan
+        if not calibrate or (seconds := read_seconds(*at, plan.form)) is None:
+            return plan
+        # Experts on disk are read while others are computed.
+        chunks = -(-tokens // self.chunk)
+        return replace(plan, seconds=max(seconds, chunks * plan.disk_seconds[1]))
 
     def engine(self, out: "Output", text: "Corpus | int", answer_tokens: int) -> "Engine":
         """Load the model, after checking that it and the text fit into memory.
