@@ -47,6 +47,8 @@ STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 def test_a_signal_stops_in_silence_and_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
     """If this fails stopping a long reading prints a traceback or leaves copies of piped text behind."""
     program = (
+        # A job in the background may have been told to ignore them, and they would stay so.
+        f"import signal; signal.signal({int(number)}, signal.SIG_DFL)\n"
         "import os, sys\n"
         "from pathlib import Path\n"
         "from longctx import __main__, cli, signals\n"
