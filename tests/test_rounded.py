@@ -136,7 +136,8 @@ def test_groups_of_rows_meet_their_own_experts(bits: Bits, ends: list[int], kern
     found = grouped_product(rows, stack, torch.tensor(ends, dtype=torch.int32))
     starts = [0, *ends[:-1]]
     parts = [rows[a:b].double() @ m.T for a, b, m in zip(starts, ends, exact(stack), strict=True)]
-    close(found, torch.cat(parts), 2**-7)  # weights and results are rounded to bfloat16
+    # Weights are rounded to bfloat16, and the interpreter cuts results off to it: by up to 2^-7.
+    close(found, torch.cat(parts), 2**-7 + 2**-8)
 
 
 @pytest.mark.parametrize("tokens", [1, 20])
