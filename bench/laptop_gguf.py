@@ -185,7 +185,7 @@ def _quantized(name: str, shape: tuple[int, ...]) -> bool:
 
 def _nbytes(shape: tuple[int, ...], kind: Kind) -> int:
     block, size = gguf.GGML_QUANT_SIZES[kind]
-    return int(np.prod(shape)) // block * size
+    return int(int(np.prod(shape)) // block * size)
 
 
 def _blocks(
