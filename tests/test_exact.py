@@ -51,7 +51,7 @@ def told(question: str, *documents: Document) -> list[tuple[str, str]]:
 def test_a_definition_is_found_by_its_line(write: Write, name: str, line: str) -> None:
     """Who asks where a name is defined would be shown one of its uses."""
     uses = "    return load_it(5)\nx = y.load_it(2)\nload_it_all = 3\nif load_it == 4:\n"
-    document = write(name, f"{uses}{line}\n{uses}")
+    document = write(name, f"{uses}{line}\n{uses}with out, load_it(x) as y:\n")
     assert told("Where is load_it defined?", document) == [(line.strip(), f"{name}:5")]
     assert told("Where is load_them defined?", document) == []
 

@@ -123,7 +123,10 @@ def _definitions(name: str, document: Document) -> Iterator[Exact]:
         rf"|(?:export +)?{word}\s*(?::\s*[\w\[\]., |]+)?(?::=|=(?!=))"
         rf"|{before}[A-Za-z_][\w:<>,*&\[\] ]*[ *&]+(?:\w+::)?{word} *\([^;]*$)"
     )
-    statement = re.compile(r"\s*(?:return|throw|new|else|await|yield|raise|case|delete|in|not|and|or)\b")
+    statement = re.compile(
+        r"\s*(?:return|throw|new|else|await|yield|raise|case|delete|in|not|and|or"
+        r"|with|if|elif|for|while|assert|print|del|using|defer|go)\b"
+    )
     for line, source in _lines(document, [name]):
         if pattern.match(line) and not statement.match(line):
             yield Exact(line.strip(), source())
