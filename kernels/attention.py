@@ -5,6 +5,7 @@ merged exactly (the online softmax of arXiv 2205.14135, section 3.1). So no mask
 pages are seen whole, and only attention within the chunk is causal.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from longctx.kernels import differentiable, select
 from longctx.kernels.select import HEAD_WIDTHS, Site
+from longctx.machine import ONEDNN_LIMIT
 
 Page = tuple[Tensor, Tensor]
 # q, k, v and the earlier pages -> what `attention` returns.
@@ -43,6 +45,31 @@ def choose_attention(site: Site, head_dim: int) -> Attention:
     return partial(paged_attention, attend, merge)
 
 
+def log_dtype(site: Site, rounded: bool) -> torch.dtype:
+    """Return the dtype that keys and values are kept in: the site's own, or bfloat16 where that is worth it.
+
+    Args:
+        rounded: the weights have few bits, whose errors are larger than those of bfloat16 (each number is off
+            by 2^-9 of itself). AMX then multiplies the log three times as fast as float32, and it takes half
+            the memory. Other CPUs gain nothing.
+    """
+    if not rounded or site.device.type != "cpu" or site.dtype in select.HALVES:
+        return site.dtype
+    # Triton's decode step reads logs of the dtype that it computes in.
+    return torch.bfloat16 if os.environ.get(select.SWITCH) != "triton" and has_tiles() else site.dtype
+
+
+@cache
+def has_tiles() -> bool:
+    """Tell whether attention in bfloat16 runs on AMX here, and is right."""
+    limit = os.environ.get(ONEDNN_LIMIT, "")
+    return (
+        (limit in ("", "DEFAULT", "ALL") or "AMX" in limit)
+        and getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+        and computes(cpu, torch.bfloat16, 128, torch.device("cpu"))
+    )
+
+
 def can_decode(site: Site, head_dim: int) -> bool:
     """Tell whether the decode kernels, which read a page table, run here."""
     return head_dim in HEAD_WIDTHS and select.works("attention_decode", _decode_trial, site, head_dim)
@@ -56,14 +83,14 @@ def paged_attention(
     Args:
         attend: attends to some keys. merge: see `torch_merge`.
         q: (B, H, T, D). Query head h reads KV head h // (H // Hkv). Scores are scaled by 1/sqrt(D).
-        k, v: (B, Hkv, T, D), the chunk's own keys and values.
+        k, v: (B, Hkv, T, D), the chunk's own keys and values, in the dtype of the pages. Products are in it.
         earlier: pairs (k, v), each (B, Hkv, n, D), in any order; all of their keys are seen.
 
     Returns:
         (B, H, T, D) in q's dtype; softmax and merging are in float32.
     """
     batch, heads, tokens, width = q.shape
-    groups = heads // k.shape[1]
+    groups, wanted, q = heads // k.shape[1], q.dtype, q.to(k.dtype)
     if tokens == 1:
         out, weight = attend(_fold(q, groups), k, v, False)
     else:
@@ -73,7 +100,7 @@ def paged_attention(
     folded = _fold(q, groups)
     for page_k, page_v in earlier:
         out, weight = merge(out.float(), weight, *attend(folded, page_k, page_v, False))
-    return out.reshape(batch, heads, tokens, width).to(q.dtype)
+    return out.reshape(batch, heads, tokens, width).to(wanted)
 
 
 def attention_weights(q: Tensor, k: Tensor, earlier: Iterable[Page]) -> Tensor:

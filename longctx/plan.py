@@ -122,12 +122,16 @@ def make_plan(
     exact: bool,
 ) -> Plan:
     """Plan a reading of `tokens` tokens in chunks of `chunk`, without loading any weight."""
+    from longctx.kernels.attention import log_dtype
+    from longctx.kernels.select import Site
     from longctx.models.decoder import FEEDFORWARDS, MIXERS
+    from longctx.models.weight import BITS
 
     cpu, size = device.type == "cpu", dtype.itemsize
+    logged = log_dtype(Site(device, dtype), form in BITS).itemsize
     mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
     inner = {(FEEDFORWARDS[type(layer.feedforward)], layer.feedforward) for layer in config.layers}
-    state, kept = (sum(mixer.memory_bytes(spec, n, size) for mixer, spec in mixers) for n in (0, tokens))
+    state, kept = (sum(mixer.memory_bytes(spec, n, logged) for mixer, spec in mixers) for n in (0, tokens))
     at_work = config.hidden_size, 4 if cpu else size, cpu
     widest = max(kind.workspace_bytes(spec, *at_work) for kind, spec in {*mixers, *inner})
     # On a GPU the decode step has its own states.

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longctx.kernels.attention import log_dtype
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import (
@@ -32,7 +33,7 @@ from longctx.models.mixers.softmax import Softmax
 from longctx.models.offload import ExpertCache
 from longctx.models.rotary import Positions
 from longctx.models.state import State
-from longctx.models.weight import Form, Keep, Weight
+from longctx.models.weight import BITS, Form, Keep, Weight
 
 # Spec -> what is made of it; Any, for each takes specs of its own kind.
 MIXERS: dict[type, Any] = {
@@ -53,14 +54,14 @@ class Decoder(nn.Module):
 
     Args:
         config: the specification.
-        dtype: of the matrices and the KV logs. Norms, router, states, softmax and logits are float32.
+        dtype: of the matrices. Norms, router, states, softmax and logits are float32.
         form: that the weights will be brought into.
     """
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32, form: Form = "plain"):
         super().__init__()
         self.config = config
-        self.dtype = dtype
+        self.dtype, self.form = dtype, form
         self.experts: ExpertCache | None = None  # where memory has no room for all of them
         size = config.vocab_size, config.hidden_size
         # A head of 8 bits is smaller and several times as fast as a tied one, which must be float32.
@@ -90,7 +91,8 @@ class Decoder(nn.Module):
 
     def new_state(self, batch: int = 1) -> State:
         """Return the state before the first token, for `batch` sequences of equal length."""
-        return State(0, [x.mixer.new_memory(batch, self.dtype, self.device) for x in self.blocks()])
+        dtype = log_dtype(Site(self.device, self.dtype), self.form in BITS)
+        return State(0, [x.mixer.new_memory(batch, dtype, self.device) for x in self.blocks()])
 
     def forward(self, tokens: Tensor, state: State) -> Tensor:
         """Run tokens through all layers and move the state past them.
@@ -147,6 +149,7 @@ class Decoder(nn.Module):
 
     def convert(self, form: Form) -> None:
         """Convert all weights to a form; once, and for inference only."""
+        self.form = form
         for weight in self.weights():
             weight.convert(form)
 

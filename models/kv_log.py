@@ -33,7 +33,7 @@ class KVLog:
         self.pointed: Pointed | None = None
         self._values = values
         self._shape = (batch, n_kv_heads, head_dim)
-        self._dtype, self._device = dtype, device
+        self.dtype, self._device = dtype, device
         self._full: list[Page] = []  # finished pages, possibly shared with forks
         self._open: Page | None = None  # the page being written, private
         self._used = 0  # tokens in the open page
@@ -108,7 +108,7 @@ class KVLog:
     def tensors(self) -> dict[str, Tensor]:
         """Return all keys and values, (B, Hkv, n, D) each."""
         batch, n_kv_heads, head_dim = self._shape
-        none = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=self._dtype, device=self._device)
+        none = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=self.dtype, device=self._device)
         keys, values = zip((none, none), *self.pages(), strict=True)
         kept = {"keys": torch.cat(keys, dim=2)}
         return kept | {"values": torch.cat(values, dim=2)} if self._values else kept
@@ -122,7 +122,7 @@ class KVLog:
         size, self._next = self._next, min(2 * self._next, LAST_PAGE)
 
         def room() -> Tensor:
-            return torch.empty(batch, n_kv_heads, size, head_dim, dtype=self._dtype, device=self._device)
+            return torch.empty(batch, n_kv_heads, size, head_dim, dtype=self.dtype, device=self._device)
 
         keys = room()
         return keys, room() if self._values else keys

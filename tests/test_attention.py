@@ -49,6 +49,34 @@ def test_pages_merge_to_plain_attention(
         torch.testing.assert_close(weights.double(), probabilities[:, :, 0], rtol=1e-4, atol=1e-6)
 
 
+@given(
+    before=st.integers(0, 700),
+    tokens=st.integers(1, 70),
+    heads=st.sampled_from([(4, 4), (4, 1)]),
+    width=st.sampled_from([16, 128]),
+    scale=st.sampled_from([0.1, 1.0, 5.0]),
+)
+def test_a_log_in_half_the_bytes_errs_by_rounding_alone(
+    before: int, tokens: int, heads: tuple[int, int], width: int, scale: float
+) -> None:
+    """If this fails a rounded model loses track of long texts, which its weights of 8 bits do not explain."""
+    total = before + tokens
+    q = torch.randn(1, heads[0], tokens, width) * scale
+    k, v = torch.randn(2, 1, heads[1], total, width)
+    short_k, short_v = k.bfloat16(), v.bfloat16()
+    earlier = [(short_k[:, :, :before], short_v[:, :, :before])] if before else []
+    out = choose_attention(HERE, width)(q, short_k[:, :, before:], short_v[:, :, before:], earlier)
+    assert out.dtype == torch.float32
+    expected, _ = definition(q, k, v)
+    # Queries and keys are each off by 2^-9 of themselves, and scores by twice that of the sum of |q k|;
+    # what follows from it multiplies. Values, probabilities and results are rounded once more.
+    wide = k.double().abs().repeat_interleave(heads[0] // heads[1], dim=1)
+    reach = (q.double().abs() @ wide.transpose(-1, -2)).amax(-1)
+    bound = torch.expm1(2 * reach * width**-0.5 * 2**-8 * 1.01) + 5 * 2**-9
+    largest = v.double().abs().amax()
+    assert ((out.double() - expected).abs() <= bound[..., None] * largest + 1e-6).all()
+
+
 @pytest.mark.parametrize(("n_experts", "top_k"), [(1, 1), (4, 1), (4, 4), (32, 2)])
 @pytest.mark.parametrize("tokens", [1, 5, 64])
 def test_experts_are_chosen_and_weighted(n_experts: int, top_k: int, tokens: int) -> None:

@@ -44,7 +44,7 @@ class WindowedLog(KVLog):
     def append(self, k: Tensor, v: Tensor) -> None:
         """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
         super().append(k, v)
-        rest = torch.cat((self._rest, k), dim=2)
+        rest = torch.cat((self._rest, k.to(self.dtype)), dim=2)
         whole = rest.shape[2] // self.stride * self.stride
         sums = rest[:, :, :whole].float().unflatten(2, (-1, self.stride)).sum(3)
         self._sums.append(sums, sums)
@@ -148,7 +148,7 @@ class BlockSparse(Softmax):
         scores = (q.float() @ keys[:, :, None].float().transpose(-1, -2)) * self.spec.head_dim**-0.5
         weights = scores.masked_fill(~seen[:, :, None], -math.inf).softmax(-1)
         mixed: Tensor = weights @ values[:, :, None].float()
-        return mixed.flatten(1, 2).to(values.dtype)
+        return mixed.flatten(1, 2).to(q.dtype)
 
     def _gathered(self, q: Tensor, head: int, chosen: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Return (1, G, 1, D): attention of the last token to the blocks of one KV head, cut out."""
@@ -159,4 +159,4 @@ class BlockSparse(Softmax):
         k, v = (x[0, head].index_select(0, tokens).float() for x in (keys, values))
         weights = ((q[0, head, :, 0].float() @ k.T) * self.spec.head_dim**-0.5).softmax(-1)
         mixed: Tensor = weights @ v
-        return mixed[None, :, None].to(values.dtype)
+        return mixed[None, :, None].to(q.dtype)

@@ -62,7 +62,7 @@ class Latent(nn.Module):
     def forward(self, x: Tensor, memory: KVLog, positions: Positions) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
         spec = self.spec
-        k = self._latent(x, positions)
+        k = self._latent(x, positions).to(memory.dtype)
         # The log's own channels are more than those that the scores are scaled by.
         q = self._queries(x, positions) * (spec.scale * math.sqrt(k.shape[-1]))
         mixed = self.attention(q, k, k, memory.pages())[..., : spec.kv_rank]

@@ -68,6 +68,7 @@ class Softmax(nn.Module):
         Returns:
             (B, H, T, D).
         """
+        k, v = k.to(memory.dtype), v.to(memory.dtype)
         earlier = memory.pages()
         points = self.spec.pointer_heads and q.shape[2] == 1
         memory.pointed = self._pointed(attention_weights(q, k, earlier)) if points else None
