@@ -8,7 +8,7 @@ rounded. Matrices of 4 bits are mapped: their pages come from the disk when they
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,9 +18,9 @@ from longctx.kernels.linear import Matrix
 from longctx.kernels.quantized import Int8Matrix, can_lay_out, quantize_rows
 from longctx.kernels.select import HALVES
 from longctx.models.published import Shape
-from longctx.models.shards import Shards
 from longctx.models.weight import ROUNDED, Form, Weight
 
+Stored = Callable[[str, int | None], Tensor]  # the name of a tensor, and the number of a matrix in a stack
 Kinds = dict[str, tuple[torch.dtype, Shape]]
 
 
@@ -63,13 +63,13 @@ def parts_of(weight: Weight, form: Form, made: Iterable[Tensor]) -> Iterator[Ten
 
 
 def fill(
-    weight: Weight, shards: Shards, name: str, written: Weight, kept: Form, form: Form, device: torch.device
+    weight: Weight, stored: Stored, name: str, written: Weight, kept: Form, form: Form, device: torch.device
 ) -> None:
     """Fill a weight of a model from a checkpoint.
 
     Args:
         weight: of the model.
-        shards: the checkpoint.
+        stored: returns a tensor of the checkpoint, or one of a stack.
         name: of the stored weight.
         written: the weight in a model of the checkpoint's form.
         kept: the checkpoint's form.
@@ -77,11 +77,11 @@ def fill(
         device: the model's device.
     """
     if (final := written.final(kept)) not in ROUNDED:
-        weight.fill(shards(f"{name}.weight"), form, device)
+        weight.fill(stored(f"{name}.weight", None), form, device)
         return
     as_it_is = weight.final(form) == final and weight.weight.dtype not in HALVES
     for member in range(weight.shape[0]) if len(weight.shape) > 2 else [None]:
-        matrix = read(shards, name, written, kept, member)
+        matrix = read(stored, name, written, kept, member)
         if as_it_is:
             weight.keep_rounded(matrix.laid_out() if isinstance(matrix, Int8Matrix) else matrix)
         else:
@@ -89,25 +89,17 @@ def fill(
 
 
 def in_memory(weight: Weight, matrix: Any, same: bool, form: Form) -> Matrix:
-    """Return a copy of a mapped matrix in the weight's final form; `same` tells that this is its own."""
+    """Return a matrix that was read in the weight's final form; `same` tells that this is its own."""
     if not same:
         return weight.converted(matrix.plain(weight.shape[-1]), form)
-    if isinstance(matrix, Int8Matrix):
-        return matrix.laid_out() if can_lay_out() else _copied(matrix)
-    return _copied(matrix)
+    return matrix.laid_out() if isinstance(matrix, Int8Matrix) and can_lay_out() else matrix
 
 
-def _copied(matrix: Any) -> Matrix:
-    values = {field.name: getattr(matrix, field.name) for field in dataclasses.fields(matrix)}
-    copies = {name: value.clone() for name, value in values.items() if isinstance(value, Tensor)}
-    return dataclasses.replace(matrix, **copies)  # type: ignore[no-any-return]  # a matrix of the same kind
-
-
-def read(shards: Shards, name: str, written: Weight, kept: Form, member: int | None) -> Any:
-    """Return a rounded matrix, mapped from its file."""
+def read(stored: Stored, name: str, written: Weight, kept: Form, member: int | None) -> Any:
+    """Return a rounded matrix made of stored tensors, or of members of stored stacks."""
     *_, rows, columns = written.shape
     kind = ROUNDED[written.final(kept)][0]
-    parts: dict[str, Any] = {part: shards(f"{name}.{part}", member) for part in kind.parts(rows, columns)}
+    parts: dict[str, Any] = {part: stored(f"{name}.{part}", member) for part in kind.parts(rows, columns)}
     if "rows" in {field.name for field in dataclasses.fields(kind)}:
         parts["rows"] = rows
     return kind(**parts)

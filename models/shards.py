@@ -7,6 +7,7 @@ count as memory of the process for as long as their file is open, so files are c
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
@@ -23,6 +24,7 @@ from longctx.models.published import Shape
 
 # A multimodal checkpoint keeps the language model under this prefix; the rest of it is not ours to run.
 TEXT_PREFIX = "language_model."
+LONGEST_HEADER = 100_000_000  # bytes, by the format
 WINDOW = 1 << 26  # bytes that are read before files are closed
 # How safetensors calls what we write.
 KINDS = {
@@ -31,6 +33,12 @@ KINDS = {
     torch.bfloat16: "BF16",
     torch.int8: "I8",
     torch.uint8: "U8",
+}
+# What it calls the numbers that we read.
+NUMBERS = {kind: dtype for dtype, kind in KINDS.items()} | {
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "F8_E4M3": torch.float8_e4m3fn,
 }
 
 # File, shape and kind of numbers of each stored tensor.
@@ -55,6 +63,7 @@ class Shards:
             name.removeprefix(self._prefix): at for name, at in found.items() if name.startswith(self._prefix)
         }
         self._open: dict[Path, Any] = {}
+        self._plain: dict[Path, PlainFile] = {}
         self._read, self._lock = 0, Lock()
 
     def __call__(self, name: str, member: int | None = None) -> Tensor:
@@ -71,14 +80,66 @@ class Shards:
             self._read += tensor.nbytes
         return tensor
 
+    def copy(self, name: str, member: int | None = None) -> Tensor:
+        """Return a tensor, or one of a stack, read into memory of its own.
+
+        For what is read while the model runs: a mapped file that shrinks would kill the process.
+
+        Raises:
+            ModelError: naming a file that has gone, or is not what it was.
+        """
+        path, shape, kind = self.located[name]
+        try:
+            with self._lock:
+                if path not in self._plain:
+                    self._plain[path] = PlainFile(path)
+                file = self._plain[path]
+            return file.read(self._prefix + name, shape, NUMBERS[kind], kind, member)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            why = getattr(error, "strerror", None) or "it is not the file that it was"
+            raise ModelError(
+                f"{path}: cannot be read any more ({why}), and experts are read from it while the model "
+                "runs; make the file whole and start again"
+            ) from error
+
     def close(self) -> None:
-        """Close all files; tensors still in use keep theirs."""
+        """Close all mapped files; tensors still in use keep theirs."""
         with self._lock:
             self._close()
 
     def _close(self) -> None:
         self._open.clear()
         self._read = 0
+
+
+class PlainFile:
+    """A safetensors file that is read, not mapped; it stays open. `Shards` has checked its header before."""
+
+    def __init__(self, path: Path):
+        self._file, self._lock = path.open("rb", buffering=0), Lock()
+        weakref.finalize(self, self._file.close)
+        length = int.from_bytes(self._file.read(8), "little")
+        if length > LONGEST_HEADER:
+            raise ValueError
+        self._start, self._tensors = 8 + length, json.loads(self._file.read(length))
+
+    def read(self, name: str, shape: Shape, dtype: torch.dtype, kind: str, member: int | None) -> Tensor:
+        """Return a tensor, or one of a stack; an error of any kind when it is not there."""
+        found = self._tensors[name]
+        if (tuple(found["shape"]), found["dtype"]) != (shape, kind):
+            raise ValueError
+        start = self._start + int(found["data_offsets"][0])
+        tensor = torch.empty(shape if member is None else shape[1:], dtype=dtype)
+        room = tensor.reshape(-1).view(torch.uint8).numpy().data
+        start += len(room) * (member or 0)
+        with self._lock:
+            self._file.seek(start)
+            while room:
+                done = self._file.readinto(room)
+                if not done:
+                    raise ValueError
+                room = room[done:]
+        return tensor
 
 
 def _files(folder: Path) -> list[Path]:

@@ -69,7 +69,7 @@ def _leave(opened: "Opened", cache: ExpertCache, form: Form) -> list[Target]:
     """Leave a checkpoint's experts in its files; return the targets of all other weights."""
 
     def make(target: Target, weight: Weight) -> Matrix:
-        return weight.converted(made_of(target, weight, opened.stored), form)
+        return weight.converted(made_of(target, weight, opened.copied), form)
 
     weights, makers = named(opened.model), dict[str, list[Callable[[], Matrix]]]()
     for target in opened.targets:
@@ -120,9 +120,16 @@ class Opened:
 
     def stored(self, name: str) -> Tensor:
         """Return a tensor, decoded if it was published in few bits."""
+        return self._decoded(name, self.shards)
+
+    def copied(self, name: str) -> Tensor:
+        """Return the same in memory of its own, read while the model runs."""
+        return self._decoded(name, self.shards.copy)
+
+    def _decoded(self, name: str, read: Callable[[str], Tensor]) -> Tensor:
         if self._packing and name in self._packed:
-            return self._packing.decode([self.shards(part) for part in self._packing.names(name)])
-        return self.shards(name)
+            return self._packing.decode([read(part) for part in self._packing.names(name)])
+        return read(name)
 
     def kind(self, target: Target) -> torch.dtype:
         """Return the numbers that lose nothing of what a target is made of."""
@@ -139,7 +146,11 @@ def load_rounded(
     kept: Form,
     cache: ExpertCache | None = None,
 ) -> Decoder:
-    """Return a model that `models quantize` wrote in the form `kept`; matrices of 4 bits are mapped."""
+    """Return a model that `models quantize` wrote in the form `kept`.
+
+    Matrices of 4 bits are mapped, unless experts stay in the files: then nothing is, for a file that shrinks
+    under a mapping kills the process.
+    """
     shards = Shards(folder)
     with torch.device("meta"):
         model, written = Decoder(config, dtype, form), Decoder(config, torch.float32, kept)
@@ -151,7 +162,7 @@ def load_rounded(
     makers: dict[str, list[Callable[[], Matrix]]] = {}
 
     def make(name: str, weight: Weight, kind: Weight, member: int) -> Matrix:
-        matrix = rounded.read(shards, name, kind, kept, member)
+        matrix = rounded.read(shards.copy, name, kind, kept, member)
         return rounded.in_memory(weight, matrix, weight.final(form) == kind.final(kept), form)
 
     with torch.no_grad():
@@ -162,7 +173,7 @@ def load_rounded(
             if cache and ".mlp.w" in name and len(weight.shape) > 2:
                 makers[name] = [partial(make, source, weight, kind, e) for e in range(weight.shape[0])]
                 continue
-            rounded.fill(weight, shards, source, kind, kept, form, device)
+            rounded.fill(weight, shards.copy if cache else shards, source, kind, kept, form, device)
     if cache:
         _connect(model, cache, makers, form)
     shards.close()

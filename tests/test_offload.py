@@ -1,6 +1,7 @@
 """Experts that stay on disk: the same answers to the bit, in as much memory as was allowed."""
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from test_quantize import WIDE
 
 from longctx import needs, plan
 from longctx.cli import main
+from longctx.errors import ModelError
 from longctx.kernels.int4 import can_quantize4
 from longctx.kernels.quantized import can_quantize
 from longctx.models.config_file import read_config, translate
@@ -144,6 +146,31 @@ def test_the_next_layer_is_read_while_one_is_computed() -> None:
     cache.expect([second], [], torch.arange(20)[:, None])
     assert [float(second[e]) for e in range(20)] == list(range(20, 40))  # type: ignore[arg-type]  # tensors
     assert log == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("harm", "form"),
+    # What is open already stays whole when its name goes away.
+    [("truncated", "plain"), ("truncated", "int4"), ("replaced", "plain"), ("gone", "plain")],
+)
+def test_a_checkpoint_that_is_damaged_while_it_is_read_is_named(
+    harm: str, form: Form, tmp_path: Path
+) -> None:
+    """If this fails a disk that is taken away ends the command by a signal, or in a traceback."""
+    folder = write_checkpoint(tmp_path / "a", CONFIGS["bailing"])
+    if form == "int4":
+        list(Rounding(folder, form, tmp_path / "b").run())
+        folder = tmp_path / "b"
+    model = load_model(folder, read_config(folder), form=form, kept=0)
+    for file in folder.glob("*.safetensors"):
+        if harm == "truncated":
+            os.truncate(file, file.stat().st_size // 4)
+        else:
+            file.unlink()
+        if harm == "replaced":
+            file.write_bytes(b"\xff" * 4096)
+    with pytest.raises(ModelError, match="safetensors: cannot be read any more"):
+        run(model)
 
 
 def test_a_file_that_is_gone_is_an_error() -> None:
