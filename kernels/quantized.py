@@ -112,6 +112,10 @@ def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation 
     if len(flat) == 1 and not weight.levels.is_mkldnn:
         out = torch._weight_int8pack_mm(flat.float().bfloat16(), weight.levels, weight.short_scales).float()
         return activate(out, activation).view(*leading(x), -1)
+    if len(flat) <= PIECE and weight.levels.is_mkldnn:  # in decoding, each pass more delays the product
+        few = flat if isinstance(flat, Rounded) else Rounded(*round_rows(flat))
+        out = _laid_out_product(few.levels, weight.levels, weight.scales).mul_(few.scales)
+        return activate(out, activation).view(*leading(x), -1)
     out = torch.empty(len(flat), len(weight.scales))
     for rows, results in zip(rounded(flat, TOKENS), out.split(TOKENS), strict=True):
         if weight.levels.is_mkldnn:
@@ -201,6 +205,9 @@ def _widen(rows: Tensor) -> Tensor:
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows (N, in) as 8 bit integers, and the scale of each, (N, 1)."""
+    if len(rows) == 1:  # as below, in fewer calls: they would take as long as the product
+        step = rows.abs().amax(1, keepdim=True).clamp_min_(TINY).div_(LEVELS)
+        return torch.div(rows, step).round_().to(torch.int8), step
     levels, scales = rows.new_empty(rows.shape, dtype=torch.int8), rows.new_empty(len(rows), 1)
     scaled = rows.new_empty(min(len(rows), PIECE), rows.shape[1])
     for start in range(0, len(rows), PIECE):
