@@ -1,12 +1,11 @@
 """Read a checkpoint's small, untrusted files: size is bounded, every failure is a ModelError."""
 
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
 from longctx.errors import ModelError
+from longctx.regular import open_regular
 
 LONGEST_QUOTED = 200  # characters of a checkpoint in a message
 LARGEST_FILE = 1 << 26
@@ -20,10 +19,7 @@ def read_bounded(path: Path, largest: int) -> bytes:
         ValueError: when it is larger than `largest` bytes.
         OSError: when it cannot be read, is a device, or a pipe, which might never end.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe that nobody writes to would stop us
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("not a regular file")
+    with open_regular(path) as file:
         content = file.read(largest + 1)
     if len(content) > largest:
         raise ValueError(f"larger than {largest >> 20} MiB")

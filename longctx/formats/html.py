@@ -4,6 +4,7 @@ Also reads the chapters of EPUB books and the bodies of mails, which are pages t
 """
 
 import codecs
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from longctx.formats.draft import Draft
 from longctx.formats.limits import Damaged, Plain, Unreadable
+from longctx.regular import open_regular
 from longctx.text.encoding import Binary, inspect
 
 LARGEST = 64 << 20  # bytes of a page
@@ -42,11 +44,12 @@ def convert(path: Path, draft: Draft) -> None:
     if path.stat().st_size > LARGEST:
         raise Plain
     encoding = found.encoding
-    if found.note and (declared := declared_encoding(path.read_bytes()[:2048])):
-        encoding = declared
     extractor = Extractor(draft, numbered=True)
-    with path.open(encoding=encoding, errors="replace", newline=None) as file:
-        file.seek(found.start)
+    with open_regular(path) as raw:
+        if found.note and (declared := declared_encoding(raw.read(2048))):
+            encoding = declared
+        raw.seek(found.start)
+        file = io.TextIOWrapper(raw, encoding, "replace", None)
         extract(iter(lambda: file.read(STEP), ""), extractor)
     if draft.size < LEAST_TEXT < path.stat().st_size // 8:
         raise Plain

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from longctx.regular import open_regular
+
 HEAD = 1 << 15
 
 # Kinds that hold files, and kinds that hold a text; all others are read as they are.
@@ -46,7 +48,7 @@ _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".n
 
 def recognise(path: Path, name: str) -> str:
     """Return what the file at `path` is, a name for its kind; "text" if nothing is known of it."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(HEAD)
         size = file.seek(0, 2)
         file.seek(max(size - 1024, 0))

@@ -12,6 +12,7 @@ from pathlib import Path
 from longctx.formats import html
 from longctx.formats.draft import Draft
 from longctx.formats.limits import Unreadable
+from longctx.regular import open_regular
 
 LARGEST = 64 << 20  # bytes of a message with its attachments
 MOST_PARTS = 1000
@@ -27,7 +28,8 @@ def convert(path: Path, draft: Draft, *, mailbox: bool) -> None:
             raise Unreadable(
                 f"a message larger than {LARGEST >> 20} MiB", "save its attachments, and name them"
             )
-        _write(path.read_bytes(), "/", draft)
+        with open_regular(path) as file:
+            _write(file.read(), "/", draft)
         return
     for number, raw in enumerate(_messages(path), 1):
         draft.mark(f"message {number}")
@@ -42,7 +44,7 @@ def _messages(path: Path) -> Iterator[bytes | None]:
     """Yield the messages of a mailbox, without the line before each; None for one that is too large."""
     lines: list[bytes] = []
     size, blank = 0, True
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         next(iter(lambda: file.readline(LARGEST), b""), b"")
         while line := file.readline(LARGEST):
             if blank and _FROM.match(line):

@@ -7,6 +7,7 @@ from typing import Any
 
 from longctx.formats.draft import Draft
 from longctx.formats.limits import Plain
+from longctx.regular import open_regular
 
 LARGEST = 128 << 20  # bytes; most of a large notebook are its pictures
 LONGEST_OUTPUT = 1 << 20  # characters of one output
@@ -18,7 +19,8 @@ def convert(path: Path, draft: Draft) -> None:
     if path.stat().st_size > LARGEST:
         raise Plain
     try:
-        notebook = json.loads(path.read_text("utf-8-sig"))
+        with open_regular(path) as file:
+            notebook = json.loads(file.read().decode("utf-8-sig"))
         cells = notebook.get("cells")
     except (ValueError, RecursionError, AttributeError):
         raise Plain from None

@@ -5,6 +5,7 @@ from typing import Any, BinaryIO
 
 from longctx.formats.draft import PAGE, Draft
 from longctx.formats.limits import Damaged, Unreadable
+from longctx.regular import open_regular
 
 MOST_PAGES = 100_000
 HYPHEN = "\ufffe"  # where pdfium joins a word that is broken at the end of a line
@@ -12,7 +13,7 @@ HYPHEN = "\ufffe"  # where pdfium joins a word that is broken at the end of a li
 
 def convert(path: Path, draft: Draft) -> None:
     """Write the pages, each after the other."""
-    with path.open("rb") as file:  # a nameless one has no path that the library could open
+    with open_regular(path) as file:  # a nameless one has no path that the library could open
         _convert(file, draft)
 
 

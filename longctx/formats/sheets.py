@@ -8,6 +8,7 @@ from longctx.formats import zips
 from longctx.formats.draft import Draft
 from longctx.formats.limits import Unreadable, check_ratio
 from longctx.formats.xml import Events, parse
+from longctx.regular import open_regular
 
 MOST_COLUMNS = 16_384
 LARGEST_STRINGS = 256 << 20  # bytes of the parts that openpyxl holds in memory
@@ -20,7 +21,7 @@ def convert(path: Path, draft: Draft) -> None:
     except ImportError:
         raise Unreadable("an Excel table", "pip install 'longctx-lightning[xlsx]'") from None
     _check(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         for sheet in book.worksheets:
             _sheet(sheet, draft)

@@ -13,6 +13,7 @@ from typing import IO, BinaryIO, cast
 
 from longctx.formats import zips
 from longctx.formats.limits import BLOCK, Unreadable
+from longctx.regular import open_regular
 
 MOST_LISTED = 100_000  # files and folders in a tar archive that are looked at
 XZ_MEMORY = 256 << 20  # xz -9 needs 65 MiB
@@ -81,7 +82,7 @@ def _refused(name: str) -> str:
 
 
 def _decompressed(kind: str, path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if kind == "xz":
             yield from _xz(file)
         elif kind == "zst":

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from longctx.formats.limits import BLOCK, Damaged, Unreadable, check_ratio, reason
+from longctx.regular import open_regular
 
 LARGEST_LIST = 32 << 20  # bytes that archives may ask to be read at once, such as their list of files
 
 
 class Wary(io.FileIO):
-    """A file that refuses to be read into memory as a whole."""
+    """A regular file that refuses to be read into memory as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        with open_regular(path) as file:
+            super().__init__(os.dup(file.fileno()))
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return up to `size` bytes, or the rest."""

@@ -123,8 +123,9 @@ def consult_index(
 
 def fill(index: PassageIndex, corpus: Corpus) -> Iterator[Progress]:
     """Add the passages of all documents to an index."""
+    total = corpus.bytes  # a sum over all documents
     for document in corpus.documents:
-        yield Progress(f"indexing {document.name}", 0, corpus.bytes, 0)
+        yield Progress(f"indexing {document.name}", 0, total, 0)
         for passage in passages(document):
             index.add(passage)
 

@@ -12,12 +12,14 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from longctx import signals
 from longctx.errors import InputError
+from longctx.regular import Stamp, open_regular
 from longctx.text.places import Stretch
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -28,7 +30,8 @@ class Document:
     """A text with a name for citations: the bytes from `start` to `end` of the file at `path`.
 
     `kind` is what the text was or is: "text", "csv", "pdf" ... (longctx.formats.kinds). Where its lines are
-    not those of the file that has the name, `place` says what follows the name in a citation.
+    not those of the file that has the name, `place` says what follows the name in a citation. `stamp` tells
+    whether the file is still the same, where others may write to it.
     """
 
     name: str
@@ -38,17 +41,46 @@ class Document:
     encoding: str
     kind: str = "text"
     place: Callable[[Stretch], str] | None = field(default=None, repr=False, compare=False)
+    stamp: Stamp | None = field(default=None, repr=False, compare=False)
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open the file once more.
+
+        Raises:
+            InputError: when it is gone, cannot be read, or is not the file that it was.
+        """
+        try:
+            with open_regular(self.path) as file:
+                if self.stamp and not self.stamp.fits(file):
+                    raise InputError(f"{self.name}: changed while it was read; run the command again")
+                yield file
+        except OSError as error:
+            gone = f"cannot be read any more, {(error.strerror or str(error)).lower()}"
+            raise InputError(f"{self.name}: {gone}; run the command again") from error
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from `start` to `end` once more; InputError if they are not there."""
+        with self.opened() as file:
+            file.seek(start)
+            found = file.read(end - start)
+        if len(found) < end - start:
+            raise self._shorter()
+        return found
+
+    def _shorter(self) -> InputError:
+        return InputError(f"{self.name}: became shorter while it was read; run the command again")
 
     def blocks(self, size: int = 1 << 16, start: int | None = None) -> Iterator[str]:
         """Yield the text from byte `start` on, line ends as they are, undecodable bytes as U+FFFD."""
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
         position = self.start if start is None else start
-        with self.path.open("rb") as file:
+        with self.opened() as file:
             file.seek(position)
             while position < self.end:
                 block = file.read(min(size, self.end - position))
                 if not block:
-                    raise InputError(f"{self.name}: became shorter while it was read; run the command again")
+                    raise self._shorter()
                 position += len(block)
                 if text := decoder.decode(block):
                     yield text

@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from longctx.regular import open_regular
+
 BLOCK = 1 << 16
 SAMPLE = 1 << 15
 PROBE = 1 << 23  # bytes that a legacy encoding must decode before it is believed
@@ -95,7 +97,7 @@ class Binary:
 
 def inspect(path: Path) -> Readable | Binary:
     """Decide how to read the file: by its byte order mark, as strict UTF-8, or by samples."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(SAMPLE)
         for pattern, kind, advice in MAGIC:
             if pattern.match(head):

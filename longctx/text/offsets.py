@@ -19,9 +19,7 @@ def byte_after(document: Document, byte: int, text: str) -> int:
     codec = codecs.lookup(document.encoding).name
     if codec in _ONE_FORM and "\ufffd" not in text:
         return byte + len(text.encode(codec))
-    with document.path.open("rb") as file:
-        file.seek(byte)
-        raw = file.read(min(document.end - byte, _WIDEST * len(text)))
+    raw = document.read(byte, min(document.end, byte + _WIDEST * len(text)))
     return byte + _measure(raw, len(text), codec)
 
 

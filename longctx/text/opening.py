@@ -10,6 +10,7 @@ from longctx.formats.convert import convert
 from longctx.formats.draft import Draft
 from longctx.formats.kinds import ARCHIVES, CONVERTED, PACKED, counted, recognise
 from longctx.formats.limits import DEEPEST, Allowance, Damaged, Plain, Unreadable, guarded
+from longctx.regular import Stamp, open_regular
 from longctx.text import packed
 from longctx.text.document import Corpus, Document, Skipped, printable
 from longctx.text.encoding import Binary, inspect
@@ -144,14 +145,15 @@ class Files:
 
     def _add_text(self, path: Path, name: str, kind: str, *, named: bool) -> None:
         """Add one text, or the files packed in it if the user named it."""
-        size = path.stat().st_size
+        with open_regular(path) as file:
+            stamp = Stamp.of(file)
         found = inspect(path)
         if isinstance(found, Binary):
             if named:
                 raise InputError(f"{name}: {found.kind}, not text; {found.advice}")
             self.skip(name, found.kind, found.advice)
             return
-        if found.start >= size:
+        if found.start >= stamp.size:
             self.skip(name, "empty")
             return
         if found.note:
@@ -159,24 +161,26 @@ class Files:
         wide = found.encoding.startswith(("utf-16", "utf-32"))
         split = packed.split(path, found.start) if named and not wide else None
         if split is None:
-            self.corpus.documents.append(Document(name, path, found.start, size, found.encoding, kind))
+            whole = Document(name, path, found.start, stamp.size, found.encoding, kind, stamp=stamp)
+            self.corpus.documents.append(whole)
         else:
-            self._add_members(split, path, name, found.encoding)
+            self._add_members(split, Document(name, path, 0, stamp.size, found.encoding, stamp=stamp))
 
-    def _add_members(self, split: packed.Split, path: Path, outer: str, encoding: str) -> None:
+    def _add_members(self, split: packed.Split, outer: Document) -> None:
         files = 0
         before = ""
         for member in split.members:
             if member.path is None:
-                name = f"{outer} (after {before})" if before else outer
+                name = f"{outer.name} (after {before})" if before else outer.name
             else:
-                before = name = printable(member.path.decode(encoding, "replace"))
+                before = name = printable(member.path.decode(outer.encoding, "replace"))
                 files += 1
             if member.start == member.end:
                 self.skip(name, "empty")
             else:
-                self.corpus.documents.append(Document(name, path, member.start, member.end, encoding))
-        self.corpus.notes.append(f"{outer}: {files} files packed as {split.format}")
+                part = replace(outer, name=name, start=member.start, end=member.end)
+                self.corpus.documents.append(part)
+        self.corpus.notes.append(f"{outer.name}: {files} files packed as {split.format}")
 
     def skip(self, name: str, reason: str, advice: str = "") -> None:
         """Say that a file is not read, why, and what would help."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from longctx.regular import open_regular
+
 HEAD = 1 << 16
 LONGEST_MARK = 4096
 LONGEST_FILLER = 512
@@ -120,7 +122,7 @@ FORMATS = (
 
 def split(path: Path, start: int) -> Split | None:
     """Split the file at `path` from byte `start` on into the files packed in it; None when it is one text."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(start)
         head = file.read(HEAD)
         for form in FORMATS:

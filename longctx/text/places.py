@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from longctx.regular import open_regular
+
 
 class Stretch(Protocol):
     """Some bytes of a text, and the lines they stand in; lines count from 1."""
@@ -101,7 +103,7 @@ def column(index: int) -> str:
 
 def _tabs_before(path: Path, byte: int, reach: int = 1 << 16) -> int:
     """Count the tabs between the beginning of the line, if it is within `reach`, and the byte."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = max(byte - reach, 0)
         file.seek(start)
         before = file.read(byte - start)

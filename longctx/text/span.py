@@ -27,9 +27,7 @@ class Span:
 
     def text(self) -> str:
         """Read and decode the bytes again; undecodable ones become U+FFFD."""
-        with self.document.path.open("rb") as file:
-            file.seek(self.byte_start)
-            return file.read(self.byte_end - self.byte_start).decode(self.document.encoding, "replace")
+        return self.document.read(self.byte_start, self.byte_end).decode(self.document.encoding, "replace")
 
     def __str__(self) -> str:
         place = self.document.place

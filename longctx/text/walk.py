@@ -16,6 +16,7 @@ from time import monotonic
 from pathspec import GitIgnoreSpec
 
 from longctx.errors import InputError
+from longctx.regular import open_regular
 
 LARGEST_IGNORE_FILE = 1 << 20
 # Names can be made so that each wildcard of a rule multiplies the time to tell that it does not match.
@@ -52,7 +53,7 @@ def unwanted_by_name(relative: str) -> tuple[str, str]:
 
 def generated(path: Path) -> str:
     """The reason why nobody wrote this file by hand: "generated", "minified", or ""."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(1 << 16)
     if GENERATED_MARK.search(head[:2048]):
         return "generated"
@@ -129,8 +130,8 @@ def walk(root: str) -> Iterator[str]:
 def _read_rules(path: Path) -> GitIgnoreSpec:
     lines: list[str] = []
     if path.is_file() and not path.is_symlink() and path.stat().st_size <= LARGEST_IGNORE_FILE:
-        with contextlib.suppress(OSError):
-            lines = path.read_text("utf-8", "surrogateescape").splitlines()
+        with contextlib.suppress(OSError), open_regular(path) as file:
+            lines = file.read(LARGEST_IGNORE_FILE).decode("utf-8", "surrogateescape").splitlines()
     patterns: list[str] = []
     for line in lines:
         with contextlib.suppress(ValueError, re.error):  # git, too, skips invalid patterns
