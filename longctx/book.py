@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Self
 
 from longctx.chat import Chat
-from longctx.errors import InputError, OptionError
+from longctx.errors import InputError, ModelError, OptionError
 from longctx.launch import Launch
 from longctx.options import Options
 from longctx.output import Output
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from longctx.engine import Engine
     from longctx.quotes.index import PassageIndex
     from longctx.reading import Reading
+    from longctx.tasks.conversation import Conversation
     from longctx.text.source import Corpus, Document, Skipped
 
 ROOM = 1024  # tokens that memory is planned for after the text: a question and its answer
@@ -71,10 +72,14 @@ class Book:
     """
 
     def __init__(
-        self, corpus: "Corpus", launch: Launch, progress: Callable[[Progress], object] | None = None
+        self,
+        corpus: "Corpus",
+        launch: Launch,
+        progress: Callable[[Progress], object] | None = None,
+        out: Output | None = None,
     ) -> None:
-        self._corpus, self._launch, self._progress = corpus, launch, progress
-        self._out = Output(None, as_json=False, quiet=True, verbose=False)
+        self.corpus, self._launch, self._progress = corpus, launch, progress
+        self._out = out or Output(None, as_json=False, quiet=True, verbose=False)
         self._index: PassageIndex | None = None
         self._reading: Reading | None = None
         self._closed = False
@@ -83,17 +88,17 @@ class Book:
     @property
     def documents(self) -> list["Document"]:
         """The texts, in the order in which they are read."""
-        return list(self._corpus.documents)
+        return list(self.corpus.documents)
 
     @property
     def skipped(self) -> list["Skipped"]:
         """What was not read, and why."""
-        return list(self._corpus.skipped)
+        return list(self.corpus.skipped)
 
     @property
     def notes(self) -> list[str]:
         """What the command would say on stderr: of the inputs, and of how the model is used."""
-        return [*self._corpus.notes, *self._launch.notes]
+        return [*self.corpus.notes, *self._launch.notes]
 
     @property
     def usage(self) -> Usage:
@@ -134,7 +139,7 @@ class Book:
         if not cannot_write(self._launch.config):
             return self._generate(question, passages, sampling or Sampling(max_tokens=ROOM), system)
         events = task.consult_index(
-            self._corpus, self._filled, question, passages_wanted=passages, read=self._read, deep=deep
+            self.corpus, self._filled, question, passages_wanted=passages, read=self._read, deep=deep
         )
         answer = self._last(events)
         answer.usage = self.usage
@@ -159,16 +164,44 @@ class Book:
         if words < 1:
             raise OptionError(f"words={words}: ask for one word at least")
         if cannot_write(self._launch.config):
-            return self._last(extract(self._corpus, words=words))
+            return self._last(extract(self.corpus, words=words))
         chat, how = Chat(system=system), sampling or Sampling(max_tokens=ROOM)
         engine = self._engine
         events = task.summarize(
-            engine, self._corpus, words=words, sampling=how, chunk=self._launch.chunk, chat=chat
+            engine, self.corpus, words=words, sampling=how, chunk=self._launch.chunk, chat=chat
         )
         answer = self._last(events)
         self._spent.add(answer.usage)
         answer.usage = self.usage
         return answer
+
+    def conversation(self, sampling: Sampling | None = None, chat: Chat | None = None) -> "Conversation":
+        """Begin a conversation about the texts, with a model that writes; it reads them now.
+
+        Raises:
+            ModelError: when the model copies only: ask it question by question.
+            OptionError: when the prompt template names the question before the texts.
+            DoesNotFitError: as of `ask`.
+        """
+        from longctx.tasks import lookup
+        from longctx.tasks.conversation import Conversation
+        from longctx.tasks.frame import notes, read_template
+        from longctx.tasks.prompt import Prompt, build_prompt
+
+        self._check_open()
+        if lookup.cannot_write(self._launch.config):
+            raise ModelError("the bundled model holds no conversation; ask it question by question")
+        engine, chat, how = self._engine, chat or Chat(), sampling or Sampling(max_tokens=ROOM)
+        template = read_template(chat.template, lookup.template(engine))
+
+        def opening(question: str) -> Prompt:
+            return build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
+
+        if (before := opening("a").before) != opening("b").before:
+            raise OptionError("the prompt template names the question before the document; put it behind")
+        self._launch.say(self._out, *notes(engine.tokenizer, engine.folder, how))
+        reading = self._read_after(before, self._filled)
+        return Conversation(reading, self.corpus.documents, opening, how, chat)
 
     def close(self) -> None:
         """Free what was read, and remove temporary files. Closing twice does no harm."""
@@ -178,7 +211,7 @@ class Book:
         if self._index is not None:
             self._index.__exit__()
             self._index = None
-        self._corpus.close()
+        self.corpus.close()
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -188,12 +221,12 @@ class Book:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{self._corpus.bytes:,} bytes"
-        return f"<Book of {len(self._corpus.documents)} documents, {state}>"
+        state = "closed" if self._closed else f"{self.corpus.bytes:,} bytes"
+        return f"<Book of {len(self.corpus.documents)} documents, {state}>"
 
     @cached_property
     def _engine(self) -> "Engine":
-        return self._launch.engine(self._out, self._corpus, ROOM)
+        return self._launch.engine(self._out, self.corpus, ROOM)
 
     @property
     def _filled(self) -> "PassageIndex":
@@ -204,7 +237,7 @@ class Book:
         if self._index is None:
             index = PassageIndex()
             try:
-                self._tell(fill(index, self._corpus))
+                self._tell(fill(index, self.corpus))
             except BaseException:
                 index.__exit__()
                 raise
@@ -216,7 +249,7 @@ class Book:
         from longctx.tasks.ask import finder
 
         if self._reading is None:
-            reading = finder(self._corpus, self._filled, self._engine, self._launch.chunk)
+            reading = finder(self.corpus, self._filled, self._engine, self._launch.chunk)
             yield from reading.read()
             self._reading = reading
         return self._reading
@@ -230,7 +263,7 @@ class Book:
 
         engine, chat = self._engine, Chat(system=system)
         if sampling.max_tokens > ROOM:
-            self._launch.plan(self._corpus, sampling.max_tokens).check()
+            self._launch.plan(self.corpus, sampling.max_tokens).check()
         template = read_template(None, lookup.template(engine))
         prompt = build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
         reading = self._reading
@@ -239,12 +272,12 @@ class Book:
             said = notes(engine.tokenizer, engine.folder, sampling)
             self._launch.notes.extend(note for note in said if note not in self._launch.notes)
         answer = self._last(_returned(write(reading.fork(), prompt, sampling, chat)))
-        answer.quotations = quoted.check(answer.text, self._corpus.documents, question)
+        answer.quotations = quoted.check(answer.text, self.corpus.documents, question)
         answer.evidence = self._filled.search(question, passages)
         answer.usage = self.usage
         return answer
 
-    def _read_after(self, before: Sequence[int]) -> "Reading":
+    def _read_after(self, before: Sequence[int], index: "PassageIndex | None" = None) -> "Reading":
         """Read everything after the beginning of a prompt, and keep that instead of what was kept."""
         from longctx.reading import Reading
         from longctx.tasks.prompt import header
@@ -252,8 +285,8 @@ class Book:
         if self._reading is not None:
             self._spent.add(self._reading.usage)
             self._reading = None
-        corpus = self._corpus
-        reading = Reading(self._engine, corpus.documents, before, self._launch.chunk, header(corpus))
+        corpus = self.corpus
+        reading = Reading(self._engine, corpus.documents, before, self._launch.chunk, header(corpus), index)
         self._tell(reading.read())
         self._reading = reading
         return reading

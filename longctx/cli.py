@@ -138,6 +138,37 @@ def ask(
 
 
 @main.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path())
+@sampling_options
+@chat_options
+@model_options
+def chat(inputs: Inputs, options: Options, sampling: Sampling, chat: Chat) -> None:
+    """Talk about files and folders: question after question, off one reading.
+
+    Questions are typed, or piped in, one to a line. A model that you choose with --model remembers the
+    conversation; the bundled model answers each question by itself. /help lists what else you can type. With
+    --json every answer is one line of JSON.
+
+    \b
+    Examples:
+      longctx chat book.txt --model hypenet-2b
+      longctx chat src/ < questions.txt
+    """
+    from longctx.book import Book
+    from longctx.talk import Questions, converse
+    from longctx.tasks.lookup import cannot_write
+
+    launch, out = Launch(options), options.out()
+    if options.output:
+        raise click.UsageError("chat has no -o; type /save FILE, or send standard output there")
+    if "-" in inputs or sys.stdin is None:
+        raise click.UsageError("chat takes its questions from standard input; name files or folders to read")
+    with out, Book(_read(out, inputs), launch, out.show, out) as book:
+        talk = Questions(book) if cannot_write(launch.config) else book.conversation(sampling, chat)
+        converse(talk, book.corpus, out)
+
+
+@main.command()
 @click.option(
     "--length",
     type=Length(),

@@ -58,7 +58,7 @@ class Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hide()
+        self.hide()
 
     @cached_property
     def console(self) -> "Console":
@@ -104,7 +104,7 @@ class Output:
         if isinstance(event, Progress):
             self._draw(event)
         else:
-            self._hide()
+            self.hide()
             if self.live and isinstance(event, Text):
                 click.echo(clean(event.text), nl=False)
             elif isinstance(event, Thought) and not self.quiet:
@@ -116,7 +116,7 @@ class Output:
             return
         if self._bar is None:
             self._bar = _bar(self.console)
-            signals.when_stopped(self._hide)  # gives the cursor back
+            signals.when_stopped(self.hide)  # gives the cursor back
             self._bar.start()
         (task,) = self._bar.tasks
         if task.description != (label := clean(event.label)):
@@ -127,11 +127,12 @@ class Output:
             facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}"
         self._bar.update(task.id, completed=event.bytes_done, total=event.bytes_total or None, facts=facts)
 
-    def _hide(self) -> None:
+    def hide(self) -> None:
+        """Remove the progress bar; what is printed, or typed, next has the terminal for itself."""
         if self._bar:
             self._bar.stop()
             self._bar = None
-            signals.forget(self._hide)
+            signals.forget(self.hide)
 
 
 def _by_reason(skipped: "list[Skipped]") -> str:

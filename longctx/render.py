@@ -39,21 +39,21 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     if answer.parts:
         lines = [line for part in answer.parts for line in _part(part)]
     elif answer.source:
-        lines.append(f"  {clean(str(answer.source.span))}: {_short(answer.source.text)}")
+        lines.append(f"  {clean(str(answer.source.span))}: {short(answer.source.text)}")
     how = LOOKED_UP if answer.by == "look-up" else HOW[answer.how]
     lines += ["", f"[{how}]"]
     if answer.closest and answer.how == "closest":
-        lines += [f"{clean(str(answer.closest.span))}\n{_indent(_short(answer.closest.text))}"]
+        lines += [f"{clean(str(answer.closest.span))}\n{_indent(short(answer.closest.text))}"]
     if answer.finish == "length" and answer.thinking and not answer.text:
         lines.append("[cut at the token limit while it was thinking; raise --max-tokens for an answer]")
     elif answer.finish == "length":
         lines.append("[cut at the token limit; raise --max-tokens for more]")
     if answer.quotations:
         lines += ["", "Quotations, looked up word for word:"]
-        lines += [f"  {_place(one)}: {_short(' '.join(one.text.split()))}" for one in answer.quotations]
+        lines += [f"  {place(one)}: {short(' '.join(one.text.split()))}" for one in answer.quotations]
     if answer.how not in ("extracted", "counted") and answer.evidence:
         lines += ["", "Passages that match the question best:"]
-        lines += [f"\n{clean(str(e.span))}\n{_indent(_short(e.text))}" for e in answer.evidence]
+        lines += [f"\n{clean(str(e.span))}\n{_indent(short(e.text))}" for e in answer.evidence]
     return "\n".join(lines) if answer.text else "\n".join(lines).strip("\n")
 
 
@@ -62,10 +62,11 @@ def _part(part: results.Part) -> list[str]:
     key = f"{clean(part.key)}: " if part.key else ""
     if part.source is None:
         return [f"{key}not found"]
-    return [f"{key}{clean(part.text)}", f"  {clean(str(part.source.span))}: {_short(part.source.text)}"]
+    return [f"{key}{clean(part.text)}", f"  {clean(str(part.source.span))}: {short(part.source.text)}"]
 
 
-def _place(quotation: results.Quotation) -> str:
+def place(quotation: results.Quotation) -> str:
+    """Return where a quotation stands."""
     return clean(str(quotation.place.span)) if quotation.place else "NOT IN THE TEXT"
 
 
@@ -224,7 +225,8 @@ def _share(cell: tuple[int, int]) -> str:
     return f"{cell[0]}/{cell[1]}"
 
 
-def _short(quote: str) -> str:
+def short(quote: str) -> str:
+    """Return a quote for people: cleaned, and what is cut from a very long one is said."""
     quote = clean(quote).strip("\n")
     return quote if len(quote) <= QUOTE else f"{quote[:QUOTE]} [... {len(quote) - QUOTE} more characters]"
 

@@ -50,6 +50,18 @@ def done() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+class interruptible:  # used as a function
+    """Let Ctrl-C raise KeyboardInterrupt here, for what a person may stop without ending the command."""
+
+    def __enter__(self) -> None:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is _stop:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+
 class scratch:  # used as a function
     """Give a path to write to and to rename; what is still there at the end, or at a signal, is removed."""
 

@@ -43,9 +43,9 @@ known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
-tasks.lookup  tasks.ask  tasks.niah  tasks.summarize  tasks.extract
+tasks.lookup  tasks.ask  tasks.conversation  tasks.niah  tasks.summarize  tasks.extract
 book
-render  examine  doctor  shelf  guide  cli  __main__
+render  examine  doctor  shelf  guide  talk  cli  __main__
 """
 ORDER = TABLE.split()
 # Configurations are read without torch; all other modules of models/ and kernels/ compute with it.

@@ -4,7 +4,7 @@ Templates of checkpoints are untrusted: see `templates`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,60 @@ def frame(tokenizer: Tokenizer, folder: Path, content: str, mark: str, chat: Cha
     template = chat_template(tokenizer, folder)
     if template is None:
         return f"{system}\n\n{content}" if system else content
+    turns = [("system", system)] * bool(system) + [("user", content)]
+    whom = "a system message; leave --system out" if system else "a user message"
+    return _framed(
+        template,
+        folder,
+        turns,
+        chat,
+        whom,
+        lambda text: text.count(mark) == content.count(mark) and text.count(system or mark) == 1,
+    )
+
+
+def between(tokenizer: Tokenizer, folder: Path, chat: Chat, answer: str, question: str) -> str:
+    """Return what a model reads from the end of its answer to the beginning of its next one.
+
+    Args:
+        answer, question: marks; the question's is in what is returned.
+
+    Raises:
+        ModelError: when the chat template cannot hold a conversation.
+    """
+    template = chat_template(tokenizer, folder)
+    if template is None:
+        return f"\n\nQuestion: {question}\n\n"
+    turns = [("user", "."), ("assistant", answer), ("user", question)]
+    whom = "a second question; ask one by one, with `longctx ask`"
+    framed = _framed(
+        template, folder, turns, chat, whom, lambda text: text.count(answer) == text.count(question) == 1
+    )
+    return framed.partition(answer)[2]
+
+
+def _framed(
+    template: str,
+    folder: Path,
+    turns: list[tuple[str, str]],
+    chat: Chat,
+    whom: str,
+    sound: Callable[[str], bool],
+) -> str:
+    """Return turns (role, content) as a chat template frames them, and the beginning of an answer.
+
+    Raises:
+        ModelError: when it cannot, or what it gives is not sound.
+    """
     source = _GENERATION.sub(
         lambda found: f"{found[1]}{found[2] or ''}if{' true' * (not found[2])}{found[3]}", template
     )
     why = ""
     # Some published templates want content as a list of parts; with a string they lose it.
     for shape in (str, lambda text: [{"type": "text", "text": text}]):
-        messages = [{"role": "user", "content": shape(content)}]
-        if system:
-            messages.insert(0, {"role": "system", "content": shape(system)})
         variables: dict[str, Any] = {
             **special_names(folder),
-            "messages": messages,
+            "messages": [{"role": role, "content": shape(content)} for role, content in turns],
             "add_generation_prompt": True,
         }
         variables["enable_thinking"] = chat.think != "off"
@@ -67,9 +109,8 @@ def frame(tokenizer: Tokenizer, folder: Path, content: str, mark: str, chat: Cha
         except TemplateFailedError as error:  # the other shape may do, and if not an error follows
             why = f": {error}"
             continue
-        if framed.count(mark) == content.count(mark) and framed.count(system or mark) == 1:
+        if sound(framed):
             return framed
-    whom = "a system message; leave --system out" if system else "a user message"
     raise ModelError(f"{folder}: the chat template cannot frame {whom}{why}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from longctx.chat import Chat
 from longctx.errors import InputError
-from longctx.tasks.frame import chat_template, frame, is_thinking
+from longctx.tasks.frame import between, chat_template, frame, is_thinking
 from longctx.tasks.templates import TemplateFailedError, render
 from longctx.text.source import Corpus, Document
 from longctx.tokens.tokenizer import Tokenizer
@@ -60,6 +60,17 @@ def build_prompt(
     opening = [] if chat_template(tokenizer, folder) else tokenizer.opening
     ids = [*opening, *_encode(tokenizer, before, plain)], _encode(tokenizer, after, plain)
     return Prompt(*ids, thinking=is_thinking(after))
+
+
+def next_turn(tokenizer: Tokenizer, folder: Path, question: str, chat: Chat) -> Prompt:
+    """Return what a model reads after its answer, for its next one to be about `question`.
+
+    Raises:
+        ModelError: when the checkpoint's chat template cannot hold a conversation.
+    """
+    mark = _mark("question")
+    text = between(tokenizer, folder, chat, _mark("answer"), mark)
+    return Prompt([], _encode(tokenizer, text, {mark: question}), thinking=is_thinking(text))
 
 
 @cache

@@ -1,0 +1,162 @@
+"""`chat`: one reading, question after question; Ctrl-C stops an answer, not the conversation."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import longctx
+from longctx.chat import Chat
+from longctx.cli import main
+from longctx.sampling import Sampling
+from longctx.tasks.conversation import Conversation
+from longctx.tasks.prompt import next_turn
+
+TALE = "The otter swam along the river and the heron watched it from the bank.\n" * 30
+FACT = "One of the special magic numbers for amber-lamp is: 4031775.\n"
+MAGIC = "What is the special magic number for amber-lamp?"
+
+
+@pytest.fixture
+def tale(tmp_path: Path) -> Path:
+    path = tmp_path / "tale.txt"
+    path.write_text(TALE + FACT)
+    return path
+
+
+def said(talk: Conversation, question: str) -> str:
+    list(talk.ask(question))
+    return talk.turns[-1].answer.text
+
+
+@pytest.fixture
+def talk(tale: Path, checkpoint: Path) -> Iterator[Conversation]:
+    with longctx.read(tale, model=str(checkpoint), threads=1) as book:
+        yield book.conversation(Sampling(max_tokens=6))
+
+
+def test_a_later_question_knows_the_ones_before(talk: Conversation) -> None:
+    """If this fails "and why?" is answered as if nothing had been said, or on a garbled history."""
+    said(talk, "Who swam?")
+    said(talk, "And who watched?")
+    first, second = talk.turns
+    engine, reading = first.before.engine, first.before
+    history = [*first.prompt.after, *engine.tokenizer.encode(first.answer.text), *second.prompt.after]
+    whole = reading.session.fork()
+    whole.read(history)
+    branch = second.before.session.fork()
+    branch.read(second.prompt.after)
+    assert branch.position == whole.position == reading.session.position + len(history)
+    for name, tensor in whole.state.tensors().items():
+        torch.testing.assert_close(branch.state.tensors()[name], tensor)
+
+
+def test_a_turn_is_framed_as_the_chat_template_frames_it(talk: Conversation) -> None:
+    """If this fails a model is addressed in a form that it was never trained on."""
+    said(talk, "Who swam?")
+    engine = talk.turns[0].before.engine
+    turn = next_turn(engine.tokenizer, engine.folder, "<end_of_sentence> why?", Chat())
+    text = engine.tokenizer.decode(turn.after)
+    assert text.count("why?") == 1
+    assert not turn.before
+
+
+def test_undo_and_retry_leave_the_reading_as_it_was(talk: Conversation) -> None:
+    """If this fails one bad question spoils an hour of reading."""
+    first, second = said(talk, "Who swam?"), said(talk, "Who watched?")
+    list(talk.retry())
+    assert [turn.question for turn in talk.turns] == ["Who swam?", "Who watched?"]
+    assert talk.undo() == "Who watched?"
+    assert said(talk, "Who watched?") == second
+    assert (talk.undo(), talk.undo(), talk.undo()) == ("Who watched?", "Who swam?", None)
+    assert said(talk, "Who swam?") == first
+
+
+def test_an_answer_that_is_stopped_was_never_given(talk: Conversation) -> None:
+    """If this fails Ctrl-C in the middle of an answer confuses all later ones."""
+    first = said(talk, "Who swam?")
+    stopped = talk.ask("Who watched?")
+    next(stopped)
+    stopped.close()
+    assert len(talk.turns) == 1
+    second = said(talk, "Who watched?")
+    talk.undo(), talk.undo()
+    assert (said(talk, "Who swam?"), said(talk, "Who watched?")) == (first, second)
+
+
+def test_questions_are_piped_in(tale: Path, tmp_path: Path) -> None:
+    """If this fails scripts cannot ask a list of questions, or /save loses what was said."""
+    kept = tmp_path / "kept.md"
+    lines = f"{MAGIC}\n\n/undo\n/undo\n/nonsense\n{MAGIC}\n/save {kept}\n/save {kept}\n/quit\nnever asked\n"
+    run = CliRunner().invoke(main, ["chat", str(tale), "--json", "--threads", "1"], input=lines)
+    assert run.exit_code == 0, run.output
+    answers = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [one["answer"] for one in answers] == ["4031775", "4031775"]
+    assert [one["question"] for one in answers] == [MAGIC, MAGIC]
+    for part in ("nothing was asked yet", "/nonsense: no such command", f"{kept}: exists already"):
+        assert part in run.stderr.replace("\n", " "), run.stderr
+    assert "4031775" in kept.read_text()
+
+
+def test_chat_needs_something_to_read() -> None:
+    """If this fails the questions themselves are read as the text."""
+    assert CliRunner().invoke(main, ["chat"], input="x\n").exit_code == 2
+    assert CliRunner().invoke(main, ["chat", "-"], input="x\n").exit_code == 2
+
+
+def test_a_person_at_a_terminal(tale: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """If this fails Ctrl-C throws away the reading, or the history of other users can be read."""
+    ours, theirs = pty.openpty()
+    # Where the tests run in the background, Ctrl-C is ignored from the start.
+    run = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); import longctx.__main__ as m; m.main()"
+    )
+    command = [sys.executable, "-c", run, "chat", str(tale), "--model", str(checkpoint), "--threads=1"]
+    env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "TERM": "dumb", "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        [*command, "--max-tokens", "100000"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=env,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    heard = ""
+
+    def until(part: str, seconds: float = 60) -> None:
+        nonlocal heard
+        end = time.monotonic() + seconds
+        while part not in heard:
+            assert time.monotonic() < end, heard[-2000:]
+            if select.select([ours], [], [], 1)[0]:
+                heard += os.read(ours, 4096).decode(errors="replace")
+        heard = heard.partition(part)[2]
+
+    try:
+        until("> ")
+        os.write(ours, b"Who swam?\r")
+        until("swam?")
+        time.sleep(0.3)
+        os.kill(process.pid, signal.SIGINT)
+        until("[stopped")
+        os.write(ours, b"/undo\r")
+        until("nothing was asked yet")
+        os.write(ours, b"/quit\r")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        os.close(ours)
+    history = tmp_path / "longctx" / "history"
+    assert "Who swam?" in history.read_text()
+    assert history.stat().st_mode & 0o777 == 0o600
