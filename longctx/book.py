@@ -1,7 +1,7 @@
 """Texts that you can ask from Python, again and again: what was indexed or read once is kept."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from longctx.quotes.index import PassageIndex
     from longctx.reading import Reading
     from longctx.tasks.conversation import Conversation
+    from longctx.tasks.parts import Finder
     from longctx.text.source import Corpus, Document, Skipped
 
 ROOM = 1024  # tokens that memory is planned for after the text: a question and its answer
@@ -138,10 +139,18 @@ class Book:
             raise InputError("the question is empty; ask something")
         if not cannot_write(self._launch.config):
             return self._generate(question, passages, sampling or Sampling(max_tokens=ROOM), system)
-        events = task.consult_index(
-            self.corpus, self._filled, question, passages_wanted=passages, read=self._read, deep=deep
-        )
-        answer = self._last(events)
+        if self.corpus.bytes > task.INDEXED:
+            events = task.consult(
+                self.corpus, question, passages_wanted=passages, load=lambda: self._finder, deep=deep
+            )
+            answer = self._last(events)
+            self._spent.add(answer.usage)
+        else:
+            copied = partial(self._copied, question)
+            events = task.consult_index(
+                self.corpus, self._filled, question, passages_wanted=passages, copied=copied, deep=deep
+            )
+            answer = self._last(events)
         answer.usage = self.usage
         return answer
 
@@ -207,7 +216,8 @@ class Book:
         """Free what was read, and remove temporary files. Closing twice does no harm."""
         self._closed = True
         self._reading = None
-        self.__dict__.pop("_engine", None)
+        for loaded in ("_engine", "_finder"):
+            self.__dict__.pop(loaded, None)
         if self._index is not None:
             self._index.__exit__()
             self._index = None
@@ -228,6 +238,12 @@ class Book:
     def _engine(self) -> "Engine":
         return self._launch.engine(self._out, self.corpus, ROOM)
 
+    @cached_property
+    def _finder(self) -> "Finder":
+        from longctx.tasks.parts import load
+
+        return load(self._launch, self._out, self.corpus, ROOM)
+
     @property
     def _filled(self) -> "PassageIndex":
         """The index of all passages, made on first use."""
@@ -244,15 +260,20 @@ class Book:
             self._index = index
         return self._index
 
-    def _read(self) -> "Generator[Progress, None, Reading]":
-        """Read everything by a model that copies; later, return what was read."""
-        from longctx.tasks.ask import finder
+    def _copied(self, question: str) -> "Generator[Progress, None, Answer]":
+        """Let a model that copies answer, from what it reads on the first question if all of it fits."""
+        from longctx.tasks import ask
 
+        model = self._finder
+        if not model.in_one_piece:
+            answer = yield from ask.in_parts(model, self.corpus, self._filled, question)
+            self._spent.add(answer.usage)
+            return answer
         if self._reading is None:
-            reading = finder(self.corpus, self._filled, self._engine, self._launch.chunk)
+            reading = ask.finder(self.corpus, self._filled, model.engine, model.chunk)
             yield from reading.read()
             self._reading = reading
-        return self._reading
+        return ask.copy(self._reading, question)
 
     def _generate(self, question: str, passages: int, sampling: Sampling, system: str | None) -> Answer:
         """Let a model write, from what it has read up to the question."""

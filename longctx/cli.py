@@ -77,6 +77,7 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
 @click.option("--quick", is_flag=True, help="Read only the passages that match the question best.")
 @click.option("--budget", type=click.IntRange(1), default=4096, help="With --quick, read this many tokens.")
 @click.option("--deep", is_flag=True, help="Let the bundled model read the text whatever the question.")
+@click.option("--all", "everything", is_flag=True, help="Let it read all of a very long text, part by part.")
 @sampling_options
 @chat_options
 @model_options
@@ -87,6 +88,7 @@ def ask(
     quick: bool,
     budget: int,
     deep: bool,
+    everything: bool,
     options: Options,
     sampling: Sampling,
     chat: Chat,
@@ -103,6 +105,7 @@ def ask(
     launch, out = Launch(options), options.out()
     with out, _read(out, inputs) as corpus:
         from longctx.tasks import ask as task
+        from longctx.tasks import parts
         from longctx.tasks.lookup import cannot_write
 
         if quick and cannot_write(launch.config):
@@ -114,8 +117,9 @@ def ask(
                 corpus,
                 question,
                 passages_wanted=passages,
-                load=lambda: (_writer(launch, out, corpus, sampling), launch.chunk),
+                load=lambda: parts.load(launch, out, corpus, sampling.max_tokens),
                 deep=deep,
+                everything=everything,
             )
             *_, shown = map(out.show, found)
             _finish(out, "ask", shown, corpus, chat.strict, question=question, notes=launch.notes)

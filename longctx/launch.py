@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from longctx.text.source import Corpus
     from longctx.tokens.tokenizer import Tokenizer
 
+FEWEST = 4096  # tokens that are worth reading at once
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -113,7 +115,7 @@ class Launch:
             self.options.quant, self.options.dtype, self.device, self.dtype, self.config.published
         ):
             plan = make_plan(*at, form, exact=exact)
-            if plan.needed <= plan.available:
+            if plan.fits:
                 break
         else:
             plan = plan.with_experts_on_disk() if self.device.type == "cpu" else plan
@@ -122,6 +124,12 @@ class Launch:
         # Experts on disk are read while others are computed.
         chunks = -(-tokens // self.chunk)
         return replace(plan, seconds=max(seconds, chunks * plan.disk_seconds[1]))
+
+    def fitting(self, tokens: int, answer_tokens: int) -> int:
+        """Return how many of so many tokens fit into memory at once, or FEWEST if not even those do."""
+        while tokens > FEWEST and not self.plan(tokens, answer_tokens).fits:
+            tokens = max(FEWEST, tokens // 2)
+        return tokens
 
     def engine(self, out: "Output", text: "Corpus | int", answer_tokens: int) -> "Engine":
         """Load the model, after checking that it and the text fit into memory.

@@ -69,6 +69,11 @@ class Plan:
         return self.weights - away + self.state + self.kv + self.workspace
 
     @property
+    def fits(self) -> bool:
+        """Tell whether there is as much memory as needed."""
+        return self.needed <= self.available
+
+    @property
     def least(self) -> int:
         """Return the bytes needed when of all experts only as many as a layer has are in memory."""
         return self.needed - self.experts + self.layer_experts
@@ -92,7 +97,7 @@ class Plan:
 
     def check(self) -> None:
         """Raise DoesNotFitError, with the numbers, when the run needs more than there is."""
-        if self.needed > self.available:
+        if not self.fits:
             raise DoesNotFitError(
                 f"needs {gib(self.needed)} but {gib(self.available)} are free: weights {gib(self.weights)} "
                 f"({self.kind}), "

@@ -31,7 +31,7 @@ class Reading:
     def __init__(
         self,
         engine: Engine,
-        documents: Sequence[Document],
+        documents: Sequence[Document | Span],
         before: Sequence[int],
         chunk: int,
         header: Callable[[Document], str] | None = None,
@@ -47,7 +47,7 @@ class Reading:
     def read(self, label: str = "reading") -> Iterator[Progress]:
         """Read the prompt's beginning and all documents, chunk by chunk."""
         started = perf_counter()
-        total = sum(document.end - document.start for document in self._stream.documents)
+        total = self._stream.bytes_total
         yield Progress(label, 0, total, 0)
         self.session.read(self.before)
         for count in self.session.read_chunks(self._stream):

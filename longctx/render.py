@@ -14,6 +14,7 @@ from longctx.tasks import results
 from longctx.text.source import Corpus
 from longctx.text.span import Quote
 
+TIMED = 1 << 14  # tokens, of which reading takes long enough to tell how long more would take
 QUOTE = 1200  # characters of a quoted passage that are shown to people; JSON has all of it
 HOW = {
     "generated": "written by the model from what it read",
@@ -100,6 +101,12 @@ def quick_line(answer: results.Answer) -> str:
     """Return how much of the text was read where it was not all."""
     about = "about " if answer.estimated else ""
     read = f"read {answer.usage.tokens_read:,} of {about}{answer.tokens_in_all:,} tokens"
+    if answer.passages_read is None:
+        assert answer.tokens_in_all is not None
+        # The speed of a short reading says nothing.
+        rate = answer.usage.read_rate if answer.usage.tokens_read >= TIMED else 0.0
+        longer = f", about {duration(answer.tokens_in_all / rate)}" if rate else ""
+        return f"{read}, chosen by their words; --all reads everything{longer}"
     return f"{read}: the {answer.passages_read} passages that match the question best"
 
 
@@ -193,7 +200,7 @@ def plan_text(plan: Plan) -> str:
         ("needed", gib(plan.needed)),
         ("available", gib(plan.available)),
         ("reading time", "unknown" if plan.seconds is None else f"about {duration(plan.seconds)}"),
-        ("fits", "yes" if plan.needed <= plan.available else "NO"),
+        ("fits", "yes" if plan.fits else "NO"),
     ]
     return "\n".join(f"{name:<13} {value}" for name, value in rows if value)
 

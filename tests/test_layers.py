@@ -15,10 +15,10 @@ text  text.encoding  text.packed  text.walk  text.places
 formats  formats.limits  formats.zips  formats.kinds  formats.unpack
 formats.draft  formats.xml  formats.html  formats.epub
 formats.office  formats.notebook  formats.mail  formats.pdf  formats.sheets  formats.convert
-text.document  text.opening  text.source  text.offsets  text.span
+text.document  text.opening  text.source  text.offsets  text.span  text.stretches
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
-quotes.index  quotes.closest  quotes.exact  quotes.outline  quotes.docstring  quotes.candidates
+quotes.index  quotes.scan  quotes.closest  quotes.exact  quotes.outline  quotes.docstring  quotes.candidates
 quotes.coverage  quotes.extract
 structure  structure.facts  structure.lines  structure.frequent  structure.log_lines  structure.logs
 structure.tables  structure.json_shape  structure.diffs  structure.messages  structure.notebooks
@@ -43,7 +43,7 @@ known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
-tasks.lookup  tasks.ask  tasks.conversation  tasks.niah  tasks.summarize  tasks.extract
+tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.niah  tasks.summarize  tasks.extract
 book
 render  examine  doctor  shelf  guide  talk  cli  __main__
 """

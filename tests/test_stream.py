@@ -82,11 +82,13 @@ def check_places(stream: TokenStream, tokenizer: Tokenizer, data: bytes, text: s
     """Compare every place with offsets of the whole text and with the bytes it names."""
     encoding = tokenizer.encode_with_offsets(text)
     assert tokens_of(stream) == encoding.ids
-    end = stream.documents[0].start
+    document = stream.documents[0]
+    assert isinstance(document, Document)
+    end = document.start
     for position, (start, stop) in enumerate(encoding.offsets):
         place = stream.locate(position)
         assert place is not None
-        found = data[place.byte_start : place.byte_end].decode(stream.documents[0].encoding, "replace")
+        found = data[place.byte_start : place.byte_end].decode(document.encoding, "replace")
         assert found == text[start:stop]
         assert place.first_line == line_at(text, start)
         assert place.last_line == line_at(text, max(start, stop - 1))
@@ -115,8 +117,9 @@ def test_every_token_leads_back_to_its_bytes_and_line(
     else:
         data = text.encode(encoding)
     data = b"#" * skip + data
-    stream = TokenStream(tokenizers["gpt2"], [document(tmp_path, data, encoding, skip)], 7, window=window)
-    check_places(stream, tokenizers["gpt2"], data, "".join(stream.documents[0].blocks()))
+    read = document(tmp_path, data, encoding, skip)
+    stream = TokenStream(tokenizers["gpt2"], [read], 7, window=window)
+    check_places(stream, tokenizers["gpt2"], data, "".join(read.blocks()))
 
 
 CODECS = st.sampled_from(

@@ -191,7 +191,7 @@ class PassageIndex:
         """Return the question's telling words and how rare they are, as rows of a document hold them."""
         telling = [word for word in words(cut_foreign(question)) if word.lower() not in common_words()]
         forms = self._cut if foreign else self._stems.of
-        rarity = {}
+        rarities = {}
         for word, form in forms(telling).items():
             if not form:
                 continue
@@ -199,8 +199,8 @@ class PassageIndex:
             (count,) = self._database.execute(
                 _HAVING, (f'{column} : "{form if foreign else word}"',)
             ).fetchone()
-            rarity[form] = _rarity(count, self._added)
-        return Look.at(question, rarity, forms)
+            rarities[form] = rarity(count, self._added)
+        return Look.at(question, rarities, forms)
 
     def _cut(self, given: Iterable[str]) -> dict[str, str]:
         return {word: cut_latin(word) for word in given}
@@ -215,7 +215,7 @@ class PassageIndex:
         total, bonus = len(self._documents), dict[int, float]()
         for numbers in having.values():
             for number in numbers if total > 1 else ():
-                bonus[number] = bonus.get(number, 0.0) + NAME_WEIGHT * _rarity(len(numbers), total)
+                bonus[number] = bonus.get(number, 0.0) + NAME_WEIGHT * rarity(len(numbers), total)
         return bonus
 
     def _passage(self, hit: _Hit) -> Quote:
@@ -225,7 +225,7 @@ class PassageIndex:
         return Quote(span, span.text(), hit.score)
 
 
-def _rarity(having: int, total: int) -> float:
+def rarity(having: int, total: int) -> float:
     """Return the idf of what is in so many of all rows or documents."""
     return math.log(1 + (total - having + 0.5) / (having + 0.5))
 

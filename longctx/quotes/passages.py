@@ -27,13 +27,17 @@ _BLANK_LINES = re.compile(r"(?>\r\n|\r|\n)(?>[^\S\r\n]*(?>\r\n|\r|\n))+")
 _SPACES = re.compile(r"\s+")
 
 
-def passages(document: Document) -> Iterator[Quote]:
-    """Yield the document in pieces of about 400 to 900 characters, at most 20 lines, in reading order.
+def passages(document: Document, within: Span | None = None) -> Iterator[Quote]:
+    """Yield a document or a span of it in pieces of about 400 to 900 characters, at most 20 lines, in order.
 
     Pieces end at a paragraph end if one is near, else at sentence ends (prose) or line ends (code, logs,
     tables), else at white space. Only white space lies between one passage and the next.
     """
-    yield from placed(_sized(_paragraphs(document)), document)
+    if within is None:
+        yield from placed(_sized(_paragraphs(document)), document)
+        return
+    stretch = replace(document, start=within.byte_start, end=within.byte_end)
+    yield from placed(_sized(_paragraphs(stretch)), document, within.byte_start, within.first_line)
 
 
 def paragraphs(document: Document, within: Span | None = None) -> Iterator[Quote]:

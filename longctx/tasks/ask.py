@@ -1,7 +1,8 @@
 """`ask`: one reading, one question, an answer, and always passages to check it against."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from longctx.chat import Chat, Thoughts
 from longctx.engine import Engine
@@ -10,16 +11,22 @@ from longctx.quotes import exact
 from longctx.quotes.closest import closest
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
+from longctx.quotes.scan import Cells, scan
 from longctx.reading import Reading
 from longctx.sampling import Sampling
 from longctx.tasks import lookup, quick, quoted
 from longctx.tasks.frame import read_template
+from longctx.tasks.parts import MOST_READ, Finder, read_in_parts
 from longctx.tasks.prompt import Prompt, build_prompt, header
-from longctx.tasks.questions import suits_finder
+from longctx.tasks.questions import one_by_one, suits_finder
 from longctx.tasks.results import Answer, Part, Text, Thought
 from longctx.text.source import Corpus
+from longctx.text.span import Span
+from longctx.text.stretches import whole
 
 CONSIDERED = 3  # passages whose sentences are compared
+INDEXED = 1 << 24  # bytes that are indexed: about seven seconds
+STEP = 1 << 17  # bytes between two reports of progress
 
 
 def ask(
@@ -69,30 +76,65 @@ def consult(
     question: str,
     *,
     passages_wanted: int,
-    load: Callable[[], tuple[Engine, int]],
+    load: Callable[[], Finder],
     deep: bool = False,
+    everything: bool = False,
+    indexed: int = INDEXED,
 ) -> Iterator[Progress | Answer]:
     """Answer without a model that writes, by what is surest: a look-up, a copied fact, the closest sentence.
 
     Args:
-        load: gives the model that copies, and its chunk; called only for questions of a form it was made for.
+        load: gives the model that copies; called only for questions of a form it was made for.
         deep: let it read the text whatever the question.
+        everything: let it read all of the text, however long that takes.
+        indexed: bytes to index; of a longer text, only what stands around the question's words is indexed.
 
     Yields:
         Progress while indexing and reading, and the Answer last.
     """
     with PassageIndex() as index:
-        yield from fill(index, corpus)
+        cells: Cells | None = None
+        if corpus.bytes > indexed:
+            cells = yield from _scanned(corpus, question, indexed)
+        yield from fill(index, corpus, cells.best(indexed) if cells else None)
 
-        def read() -> Generator[Progress, None, Reading]:
-            engine, chunk = load()
-            reading = finder(corpus, index, engine, chunk)
+        def copied() -> Generator[Progress, None, Answer]:
+            model = load()
+            if not model.in_one_piece:
+                return (yield from in_parts(model, corpus, index, question, cells, everything))
+            reading = finder(corpus, index, model.engine, model.chunk)
             yield from reading.read()
-            return reading
+            return copy(reading, question)
 
         yield from consult_index(
-            corpus, index, question, passages_wanted=passages_wanted, read=read, deep=deep
+            corpus, index, question, passages_wanted=passages_wanted, copied=copied, deep=deep or everything
         )
+
+
+def in_parts(
+    model: Finder,
+    corpus: Corpus,
+    index: PassageIndex,
+    question: str,
+    cells: Cells | None = None,
+    everything: bool = False,
+) -> Generator[Progress, None, Answer]:
+    """Let a model that copies read what fits into memory at a time: what stands near the question's words.
+
+    Args:
+        cells: where those are, if that is known.
+        everything: let it read all of the text.
+    """
+    if everything or model.tokens <= MOST_READ:
+        cells = None
+    elif cells is None:
+        cells = yield from _scanned(corpus, question, INDEXED)
+    asking = partial(_copying, model.engine)
+    return (yield from read_in_parts(model, corpus, index, question, asking, cells))
+
+
+def _scanned(corpus: Corpus, question: str, room: int) -> Generator[Progress, None, Cells]:
+    return (yield from scan(corpus.documents, list(one_by_one(question).values()), room))
 
 
 def consult_index(
@@ -101,18 +143,17 @@ def consult_index(
     question: str,
     *,
     passages_wanted: int,
-    read: Callable[[], Generator[Progress, None, Reading]],
+    copied: Callable[[], Generator[Progress, None, Answer]],
     deep: bool = False,
 ) -> Iterator[Progress | Answer]:
     """Answer as `consult` does, from an index that holds the documents.
 
     Args:
-        read: gives what a model that copies has read, which may be kept from one question to the next.
+        copied: gives what a model that copies answers once it has read them.
     """
     answer = _looked_up(corpus, question)
     if answer is None and (deep or suits_finder(question)):
-        reading = yield from read()
-        answer = _copied(reading, question)
+        answer = yield from copied()
     evidence = index.search(question, max(passages_wanted, CONSIDERED))
     near = closest(index, question, evidence[:CONSIDERED])
     answer = answer or Answer("closest" if near else "not found", "")
@@ -121,13 +162,19 @@ def consult_index(
     yield answer
 
 
-def fill(index: PassageIndex, corpus: Corpus) -> Iterator[Progress]:
-    """Add the passages of all documents to an index."""
-    total = corpus.bytes  # a sum over all documents
-    for document in corpus.documents:
-        yield Progress(f"indexing {document.name}", 0, total, 0)
-        for passage in passages(document):
+def fill(index: PassageIndex, corpus: Corpus, spans: Sequence[Span] | None = None) -> Iterator[Progress]:
+    """Add the passages of all documents to an index, or those of some spans."""
+    spans = [whole(document) for document in corpus.documents] if spans is None else spans
+    total, done = sum(span.byte_end - span.byte_start for span in spans), 0
+    for span in spans:
+        label, told = f"indexing {span.document.name}", span.byte_start
+        yield Progress(label, done, total, 0)
+        for passage in passages(span.document, span):
             index.add(passage)
+            if (at := passage.span.byte_end) - told >= STEP:
+                told = at
+                yield Progress(label, done + at - span.byte_start, total, 0)
+        done += span.byte_end - span.byte_start
 
 
 def _looked_up(corpus: Corpus, question: str) -> Answer | None:
@@ -149,7 +196,7 @@ def _copying(engine: Engine, question: str) -> Prompt:
     return build_prompt(engine.tokenizer, engine.folder, template, question=question)
 
 
-def _copied(reading: Reading, question: str) -> Answer:
+def copy(reading: Reading, question: str) -> Answer:
     """Let a model that copies look the answer up in what it has read."""
     answer = lookup.answer(reading, question, lambda asked: _copying(reading.engine, asked))
     assert answer is not None, "the model does not copy"

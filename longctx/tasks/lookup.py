@@ -58,17 +58,32 @@ def answer(reading: Reading, question: str, prompt: Callable[[str], Prompt]) -> 
         return None
     parts: list[Part] = []
     for key, one in one_by_one(question).items():
-        if asks_for_all(one):
-            found = list(look_up_all(reading, one, prompt(one).after))
-        else:
-            looked_up = look_up(reading, one, prompt(one).after)
-            if not looked_up.source and reading.index:
-                likely = reading.index.search(one, CLOSER)
-                looked_up = look_closer(reading, likely, one, prompt(one).after) or looked_up
-            found = []
-            if looked_up.source:
-                found = [Part("", looked_up.text, looked_up.source, looked_up.confidence)]
+        after = prompt(one).after
+        found = answers(reading, one, after) or closer(reading, one, after)
         parts += [replace(part, key=key) for part in found] or [Part(key, "", None, None)]
+    return told(parts)
+
+
+def answers(reading: Reading, question: str, prompt: Sequence[int]) -> list[Part]:
+    """Return the answer to a question for one key, or all answers if asked for."""
+    if asks_for_all(question):
+        return list(look_up_all(reading, question, prompt))
+    return _as_part(look_up(reading, question, prompt))
+
+
+def closer(reading: Reading, question: str, prompt: Sequence[int]) -> list[Part]:
+    """Return the answer in a passage that the index finds; nothing if all answers were asked for."""
+    if reading.index is None or asks_for_all(question):
+        return []
+    return _as_part(look_closer(reading, reading.index.search(question, CLOSER), question, prompt))
+
+
+def _as_part(found: Answer | None) -> list[Part]:
+    return [Part("", found.text, found.source, found.confidence)] if found and found.source else []
+
+
+def told(parts: list[Part]) -> Answer:
+    """Return the answers to a question, one for each key at least; what was not found has no source."""
     right = [part for part in parts if part.source]
     if not right:
         return Answer("not found", "", parts=parts if len(parts) > 1 else [])

@@ -58,5 +58,7 @@ def _prefix(raw: bytes, characters: int, codec: str) -> int:
 def line_ends(text: str, stop: int | None = None) -> int:
     r"""Count the line ends (\n, \r\n, \r) in `text`, or those complete before the character at `stop`."""
     before = text[:stop]
+    if "\r" not in text:
+        return before.count("\n")
     count = before.count("\n") + before.count("\r") - before.count("\r\n")
     return count - (before.endswith("\r") and text[len(before) : len(before) + 1] == "\n")

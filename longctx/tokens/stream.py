@@ -5,7 +5,7 @@ Knows documents and a tokenizer, not models.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from tokenizers import Encoding
@@ -32,6 +32,8 @@ class _Anchor:
 class TokenStream:
     """Documents in, chunks of exactly `chunk` tokens out (the last may be shorter), as if encoded whole.
 
+    A span is read as a document of its own, but its tokens are located in the one that it is of.
+
     `bytes_read` grows while iterating; iterating again starts again. A header is encoded by itself, before
     its document. Memory: some windows of text, one chunk, 300 bytes per window already read.
     """
@@ -39,7 +41,7 @@ class TokenStream:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        documents: Sequence[Document],
+        documents: Sequence[Document | Span],
         chunk: int,
         header: Callable[[Document], str] | None = None,
         window: int = WINDOW,
@@ -57,6 +59,14 @@ class TokenStream:
         self.bytes_read = 0
         self._anchors: list[_Anchor] = []
         self._recent: tuple[_Anchor, str, Encoding] | None = None
+
+    @property
+    def bytes_total(self) -> int:
+        """The bytes of all documents and spans."""
+        return sum(
+            one.byte_end - one.byte_start if isinstance(one, Span) else one.end - one.start
+            for one in self.documents
+        )
 
     def __iter__(self) -> Iterator[list[int]]:
         self._start_over()
@@ -94,11 +104,12 @@ class TokenStream:
         if batch:
             yield batch
 
-    def _windows(self, document: Document) -> Iterator[tuple[Span, str]]:
-        byte, line = document.start, 1
+    def _windows(self, read: Document | Span) -> Iterator[tuple[Span, str]]:
+        span = read if isinstance(read, Span) else Span(read, read.start, read.end, 1, 1)
+        document, byte, line = span.document, span.byte_start, span.first_line
         if self.header is not None:
             yield Span(document, byte, byte, line, line), self.header(document)
-        for text in self._cut(document):
+        for text in self._cut(replace(document, start=byte, end=span.byte_end)):
             end, last = byte_after(document, byte, text), line + line_ends(text)
             yield Span(document, byte, end, line, last), text
             byte, line = end, last

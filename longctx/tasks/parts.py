@@ -1,0 +1,127 @@
+"""Texts too long to be read in one piece by a model that copies: read in parts, one after the other.
+
+Memory holds one part at a time. Parts overlap, so that a fact at a border stands whole in one of them; places
+are those in the documents. Where reading takes minutes, only what stands around the question's words is read.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from longctx.engine import Engine
+from longctx.launch import Launch
+from longctx.plan import count_tokens
+from longctx.progress import Progress, Usage
+from longctx.quotes.index import PassageIndex
+from longctx.quotes.scan import Cells
+from longctx.reading import Reading
+from longctx.tasks import lookup
+from longctx.tasks.prompt import Prompt, header
+from longctx.tasks.questions import asks_for_all, one_by_one
+from longctx.tasks.results import Answer, Part
+from longctx.text.source import Corpus
+from longctx.text.span import Span
+from longctx.text.stretches import parts, whole
+
+if TYPE_CHECKING:
+    from longctx.output import Output
+
+MOST_READ = 1 << 20  # tokens that are read without being asked to: one or two minutes on one core
+PART = 1 << 18  # tokens: about 256 MiB of memory with the bundled model
+OVERLAP = 1 << 12  # bytes
+CLOSE = 0.6  # share of the best cell's score, from which a cell is read
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A model that copies, and what it is to read.
+
+    Attributes:
+        tokens: of all documents; `exact` when they were counted, not estimated.
+        room: tokens that fit into memory at once.
+    """
+
+    engine: Engine
+    chunk: int
+    tokens: int
+    exact: bool
+    room: int
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Tell whether all is read at once."""
+        return self.tokens <= self.room
+
+
+def load(launch: Launch, out: "Output", corpus: Corpus, answer_tokens: int) -> Finder:
+    """Load a model that copies, with room for all of a text, or else for as much as fits and is read soon.
+
+    Raises:
+        DoesNotFitError: when not even a short text fits beside the model.
+        ModelError: when its files are damaged.
+    """
+    tokens, exact = count_tokens(launch.tokenizer, corpus)
+    room = launch.fitting(tokens if tokens <= MOST_READ else PART, answer_tokens)
+    return Finder(launch.engine(out, room, answer_tokens), launch.chunk, tokens, exact, room)
+
+
+def read_in_parts(
+    finder: Finder,
+    corpus: Corpus,
+    index: PassageIndex,
+    question: str,
+    prompt: Callable[[str], Prompt],
+    cells: Cells | None,
+) -> Generator[Progress, None, Answer]:
+    """Let the model look an answer up in each part, and merge what it finds.
+
+    Args:
+        prompt: makes the prompt of a question.
+        cells: where the question's words stand, if only that is to be read.
+    """
+    room = min(PART, finder.room)  # what fits but takes minutes is read in parts, too
+    size = max(2, int(room * corpus.bytes / finder.tokens))
+    spans = [whole(document) for document in corpus.documents]
+    if cells is not None:
+        spans = cells.best(int(MOST_READ * corpus.bytes / finder.tokens), CLOSE)
+    asked = {key: (one, prompt(one)) for key, one in one_by_one(question).items()}
+    found: dict[str, list[Part]] = {key: [] for key in asked}
+    usage, reading = Usage(), None
+    total, done = sum(map(_bytes, spans)), 0
+    for part in parts(spans, size, min(OVERLAP, size // 2)):
+        reading = Reading(finder.engine, part, prompt("").before, finder.chunk, header(corpus), index)
+        for event in reading.read():
+            yield replace(
+                event,
+                bytes_done=min(total, done + event.bytes_done),
+                bytes_total=total,
+                tokens=usage.tokens_read + event.tokens,
+            )
+        for key, (one, asking) in asked.items():
+            found[key] += lookup.answers(reading, one, asking.after)
+        usage.add(reading.usage)
+        done += sum(map(_bytes, part))
+    told: list[Part] = []
+    for key, (one, asking) in asked.items():
+        best = _best(found[key], everything=asks_for_all(one))
+        if not best and reading:
+            reading.usage = Usage()
+            best = lookup.closer(reading, one, asking.after)
+            usage.add(reading.usage)
+        told += [replace(part, key=key) for part in best] or [Part(key, "", None, None)]
+    answer = lookup.told(told)
+    answer.usage = usage
+    if cells is not None:
+        answer.tokens_in_all, answer.estimated = finder.tokens, not finder.exact
+    return answer
+
+
+def _best(found: list[Part], *, everything: bool) -> list[Part]:
+    """Return the surest answer of all parts; or all that differ, if asked for, in reading order."""
+    if everything:
+        return list({part.text: part for part in reversed(found)}.values())[::-1][: lookup.MOST_ANSWERS]
+    return sorted(found, key=lambda part: -(part.confidence or 0.0))[:1]
+
+
+def _bytes(span: Span) -> int:
+    return span.byte_end - span.byte_start
