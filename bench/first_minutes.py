@@ -98,7 +98,7 @@ def _path(name: str, books: Path | None) -> Path:
 
 
 def one_line(text: str) -> str:
-    """Return text with every run of white space as one space, and the entities of HTML as the signs they mean."""
+    """Return text with single spaces for white space, and the signs that entities of HTML mean."""
     return " ".join(html.unescape(text).split())
 
 

@@ -1,12 +1,14 @@
 """Exact look-ups: a name, a key or a cell that a question pins down is read out of the text itself."""
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from longctx.quotes.closest import closest
-from longctx.quotes.exact import look_up, unquoted
+from longctx.quotes.exact.look_up import look_up
+from longctx.quotes.exact.settings import unquoted
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
 from longctx.text.source import Document
@@ -128,9 +130,19 @@ def test_a_cell_is_found_by_its_row_and_column(write: Write) -> None:
     assert told("What is the price of Lamp?", table) == [("9", "a.md:5")]
 
 
-@pytest.mark.parametrize(
-    "question", ["What is the matter?", "Who is the author?", "What is the point of this?", "", "what is the"]
-)
+LOOKUPS = tomllib.loads((Path(__file__).parent / "data" / "lookups.toml").read_text(encoding="utf-8"))["text"]
+CASES = [(one["name"], one["text"], ask, answers) for one in LOOKUPS for ask, answers in one["ask"]]
+
+
+@pytest.mark.parametrize(("name", "text", "question", "answers"), CASES, ids=[case[2] for case in CASES])
+def test_facts_of_every_form_are_looked_up(
+    write: Write, name: str, text: str, question: str, answers: list[str]
+) -> None:
+    """The commonest questions about a file would get a passage, or another fact."""
+    assert [value for value, _ in told(question, write(name, text))] == answers
+
+
+@pytest.mark.parametrize("question", ["What is the matter?", "What is the point of this?", "", "what is the"])
 def test_prose_is_no_setting(write: Write, question: str) -> None:
     """A line of dialogue would be given out as the value of a key."""
     text = (

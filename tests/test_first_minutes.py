@@ -9,6 +9,7 @@ import pytest
 from bench.first_minutes import Question, judge, load, one_line, place
 
 QUESTIONS = load(None)
+SECOND = load(None, "second")
 
 
 def quote(text: str) -> dict[str, Any]:
@@ -38,6 +39,25 @@ def test_there_are_enough_questions_of_each_kind() -> None:
 def test_the_place_of_an_answer_is_in_one_line_of_its_texts(question: Question) -> None:
     """If this fails, a right quote is counted as a miss, or a wrong one as right."""
     assert place(question)
+
+
+def test_each_place_of_the_second_set_is_in_one_line_of_its_texts() -> None:
+    """If this fails, a right quote is counted as a miss, or a wrong one as right."""
+    assert len(SECOND) >= 200
+    assert not [question.ask for question in SECOND if question.at and not place(question)]
+
+
+def test_all_of_several_answers_must_be_shown() -> None:
+    """If this fails, one of two settings passes for both."""
+    asked = Question("exact", "timeout?", (Path("a.ini"),), ("25s",), "timeout = 25s", ("25s", "40s"))
+    assert not judge(asked, values("25s", "timeout = 25s"), 0.0).right
+    assert judge(asked, values("25s 40s", "timeout = 25s"), 0.0).right
+
+
+def test_entities_of_pages_are_compared_as_the_signs_they_mean() -> None:
+    """If this fails, a right quote of a web page is counted as a miss."""
+    asked = Question("exact", "password?", (Path("a.html"),), ("må&t",), "m&aring;&amp;t")
+    assert judge(asked, values("må&t", "Password: må&t"), 0.0).first
 
 
 @pytest.fixture

@@ -19,6 +19,14 @@ from longctx.text.span import Span
 FILES = Path(__file__).parent / "data" / "formats"
 
 
+def test_a_definition_stands_on_the_line_of_its_term(tmp_path: Path) -> None:
+    """What a page lists as "Password" and "x" could not be asked for, and would be quoted apart."""
+    lists = "<dl><dt>User</dt><dd>ann</dd><dt>Word<dd><p>x&amp;y</p><dd>z<dt>Last</dl>"
+    make(tmp_path, {"a.html": f"<!doctype html><p>{'word ' * 50}</p>{lists}<p>End</p>"})
+    with gather([str(tmp_path)]) as corpus:
+        assert text(corpus.documents[0]).split("\n\n")[1:] == ["User: ann", "Word: x&y", "z", "Last", "End\n"]
+
+
 def place(document: Document, words: str) -> str:
     """How the line with the words is cited, after the name of the document."""
     whole = text(document)

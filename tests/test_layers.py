@@ -18,9 +18,14 @@ formats.office  formats.notebook  formats.mail  formats.pdf  formats.sheets  for
 text.document  text.opening  text.source  text.offsets  text.span  text.stretches
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
-quotes.index  quotes.scan  quotes.closest  quotes.exact  quotes.outline  quotes.docstring  quotes.candidates
+structure  structure.log_lines
+quotes.exact  quotes.exact.words  quotes.exact.asked  quotes.exact.lines  quotes.exact.fact
+quotes.exact.settings  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
+quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail
+quotes.exact.prose  quotes.exact.look_up
+quotes.index  quotes.scan  quotes.closest  quotes.outline  quotes.docstring  quotes.candidates
 quotes.coverage  quotes.extract
-structure  structure.facts  structure.lines  structure.frequent  structure.log_lines  structure.logs
+structure.facts  structure.lines  structure.frequent  structure.logs
 structure.tables  structure.json_shape  structure.diffs  structure.messages  structure.notebooks
 structure.programs  structure.summarise
 kernels.chips  kernels.select  kernels.triton_math

@@ -33,6 +33,7 @@ BLOCKS = re.compile(
     "|form|header|hr|html|legend|li|main|ol|p|pre|section|summary|table|tbody|tfoot|thead|title|tr|ul"
 )
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
+DEFINES = ": "  # between a term and its definition, which stand on one line
 RESUME = ("main", "article", "body")  # they end what was left out, in case its end is missing
 
 
@@ -100,6 +101,7 @@ class Extractor(HTMLParser):
         self.leaving: list[str] = []  # open elements that are left out
         self.pre = 0
         self.cells = 0
+        self.in_term = False  # of a list of definitions
         self.was_close = False  # items and rows stand close together
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -141,7 +143,7 @@ class Extractor(HTMLParser):
             if tag == self.leaving[-1]:
                 self.leaving.pop()
             return
-        if BLOCKS.fullmatch(tag) or tag in HEADINGS:
+        if tag != "dt" and (BLOCKS.fullmatch(tag) or tag in HEADINGS):
             self.flush()
             self.pre = max(self.pre - (tag == "pre"), 0)
 
@@ -154,7 +156,11 @@ class Extractor(HTMLParser):
         self.words.append(data if self.pre else re.sub(r"[ \t\r\n\f]+", " ", data))
 
     def _begin(self, tag: str) -> None:
-        self.flush()
+        if tag == "dd" and self.in_term and "".join(self.words).strip(" :"):
+            self.words = ["".join(self.words).rstrip(" :"), DEFINES]
+        elif self.words[-1:] != [DEFINES]:
+            self.flush()
+        self.in_term = tag == "dt"
         self.pre += tag == "pre"
         self.cells = 0
         if tag in HEADINGS:

@@ -7,8 +7,8 @@ from functools import partial
 from longctx.chat import Chat, Thoughts
 from longctx.engine import Engine
 from longctx.progress import Progress
-from longctx.quotes import exact
 from longctx.quotes.closest import closest
+from longctx.quotes.exact.look_up import look_up
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
 from longctx.quotes.scan import Cells, scan
@@ -178,7 +178,7 @@ def fill(index: PassageIndex, corpus: Corpus, spans: Sequence[Span] | None = Non
 
 
 def _looked_up(corpus: Corpus, question: str) -> Answer | None:
-    found = exact.look_up(question, corpus.documents)
+    found = look_up(question, corpus.documents)
     if not found:
         return None
     parts = [Part("", one.text, one.source, None) for one in found]

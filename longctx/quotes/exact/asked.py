@@ -1,0 +1,120 @@
+"""What a question asks for: its telling words, and what its answer must look like. Knows no texts."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from longctx.quotes.exact.words import Term, known_as, stem, term, words
+from longctx.quotes.prose import common_words
+
+Wanted = Literal["", "name", "time", "number", "place", "version"]
+
+# Verbs and nouns that a person needs for a question and a text does not need for its answer.
+_FILLER_WORDS = (
+    "use uses used using need needs needed require requires required run runs running do does did get"
+    " gets got"
+    " make makes made take takes took give gives given tell show list find found goes went come comes please"
+    " stand stands mean means meant kept keep stored store lie lies located live lives pinned install"
+    " installed"
+    " expect expected read reads hold holds held call say says said write writes listen listens set put"
+    " work works"
+    " allow allowed sit belong belongs contain contains look like want wants become exactly currently"
+    " now actually"
+    " project app"
+)
+_LIGHT_WORDS = (
+    "value values setting settings key option options variable constant field parameter property default"
+    " current"
+    " number row cell column entry line command config configuration configured total address time allowed"
+    " environment version first last latest earliest"
+)
+# Of these a key may hold more than the question says: requires-python, default_currency.
+_UNSAID = "requires required default value number current the our my"
+# What the looks of a value may answer for alone.
+_IMPLIED = "fail error phone telephone tel mobile email website url homepage link"
+_FILLER = frozenset(_FILLER_WORDS.split())
+_LIGHT = frozenset(_LIGHT_WORDS.split())
+UNSAID = frozenset(map(stem, _UNSAID.split()))
+IMPLIED = frozenset(map(stem, _IMPLIED.split()))
+_REFUSED = re.compile(
+    r"(?:why|can|could|may|should|shall|must|do|does|did|will|would|has|have|had|how (?:do|does|did|can"
+    r"|is|are|to))\b"
+)
+_WANTED: tuple[tuple[Wanted, str], ...] = (
+    ("version", r"\bversions?\b"),
+    (
+        "time",
+        r"^(?:since |until |by |from )?when\b|^(?:at |on )?(?:what|which) (?:time|date|day|year|month)\b",
+    ),
+    ("number", r"^how (?!come)\w+|\b(?:number|many|much)\b"),
+    ("name", r"^(?:by |to |from )?(?:who|whom|whose)\b"),
+    ("place", r"^where\b"),
+)
+# A name that only a program could have: MAX_RETRIES, database.timeout, readTimeout.
+_CODED = re.compile(
+    r"(?<![\w.])[\w-]+(?:[._][\w-]+)+\w|\b[a-z]+[A-Z]\w*|\b[A-Z][a-z]+[A-Z]\w*|\b[A-Z][A-Z\d]{2,}\b|\b_\w+"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question taken apart.
+
+    Attributes:
+        terms: its telling words in order. wanted: what its answer must look like.
+        needles: of each word that only words answer, how these may begin; a text must hold one of each.
+        coded: names in it that only a program could have. dotted: the words of one with dots, as a path.
+    """
+
+    text: str
+    terms: tuple[Term, ...]
+    wanted: Wanted
+    coded: tuple[str, ...]
+    dotted: tuple[str, ...]
+    needles: tuple[tuple[str, ...], ...]
+
+    @property
+    def required(self) -> set[int]:
+        """Return the places of the words that must be answered; all, if none is telling."""
+        return {i for i, one in enumerate(self.terms) if not one.light} or set(range(len(self.terms)))
+
+
+def parse(question: str) -> Asked | None:
+    """Return what a question asks for; None for one that no key, cell or line can answer."""
+    text = " ".join(question.split())
+    lower = text.lower()
+    coded = tuple(dict.fromkeys(found[0] for found in _CODED.finditer(text)))
+    if _REFUSED.match(lower) or len(text) > 200:
+        return None
+    if re.match(r"(?:is|are|was|were)\b", lower) and not coded:
+        return None
+    wanted: Wanted = next((wanted for wanted, form in _WANTED if re.search(form, lower)), "")
+    adjective = found[1] if (found := re.match(r"how (\w+)", lower)) else ""
+    named = {word for name in coded for word in words(name)}
+    of_name = "name" if re.search(r"\bname of\b", lower) else ""
+    skipped = common_words() | _FILLER | {"many", "much", "how"}
+    terms = tuple(
+        term(word, light=word in _LIGHT or word == of_name)
+        for word in _words(text)
+        if word not in skipped or word in named or (word == adjective and word not in ("many", "much"))
+    )
+    if not terms:
+        return None
+    dotted = next((words(name) for name in coded if re.search(r"\w\.\w", name)), ())
+    asked = Asked(text, terms, wanted, coded, dotted, ())
+    required = (terms[i] for i in sorted(asked.required) if not terms[i].forms & IMPLIED)
+    return replace(asked, needles=tuple(map(_beginnings, required)))
+
+
+def _beginnings(one: Term) -> tuple[str, ...]:
+    return tuple(form[: 4 if len(form) > 4 else 2] for form in known_as(one))
+
+
+def mentions(asked: Asked, lower: str) -> bool:
+    """Tell whether a text, in lower case, may hold all that a question names."""
+    return all(any(one in lower for one in term) for term in asked.needles)
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a question, names of programs taken apart; "Dybdahl's" is Dybdahl."""
+    return list(words(re.sub(r"['’]s\b", "", text)))

@@ -1,0 +1,53 @@
+"""Facts in JSON: each value under its path, whether it stands on a line of its own or not."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+
+from longctx.quotes.exact.fact import Fact
+from longctx.quotes.exact.settings import unquoted, with_flags
+from longctx.text.offsets import byte_after, line_ends
+from longctx.text.source import Document
+from longctx.text.span import Quote, Span, line_around
+
+MOST = 1 << 24  # bytes of a file that is taken apart
+DEEPEST = 64
+_TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"|[{}\[\]:,]|//[^\n]*|[^\s{}\[\]:,\"]+")
+
+
+def json_facts(document: Document) -> Iterator[Fact]:
+    """Yield each value that is no object; none of a file too large or nested too deep."""
+    if document.end - document.start > MOST:
+        return
+    text = "".join(document.blocks())
+    opened: list[tuple[str, str]] = []  # brackets, and the key that each stands under
+    key = ""
+    for token in _TOKEN.finditer(text):
+        sign = token[0]
+        if sign in "{[":
+            opened.append((sign, key))
+            key = ""
+            if len(opened) > DEEPEST:
+                return
+        elif sign in "}]":
+            if opened:
+                opened.pop()
+            key = ""
+        elif sign == ",":
+            key = ""
+        elif sign != ":" and not sign.startswith("//"):
+            listed = bool(opened) and opened[-1][0] == "["
+            if key or listed:
+                path = tuple(name for name in (*(name for _, name in opened), key) if name)
+                if path:
+                    where = partial(_quote, document, text, token.start(), token.end())
+                    yield from with_flags(Fact(path, unquoted(sign), where))
+                key = ""
+            else:
+                key = unquoted(sign)
+
+
+def _quote(document: Document, text: str, start: int, end: int) -> Quote:
+    first = byte_after(document, document.start, text[:start])
+    line = 1 + line_ends(text, start)
+    return line_around(Span(document, first, byte_after(document, first, text[start:end]), line, line))

@@ -1,0 +1,63 @@
+"""When something happened in a log: its first and last time, and the first and last of a level."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from longctx.quotes.exact.asked import Asked
+from longctx.quotes.exact.fact import Exact
+from longctx.quotes.exact.lines import Line
+from longctx.quotes.exact.words import cover, stem, stems
+from longctx.structure.log_lines import TIME, entry
+
+_ORDER = {"first": 0, "earliest": 0, "initially": 0, "last": -1, "latest": -1, "finally": -1, "recent": -1}
+_LEVELS = {
+    "error": ("ERROR",),
+    "warn": ("WARN",),
+    "warning": ("WARN",),
+    "fatal": ("FATAL",),
+    "critical": ("CRITICAL",),
+    "panic": ("FATAL",),
+}
+# How a log says that something went wrong.
+_WRONG = frozenset(map(stem, ("fail", "failure", "error", "refused", "exception", "crash")))
+_MOST_TIMES = 3  # that are shown where the question says neither first nor last
+
+
+def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
+    """Yield when what the question names happened, or what the first or last line of a level says."""
+    order = next((at for word, at in _ORDER.items() if re.search(rf"\b{word}\b", asked.text, re.I)), None)
+    terms = [one for one in asked.terms if one.word not in _ORDER]
+    level = (
+        next((_LEVELS[one.word] for one in terms if one.word in _LEVELS), None) if order is not None else None
+    )
+    when = bool(
+        re.match(r"(?:since )?when (?:did|was|were|has|had)\b|(?:at )?what time did", asked.text, re.I)
+    )
+    if not when and not level:
+        return
+    needed = {i for i, one in enumerate(terms) if not one.light and (when or one.word not in _LEVELS)}
+    if when and not needed:
+        return
+    wrong = {i for i, one in enumerate(terms) if one.forms & _WRONG}
+    found: list[tuple[str, str, Line]] = []
+    for line in lines:
+        if not TIME.match(line.text.lstrip('[{" ')) and not TIME.search(line.text[:60]):
+            continue
+        there, _ = cover(terms, stems(line.text))
+        if wrong & needed - there and set(stems(line.text)) & _WRONG:
+            there |= wrong
+        if needed - there:
+            continue
+        one = entry(line.text)
+        if level and not when and one.level not in level:
+            continue
+        found = found[:1] if order == 0 else found[-_MOST_TIMES:]
+        found.append((one.time, one.message, line))
+    if order is None and len(found) > _MOST_TIMES:
+        return
+    for time, message, line in found[:1] if order == 0 else found[-1:] if order == -1 else found:
+        yield Exact(time if when else _without_level(message), line.quote())
+
+
+def _without_level(message: str) -> str:
+    return re.sub(r"^\W*(?:ERR(?:OR)?|WARN(?:ING)?|FATAL|CRIT(?:ICAL)?|PANIC)\W+", "", message)

@@ -1,0 +1,129 @@
+"""Exact look-ups: where a name is defined, what a key is set to, what stands in a cell of a table.
+
+They need no model, only a question whose every telling word the text answers with a name: of a key, a
+section, a row, a column, an option, a package, a person. Each answer is read off one line, which is shown.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from longctx.quotes.exact.asked import Asked, parse
+from longctx.quotes.exact.cells import cells
+from longctx.quotes.exact.definitions import defined_name, definitions
+from longctx.quotes.exact.fact import Exact, Fact, fit
+from longctx.quotes.exact.json_facts import json_facts
+from longctx.quotes.exact.lines import Line, lines
+from longctx.quotes.exact.logs import times
+from longctx.quotes.exact.mail import header, headers
+from longctx.quotes.exact.options import options
+from longctx.quotes.exact.prose import named, stated
+from longctx.quotes.exact.requirements import package, requirements, said
+from longctx.quotes.exact.settings import SETTINGS, settings
+from longctx.text.source import Document
+
+MOST = 10  # places; more of them say that the question names nothing in particular
+WHOLE = 1 << 20  # bytes of a document whose every line is looked at, for what stands around it
+_CODE = re.compile(
+    r"\.(?:py|pyi|js|mjs|cjs|jsx|ts|tsx|go|rs|c|h|cc|cpp|hpp|java|kt|kts|swift|rb|php|cs|scala|sh|bash|zsh|fish|lua|r"
+    r"|sql|pl|pm|jl|ipynb)$",
+    re.IGNORECASE,
+)
+_JSON = re.compile(r"\.(?:json|jsonc|webmanifest)$", re.IGNORECASE)
+_DEFINED = re.compile(r"defined|declared|implemented|created|definition|defines", re.IGNORECASE)
+_TABLE = re.compile(r"\.(?:csv|tsv)$", re.IGNORECASE)
+
+
+def look_up(question: str, documents: Iterable[Document]) -> list[Exact]:
+    """Return what the text says of the names in a question; nothing if it is of no such form."""
+    documents = list(documents)
+    if name := defined_name(question):
+        found = _all(definitions(name, _lines(one, [name]), one.name) for one in documents)
+        if found or _DEFINED.search(question):
+            return found
+    if (key := header(question)) and (found := _all(headers(key, lines(one)) for one in documents)):
+        return found
+    asked = parse(question)
+    if asked is None:
+        return []
+    likely = [one for one in documents if _mentions(one, asked)]
+    for find in _ways(asked, likely):
+        if found := find():
+            return list(dict.fromkeys(found))
+    return []
+
+
+def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list[Exact]]]:
+    """Yield the ways to find an answer, the surest first."""
+    needles = [needle for term in asked.needles for needle in term]
+    texts = [one for one in documents if not _CODE.search(one.name)]
+    prosaic = [one for one in texts if not SETTINGS.search(one.name) and not _JSON.search(one.name)]
+    name = package(asked)
+    if name:
+        yield lambda: _all(
+            requirements(name, _lines(one, [name.rsplit("/", 1)[-1], "version"])) for one in texts
+        )
+    yield lambda: _best(asked, documents, needles)
+    yield lambda: _all(cells(asked, _lines(one, []), one.name) for one in texts)
+    yield lambda: _all(options(asked, _lines(one, [])) for one in prosaic)
+    yield lambda: _all(times(asked, _lines(one, needles)) for one in prosaic)
+    if name:
+        yield lambda: _all(said(name, _lines(one, [name])) for one in prosaic)
+    yield lambda: _all(stated(asked, _lines(one, needles)) for one in prosaic)
+
+
+def _best(asked: Asked, documents: Iterable[Document], needles: list[str]) -> list[Exact]:
+    """Return the facts that leave the fewest words of their names unsaid."""
+    best: list[Fact] = []
+    least = (9, 9)
+    for document in documents:
+        around = _about(document)
+        for fact in _facts(document, asked, needles):
+            rank = fit(asked, fact.path, fact.value, around)
+            if rank is None or rank > least or (rank[0] and fact.strict):
+                continue
+            if rank < least:
+                best, least = [], rank
+            best.append(fact)
+    sure = least[0] == 0 or (least[0] == 1 and len(best) == 1)
+    return [fact.exact() for fact in best] if sure and len(best) <= MOST else []
+
+
+def _facts(document: Document, asked: Asked, needles: list[str]) -> Iterator[Fact]:
+    if _JSON.search(document.name):
+        return json_facts(document)
+    if SETTINGS.search(document.name) or _CODE.search(document.name):
+        return settings(_lines(document, needles), document.name, asked.coded)
+    return iter(()) if _TABLE.search(document.name) else named(_lines(document, needles))
+
+
+def _all(readers: Iterable[Iterable[Exact]]) -> list[Exact]:
+    found: list[Exact] = []
+    for reader in readers:
+        for one in reader:
+            found.append(one)
+            if len(found) > MOST:
+                return []
+    return found
+
+
+def _about(document: Document) -> str:
+    """Return what the name of a document says of all that it holds."""
+    return document.name.rsplit("/", 1)[-1].lower().replace("dockerfile", "dockerfile image container")
+
+
+def _mentions(document: Document, asked: Asked) -> bool:
+    about = _about(document) + document.name.lower()
+    missing = [term for term in asked.needles if not any(one in about for one in term)]
+    for block in document.blocks():
+        if not missing:
+            break
+        lower = block.lower()
+        missing = [term for term in missing if not any(one in lower for one in term)]
+    return not missing
+
+
+def _lines(document: Document, needles: list[str]) -> Iterator[Line]:
+    """Return the lines of a document; of a long one only those with one of the needles."""
+    if not needles or document.end - document.start <= WHOLE:
+        return lines(document)
+    return lines(document, re.compile("|".join(map(re.escape, needles)), re.IGNORECASE))

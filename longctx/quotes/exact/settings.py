@@ -1,0 +1,180 @@
+"""Facts in files of settings and in programs: keys with values, in sections, by indentation, in lists."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from longctx.quotes.exact.fact import Fact
+from longctx.quotes.exact.lines import Line
+
+_LEAD = (
+    r"(?P<lead>\s*(?:(?:- |\* |export |readonly |declare |local |set |const |let |var |static |final "
+    r"|pub(?:\([\w ]+\))? "
+    r"|val |public |private |protected |internal |override |unsigned |signed |int |long |short |char "
+    r"|double |float "
+    r"|bool |string |String |boolean |size_t |u?int\d+(?:_t)? |ARG |ENV |LABEL |#\s*define |type )\s*)*)[*&]?"
+)
+_NAMED = r"(?P<quote>[\"'`]?)(?P<key>@?[^\W\d][\w./@-]*(?:\[\w*\])?(?: [\w.-]+){0,3})(?P=quote)"
+_SETTING = re.compile(
+    rf"{_LEAD}{_NAMED}(?:\s*:\s*[\w\[\]., |&<>:']+?(?==|:=))?"
+    r"\s*(?:\?=|:=|\+=|=>|=(?!=)|:(?!:)(?=\s|[^\s/:]))\s*(?P<value>\S.*?)\s*[,;]?\s*$"
+)
+_DEFINE = re.compile(r"\s*#\s*define\s+(?P<key>\w+)\s+(?P<value>\S.*?)\s*$")
+_OPENING = re.compile(rf"{_LEAD}{_NAMED}(?:\s*:\s*[\w\[\], .]+(?==))?\s*[:=]?>?\s*[\w:.]*[\[({{]*[|>]?-?\s*$")
+_SECTION = re.compile(r"\s*\[+(?P<key>[^\[\]]+)\]+\s*$")
+_BLOCK = re.compile(r"\s*(?P<key>(?:[\w.-]+ ){0,2}[\w./\"-]+)\s*\{\s*$")  # server {, resource "a" "b" {
+_ITEM = re.compile(r"\s*(?:- +)?(?P<quote>[\"']?)(?P<value>[^\s\"'\[\]{}].*?)(?P=quote)\s*,?\s*$")
+_PAIR = re.compile(
+    r"[\"']?(?P<key>[\w.-]+)[\"']?\s*[=:]\s*(?P<value>\"[^\"]*\"|'[^']*'|\[[^\]]*\]|[^\s,{}]+)"
+)
+_BARE = re.compile(r"\s*(?P<key>[a-z_]\w+)\s+(?P<value>[^={\s][^={]*?);\s*$")  # nginx
+_INSTRUCTION = re.compile(r"(?P<key>[A-Z]{3,})\s+(?P<value>\S.*?)\s*$")  # Dockerfile
+_FLAG = re.compile(r"(?<!\S)--(?P<key>[A-Za-z][\w-]+)[ =](?P<value>[^\s\"'-][^\s\"']*)")
+_FUNCTION = re.compile(r".*?\b(?:def|function|fn|fun|func|constructor)\b\s*(?P<name>\w*)\s*\(")
+_ARGUMENT = re.compile(
+    r"(?P<key>\w+)\s*(?::[^,=()]+)?=\s*(?P<value>\"[^\"]*\"|'[^']*'|[-+]?[\w.]+|\[\]|\{\})(?=\s*[,)}])"
+)
+_COMMENT = re.compile(r"\s+(?:#|//|--(?= )|;(?= )).*$")
+_LITERAL = re.compile(
+    r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`|[-+]?\d[\w.%]*|[\[({].*[\])}]|true|false|null|None|True|False|nil"
+)
+_CONSTANT = re.compile(r"_?[A-Z][A-Z\d_]*$")
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
+_SIGNS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+SETTINGS = re.compile(
+    r"\.(?:ya?ml|toml|ini|cfg|conf|env|properties|tf|hcl|editorconfig|lock|service)$|(?:^|/)\.?env(?:\.\w+)?$"
+    r"|(?:^|/)(?:Dockerfile|Containerfile)[\w.-]*$|(?:^|/)(?:GNU)?[Mm]akefile$|\.mk$|\.dockerfile$",
+    re.IGNORECASE,
+)
+_DOCKER = re.compile(r"(?:dockerfile|containerfile)[^/]*$", re.IGNORECASE)
+
+
+def settings(lines: Iterable[Line], name: str, coded: Iterable[str] = ()) -> Iterator[Fact]:
+    """Yield the settings of a file; of a program, its constants, defaults, and the entries of its tables.
+
+    Args:
+        coded: names that count wherever they are set, such as in the middle of a line.
+    """
+    anywhere = _anywhere(coded)
+    own = bool(SETTINGS.search(name))
+    set_on = _in_image if _DOCKER.search(name) else _in_settings if own else _in_program
+    section: tuple[str, ...] = ()
+    within: list[tuple[float, str]] = []  # how far names are indented, and the names
+    for line in lines:
+        text = line.text
+        if not text.strip() or (text.lstrip().startswith(("#", ";", "//")) and not _DEFINE.match(text)):
+            continue
+        if own and (found := _SECTION.match(text)):
+            section, within = (found["key"].strip("\"' "),), []
+            continue
+        indent = _indent(text)
+        while within and within[-1][0] >= indent:
+            within.pop()
+        path = (*section, *(name for _, name in within))
+        facts = list(set_on(line, path))
+        if anywhere and not facts:
+            facts = [Fact((*path, one["key"]), one["value"], line.quote) for one in anywhere.finditer(text)]
+        yield from facts
+        if opened := _opened(text):
+            within.append((indent, opened))
+
+
+def _in_image(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
+    found = _INSTRUCTION.match(line.text)
+    if found and found["key"] not in ("ARG", "ENV", "LABEL"):
+        yield Fact((*path, found["key"]), unquoted(found["value"]), line.quote)
+    else:
+        yield from _in_settings(line, path)
+
+
+def _in_settings(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
+    if found := _SETTING.match(line.text) or _BARE.match(line.text):
+        yield from _value(line, path, found["key"], found["value"])
+    elif path and (found := _ITEM.match(line.text)):
+        yield from with_flags(Fact(path, unquoted(_COMMENT.sub("", found["value"])), line.quote))
+
+
+def _in_program(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
+    if function := _FUNCTION.match(line.text):
+        for one in _ARGUMENT.finditer(line.text, function.end()):
+            yield Fact((function["name"], f"default {one['key']}"), unquoted(one["value"]), line.quote)
+    elif found := _DEFINE.match(line.text):
+        yield Fact((*path, found["key"]), unquoted(_COMMENT.sub("", found["value"])), line.quote)
+    elif found := _SETTING.match(line.text):
+        if _constant(found["key"], found["value"], line.text):
+            yield from _value(line, path, found["key"], found["value"])
+    elif path and (found := _ITEM.match(line.text)):
+        yield Fact(path, unquoted(_COMMENT.sub("", found["value"])), line.quote)
+
+
+def _opened(text: str) -> str:
+    """Return the name of what a line opens; empty if it opens nothing."""
+    if not _is_value(text) and (found := _OPENING.match(text) or _BLOCK.match(text)):
+        return str(found["key"])
+    found = _SETTING.match(text)
+    return str(found["key"]) if found and found["value"][-1:] in "[{(" else ""
+
+
+def _is_value(text: str) -> bool:
+    """Tell a value from what opens a block, where both end alike."""
+    return text.rstrip()[-1:] not in "[{(:=|>-" and not re.search(r"[:=]\s*$|[|>]-$", text)
+
+
+def _indent(text: str) -> float:
+    """Return how far a line is indented; an item of a list is a little further in than its dash."""
+    body = text.lstrip()
+    return len(text) - len(body) + (0.5 if body.startswith("- ") else 0)
+
+
+def _constant(key: str, value: str, line: str) -> bool:
+    """Tell whether a line of a program sets something once: a constant, or a literal value."""
+    plain = _COMMENT.sub("", value)
+    if _CONSTANT.match(key) or re.match(r"\s*(?:export |pub(?:\([\w ]+\))? |static |final )*const ", line):
+        return True
+    return bool(_LITERAL.fullmatch(plain)) or bool(
+        re.fullmatch(r"[\w.]+\(\"?[\w.]+\"?\)|[\d_]+ \* [\w.]+", plain)
+    )
+
+
+def _value(line: Line, path: tuple[str, ...], key: str, value: str) -> Iterator[Fact]:
+    value = value if value[0] in "\"'`" and value[-1] == value[0] else _COMMENT.sub("", value)
+    if value in ("{", "[", "(", "|", ">", "|-", ">-", "\\"):
+        return
+    if value.startswith("{") and value.endswith("}"):
+        for pair in _PAIR.finditer(value):
+            names = (*path, key) if pair["key"] == "version" else (*path, key, pair["key"])
+            yield Fact(names, unquoted(pair["value"]), line.quote)
+        return
+    yield from with_flags(Fact((*path, key), unquoted(value.removesuffix(" \\")), line.quote))
+
+
+def _anywhere(coded: Iterable[str]) -> re.Pattern[str] | None:
+    names = "|".join(re.escape(name) for name in coded if re.fullmatch(r"\w+", name))
+    value = r"(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;(){}=]+)"
+    return re.compile(rf"(?<![\w.$])(?P<key>{names})\s*=(?!=)\s*{value}") if names else None
+
+
+def with_flags(fact: Fact) -> Iterator[Fact]:
+    """Yield a fact, and of a command the values of its flags: --port 80."""
+    yield fact
+    for flag in _FLAG.finditer(fact.value):
+        program = fact.value.split()[0]
+        yield Fact((*fact.path, program, flag["key"]), flag["value"], fact.quote)
+
+
+def unquoted(value: str) -> str:
+    r"""Return a value without the quotation marks around it and the backslashes in it."""
+    quote = value[:1]
+    if (
+        len(value) < 2
+        or quote not in "\"'`"
+        or value[-1] != quote
+        or quote in re.sub(r"\\.", "", value[1:-1]).replace("''", "")
+    ):
+        return value
+    if quote == "'":
+        return value[1:-1].replace("''", "'")
+    return _ESCAPE.sub(lambda found: _sign(found[1]), value[1:-1])
+
+
+def _sign(code: str) -> str:
+    return chr(int(code[1:], 16)) if len(code) == 5 else _SIGNS.get(code, code)
