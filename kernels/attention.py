@@ -18,7 +18,7 @@ from longctx.machine import ONEDNN_LIMIT
 
 Page = tuple[Tensor, Tensor]
 # q, k, v and the earlier pages -> what `attention` returns.
-Attention = Callable[[Tensor, Tensor, Tensor, Sequence[Page]], Tensor]
+Attention = Callable[[Tensor, Tensor, Tensor, Iterable[Page]], Tensor]
 # Attention over some of the keys, (B, H, T, D), and the log-sum-exp of its scores, (B, H, T) float32.
 Partial = tuple[Tensor, Tensor]
 # q, k, v, causal -> attention over these keys alone.
@@ -76,7 +76,7 @@ def can_decode(site: Site, head_dim: int) -> bool:
 
 
 def paged_attention(
-    attend: Attend, merge: Merge, q: Tensor, k: Tensor, v: Tensor, earlier: Sequence[Page]
+    attend: Attend, merge: Merge, q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page]
 ) -> Tensor:
     """Attend from a chunk of T tokens to itself (causally) and to all earlier pages.
 
@@ -84,7 +84,8 @@ def paged_attention(
         attend: attends to some keys. merge: see `torch_merge`.
         q: (B, H, T, D). Query head h reads KV head h // (H // Hkv). Scores are scaled by 1/sqrt(D).
         k, v: (B, Hkv, T, D), the chunk's own keys and values, in the dtype of the pages. Products are in it.
-        earlier: pairs (k, v), each (B, Hkv, n, D), in any order; all of their keys are seen.
+        earlier: pairs (k, v), each (B, Hkv, n, D), in any order; all of their keys are seen. One is
+            held at a time, so they may be made as they are asked for.
 
     Returns:
         (B, H, T, D) in q's dtype; softmax and merging are in float32.

@@ -4,7 +4,7 @@ A model made for training chooses them and is otherwise the same. Tests compare 
 the plain formulas.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -113,12 +113,12 @@ def _carry(slopes: Tensor, size: int, count: int) -> Tensor:
     return left.masked_fill(gap < 0, 0).float()
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """Return what `attention.paged_attention` returns, from all keys joined."""
     groups, tokens = q.shape[1] // k.shape[1], q.shape[2]
-    keys = torch.cat([*(page for page, _ in earlier), k], dim=2).repeat_interleave(groups, dim=1)
-    values = torch.cat([*(page for _, page in earlier), v], dim=2).repeat_interleave(groups, dim=1)
-    if not earlier:
+    joined = (torch.cat(x, dim=2) for x in zip(*earlier, (k, v), strict=True))
+    keys, values = (x.repeat_interleave(groups, dim=1) for x in joined)
+    if keys.shape[2] == tokens:
         return F.scaled_dot_product_attention(q, keys, values, is_causal=True)
     seen = torch.ones(tokens, keys.shape[2], dtype=torch.bool, device=q.device)
     return F.scaled_dot_product_attention(q, keys, values, attn_mask=seen.tril(keys.shape[2] - tokens))

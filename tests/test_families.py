@@ -14,6 +14,7 @@ from bench.random_model import random_tensors
 from longctx.errors import ModelError
 from longctx.models.config_file import translate
 from longctx.models.decoder import MIXERS, Decoder
+from longctx.models.mixers.latent import Latent
 from longctx.models.state import State
 
 HERE = Path("config.json")
@@ -163,6 +164,23 @@ def test_any_chunking_gives_the_same_logits_and_state(cuts: list[int], name: str
     for name_, tensor in state.tensors().items():
         torch.testing.assert_close(other.tensors()[name_], tensor, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(read.tensors()[name_], tensor, rtol=1e-4, atol=1e-4)
+
+
+def test_keys_formed_for_a_chunk_are_those_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails Ling 2.5 reads a text otherwise in large chunks, which form keys, than in small ones."""
+    model, tokens, formed = random_model(LATENT), some_tokens(195), Latent._formed
+    large: list[Any] = []
+
+    def counted(*args: Any) -> torch.Tensor:
+        large.append(args)
+        return formed(*args)
+
+    monkeypatch.setattr(Latent, "_formed", counted)
+    small, _ = run(model, tokens, [15] * 13)
+    assert not large
+    pieces, _ = run(model, tokens, [95, 40, 60])  # pages that are cut, and pages that are not
+    assert large
+    torch.testing.assert_close(pieces, small, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["hypenet", "bailing"])  # the interpreter is slow
