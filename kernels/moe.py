@@ -1,8 +1,9 @@
 """A mixture of gated MLP experts: each token goes through its top-k experts, weighted by the router."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, Union
 
 import torch
 import torch.nn.functional as F
@@ -15,20 +16,42 @@ from longctx.kernels.linear import Matrix, Rounded, linear, prepared
 from longctx.kernels.rounded import Bits, RoundedMatrix, fits, random_matrix
 from longctx.kernels.select import HALVES, Site
 
-# One matrix per expert, or all of them stacked.
+# All matrices in one piece; or one per expert, or among those of a pool.
 Stacked = Tensor | RoundedMatrix
-Stack = Stacked | Sequence[Matrix]
+Stack = Union[Stacked, "Slotted", Sequence[Matrix]]
 # x, the experts chosen for each token and their weights, w1, w3, w2 -> what `mixture` returns.
 Mixture = Callable[[Tensor, Tensor, Tensor, Stack, Stack, Stack], Tensor]
-# The same for stacks in one piece.
+# The same for stacks in one piece, or in slots.
 Experts = Callable[[Tensor, Tensor, Tensor, Any, Any, Any], Tensor]
-# Rows, a stack, and where each expert's rows end -> rows W^T.
-GroupedProduct = Callable[[Tensor, Any, Tensor], Tensor]
+# Rows, a stack, where each expert's rows end, and the slots of `Slotted` -> rows W^T.
+GroupedProduct = Callable[[Tensor, Any, Tensor, Tensor | None], Tensor]
 WeightedSum = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 FEW = 16  # up to this many tokens, experts are matrix-vector products
 MOST_GROUPS = 1023  # torch's grouped product refuses more
 ALIGNED = 8  # bfloat16 numbers in 16 bytes; its rows must be multiples of that
+
+
+@dataclass(frozen=True)
+class Slotted:
+    """A stack whose matrices are somewhere among those of a larger one, its pool.
+
+    Attributes:
+        pool: (slots, out, in).
+        slots: (E,) int64 on the pool's device, where each matrix is; anything where a matrix is not used.
+        places: the same for the host.
+    """
+
+    pool: Stacked
+    slots: Tensor
+    places: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, member: int) -> Matrix:
+        """Return a matrix, in the same memory."""
+        return self.pool[self.places[member]]
 
 
 def gated_mlp(x: Tensor | Rounded, w1: Matrix, w3: Matrix, w2: Matrix) -> Tensor:
@@ -52,7 +75,9 @@ def choose_mixture(site: Site, hidden: int, intermediate: int, n_experts: int) -
     # Rows are read in pieces, so the trial needs no longer ones.
     sizes = min(hidden, 1040), min(intermediate, 520)
     if hidden >= 16 and select.works("moe_decode", _decode_trial, site, *sizes):
-        from longctx.kernels.moe_triton import moe_decode as few
+        from longctx.kernels.moe_triton import moe_decode
+
+        few = partial(slotted, moe_decode)
     return partial(mixture, few, many)
 
 
@@ -63,7 +88,8 @@ def choose_rounded_mixture(site: Site, hidden: int, intermediate: int, bits: Bit
         if select.works(f"int{bits}_experts", _rounded_trial, site, *sizes):
             from longctx.kernels.rounded_triton import grouped_product, moe_decode
 
-            return partial(mixture, moe_decode, partial(grouped_experts, choose_sum(site), grouped_product))
+            many = partial(grouped_experts, choose_sum(site), grouped_product)
+            return partial(mixture, partial(slotted, moe_decode), many)
     return partial(mixture, one_by_one, one_by_one)
 
 
@@ -84,16 +110,25 @@ def mixture(
     On NVIDIA devices the stacked forms wait for nothing: no counts are sent to the host.
 
     Args:
-        few, many: what runs the experts of up to `FEW` tokens and of more, where matrices are in one piece.
+        few, many: what runs the experts of up to `FEW` tokens and of more, in one piece or in slots.
         x: (T, D). chosen: (T, k) int64. weights: (T, k) float32.
         w1, w3: (E, F, D). w2: (E, D, F); all in one piece, or all lists of E matrices.
 
     Returns:
         (T, D) in x's dtype.
     """
-    if not isinstance(w1, Stacked):
+    if not isinstance(w1, Stacked | Slotted):
         return one_by_one(x, chosen, weights, w1, w3, w2)
     return (few if len(x) <= FEW else many)(x, chosen, weights, w1, w3, w2)
+
+
+def slotted(
+    kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor, w1: Stack, w3: Stack, w2: Stack
+) -> Tensor:
+    """Run a kernel that takes experts by their number in a stack, also where they are in slots."""
+    if isinstance(w1, Slotted) and isinstance(w3, Slotted) and isinstance(w2, Slotted):
+        return kernel(x, w1.slots[chosen], weights, w1.pool, w3.pool, w2.pool)
+    return kernel(x, chosen, weights, w1, w3, w2)
 
 
 def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
@@ -139,9 +174,9 @@ def grouped_experts(
     x: Tensor,
     chosen: Tensor,
     weights: Tensor,
-    w1: Stacked,
-    w3: Stacked,
-    w2: Stacked,
+    w1: Stacked | Slotted,
+    w3: Stacked | Slotted,
+    w2: Stacked | Slotted,
 ) -> Tensor:
     """Return the weighted sum of each token's experts, by one grouped product per matrix of an expert.
 
@@ -157,11 +192,16 @@ def grouped_experts(
     numbers = torch.arange(len(w1), dtype=experts.dtype, device=x.device)
     ends = torch.searchsorted(experts, numbers, right=True, out_int32=True)
     rows = x[order // top_k]
-    hidden = F.silu(product(rows, w1, ends), inplace=True).mul_(product(rows, w3, ends))
-    results = product(hidden, w2, ends)
+    (w1, slots), (w3, _), (w2, _) = (_in_one_piece(stack) for stack in (w1, w3, w2))
+    hidden = F.silu(product(rows, w1, ends, slots), inplace=True).mul_(product(rows, w3, ends, slots))
+    results = product(hidden, w2, ends, slots)
     position = torch.empty_like(order)
     position[order] = torch.arange(len(order), device=x.device)  # the row where each pair went
     return add(results, position.view_as(chosen), weights)
+
+
+def _in_one_piece(stack: Stacked | Slotted) -> tuple[Stacked, Tensor | None]:
+    return (stack.pool, stack.slots) if isinstance(stack, Slotted) else (stack, None)
 
 
 @cache
@@ -216,12 +256,14 @@ def _of_one_token(x: Tensor, experts: Sequence[tuple[Matrix, Matrix, Matrix]]) -
     return torch.cat([gated_mlp(x, *matrices) for matrices in experts])
 
 
-def grouped_product(rows: Tensor, stack: Tensor, ends: Tensor) -> Tensor:
+def grouped_product(rows: Tensor, stack: Tensor, ends: Tensor, slots: Tensor | None = None) -> Tensor:
     """Return rows W^T, each group of rows with its own matrix of the stack (E, out, in).
 
     Args:
-        rows: (N, in). ends: (E,) int32, where each group's rows end.
+        rows: (N, in). ends: (E,) int32, where each group's rows end. slots: (E,), the matrix of each group in
+            a stack of others; they are copied together, for torch takes no such numbers.
     """
+    stack = stack if slots is None else stack[slots]
     # Public since torch 2.10; before that under the private name alone.
     product = F.grouped_mm if hasattr(F, "grouped_mm") else torch._grouped_mm
     out: Tensor = product(rows, stack.transpose(-2, -1), offs=ends)

@@ -93,21 +93,23 @@ def moe_decode(
 
 
 @on_device
-def grouped_product(rows: Tensor, stack: RoundedMatrix, ends: Tensor) -> Tensor:
+def grouped_product(rows: Tensor, stack: RoundedMatrix, ends: Tensor, slots: Tensor | None = None) -> Tensor:
     """Return rows W^T, each group of rows with its own matrix of the stack; weights are widened to 16 bits.
 
     Args:
         rows: (N, in), bfloat16 or float16. stack: (E, out, in). ends: (E,) int32, where groups end.
+        slots: (E,) integers, the matrix of each group in a stack of others; None: they have its order.
 
     Returns:
         (N, out) in the rows' dtype.
     """
-    count, (members, height, width) = len(rows), stack.shape
+    count, members, (_, height, width) = len(rows), len(ends), stack.shape
     size = next((size for size in TOKENS if count <= size * members), TOKENS[-1])
     experts, firsts = _tiles(ends, count, size)
+    places = experts if slots is None else slots[experts.clamp(max=members - 1).long()]
     out = torch.empty(count, height, dtype=rows.dtype, device=rows.device)
     _grouped[(triton.cdiv(height, TILE), len(experts))](
-        rows.contiguous(), stack.levels, stack.steps, experts, firsts, ends, out,
+        rows.contiguous(), stack.levels, stack.steps, experts, places, firsts, ends, out,
         E=members, OUT=height, IN=width, BITS=stack.bits, TOKENS=size, TILE=TILE, DEPTH=DEPTH,
         WIDE=triton.knobs.runtime.interpret, num_warps=8, num_stages=3,
     )  # fmt: skip
@@ -248,7 +250,7 @@ def _widen(levels, steps, out, count, IN: tl.constexpr, BITS: tl.constexpr, PIEC
 
 @triton.jit
 def _grouped(
-    rows, levels, steps, experts, firsts, ends, out,
+    rows, levels, steps, experts, places, firsts, ends, out,
     E: tl.constexpr, OUT: tl.constexpr, IN: tl.constexpr, BITS: tl.constexpr,
     TOKENS: tl.constexpr, TILE: tl.constexpr, DEPTH: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
@@ -263,7 +265,7 @@ def _grouped(
         channel = tl.program_id(0) * TILE + tl.arange(0, TILE)
         token = tl.load(firsts + tl.program_id(1)).to(tl.int64) + tl.arange(0, TOKENS)
         present = token < tl.load(ends + expert)
-        row = expert * OUT + channel
+        row = tl.load(places + tl.program_id(1)).to(tl.int64) * OUT + channel
         byte = tl.arange(0, DEPTH * 16)
         total = tl.zeros((TILE, TOKENS), dtype=tl.float32)
         for at in range(0, count, DEPTH):

@@ -84,15 +84,23 @@ class Engine:
         dtype: "torch.dtype",
         form: "Form",
         kept: int | None = None,
+        host: int = 0,
     ) -> "Engine":
-        """Load the weights in a folder whose other files have been read; of experts, `kept` bytes or all.
+        """Load the weights in a folder whose other files have been read.
+
+        Of experts, `kept` bytes or all are held on the device. The others come from memory of the host, if
+        `host` bytes of them are to be there, or else from the disk.
 
         Raises:
             ModelError: when weights are missing, corrupt or of the wrong shape.
         """
+        from longctx.models.lane import Lane
+        from longctx.models.offload import ExpertCache
         from longctx.models.weights import load_model
 
-        return cls(load_model(folder, config, device, dtype, form, kept), tokenizer, folder)
+        lane = Lane(device) if device.type == "cuda" else None
+        cache = None if kept is None else ExpertCache(kept, lane, at_once=host > 0)
+        return cls(load_model(folder, config, device, dtype, form, cache), tokenizer, folder)
 
     def session(self) -> "Session":
         """Start a session before the first token."""

@@ -125,7 +125,7 @@ def _speed(engine: "Engine", ids: list[int], planned: int) -> Check:
     held = resident_memory() if on_cpu else torch.cuda.max_memory_allocated(engine.device)
     cache = engine.model.experts
     asked = cache.hits + cache.misses if cache else 0
-    found = f"; {cache.hits / asked:.0%} of experts were in memory" if cache and asked else ""
+    found = f"; {cache.hits / asked:.0%} of experts were at hand" if cache and asked else ""
     return Check(
         "speed",
         True,

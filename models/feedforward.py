@@ -1,13 +1,12 @@
 """What each token goes through by itself: experts behind a router, or one gated MLP."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from longctx.kernels.moe import choose_mixture, choose_rounded_mixture, route, route_by_groups
 from longctx.kernels.select import Site
 from longctx.models.config import ExpertsSpec, GatedSpec
+from longctx.models.offload import AwayExperts
 from longctx.models.weight import Keep, Weight
 
 
@@ -17,7 +16,7 @@ class Experts(nn.Module):
     def __init__(self, hidden: int, spec: ExpertsSpec, dtype: torch.dtype, keep: Keep = ""):
         super().__init__()
         self.spec = spec
-        self.expect: Callable[[Tensor], None] | None = None  # told what comes, where it must be read
+        self.away: AwayExperts | None = None  # where the device has no room for all of them
         n, inner = spec.n_experts, spec.intermediate_size
         self.router = Weight(n, hidden, dtype=torch.float32, keep="plain")
         self.w1 = Weight(n, inner, hidden, dtype=dtype, keep="coarse")
@@ -31,18 +30,22 @@ class Experts(nn.Module):
     def use(self, site: Site) -> None:
         """Choose the kernels for where the weights are."""
         n, inner, hidden = self.w1.shape
-        self.mixture = choose_mixture(site, hidden, inner, n)
-        if self.w1.rounded is not None:
-            self.mixture = choose_rounded_mixture(site, hidden, inner, self.w1.rounded.bits)
+        bits = self.away.bits if self.away else self.w1.rounded and self.w1.rounded.bits
+        if bits:
+            self.mixture = choose_rounded_mixture(site, hidden, inner, bits)
+        else:
+            self.mixture = choose_mixture(site, hidden, inner, n)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
         flat = x.flatten(0, -2)
-        matrices = (self.w1.matrices(), self.w3.matrices(), self.w2.matrices())
         chosen, weights = self._routed(flat)
-        if self.expect:
-            self.expect(chosen)
-        mixed = self.mixture(flat, chosen, weights, *matrices).view_as(x)
+        if self.away:
+            mixed = self.mixture(flat, chosen, weights, *self.away.begin(chosen)).view_as(x)
+            self.away.end()
+        else:
+            matrices = (self.w1.matrices(), self.w3.matrices(), self.w2.matrices())
+            mixed = self.mixture(flat, chosen, weights, *matrices).view_as(x)
         return mixed.add_(self.shared(x)) if self.spec.shared_size else mixed
 
     def _routed(self, x: Tensor) -> tuple[Tensor, Tensor]:

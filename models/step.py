@@ -51,7 +51,8 @@ class DecodeStep:
         self._bound: list[weakref.ref[State] | None] = [None] * batch
         self._at = [-1] * batch  # the position at which each branch's tables and states are up to date
         self._graph: torch.cuda.CUDAGraph | None = None
-        if device.type == "cuda":
+        # Which experts are brought to the device is decided by the host, layer by layer: no graph holds that.
+        if device.type == "cuda" and model.experts is None:
             self._capture()
 
     @property

@@ -45,7 +45,6 @@ class Weight(nn.Module):
         self.shape, self.keep = shape, keep
         self.weight = nn.Parameter(torch.empty(*shape, dtype=dtype))
         self.packed: list[Matrix] = []  # a matrix each, once converted
-        self.elsewhere: Sequence[Matrix] = ()  # those of a stack that memory has no room for
         self.rounded: RoundedMatrix | None = None  # all of them
         self.product: Product = rounded_linear
 
@@ -77,7 +76,7 @@ class Weight(nn.Module):
 
     def matrices(self) -> Tensor | RoundedMatrix | Sequence[Matrix]:
         """Return the matrices of a stack, in one piece where they are."""
-        return self.elsewhere or self.packed or (self.weight if self.rounded is None else self.rounded)
+        return self.packed or (self.weight if self.rounded is None else self.rounded)
 
     def final(self, form: Form) -> Form:
         """Return the form this weight takes in a model of that form."""
@@ -128,14 +127,27 @@ class Weight(nn.Module):
         self._free()
 
     def converted(self, matrix: Tensor, form: Form) -> Matrix:
-        """Return a copy of a matrix of the stack, in its final form for a CPU."""
+        """Return a copy of a matrix of the stack in its final form, in memory of the host."""
+        kind = self.kind_as(form)
+        if isinstance(kind, int):
+            made = RoundedMatrix.empty(*matrix.shape, bits=kind, device=torch.device("cpu"))
+            made.round(matrix)
+            return made
         final = self.final(form)
         return matrix.to(self.weight.dtype, copy=True) if final == "plain" else _converted(matrix, final)
 
-    def leave(self, stack: Sequence[Matrix]) -> None:
-        """Leave the matrices of a stack where they are."""
-        self.elsewhere = stack
+    def kind_as(self, form: Form) -> torch.dtype | Bits:
+        """Return the bits of a `RoundedMatrix`, if that is the final form, or the dtype of the plain one."""
+        bits = BITS.get(self.final(form)) if self.weight.dtype in HALVES else None
+        return bits or self.weight.dtype
+
+    def leave(self) -> Tensor | RoundedMatrix:
+        """Give up a stack that is in one piece, for whoever keeps it elsewhere, and return it."""
+        assert not self.packed, "matrices that are packed one by one are in no piece"
+        stack = self.weight.data if self.rounded is None else self.rounded
+        self.rounded = None
         self._free()
+        return stack
 
     def _free(self) -> None:
         self.weight = nn.Parameter(torch.empty(0, dtype=self.weight.dtype), requires_grad=False)

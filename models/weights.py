@@ -4,7 +4,7 @@ Checkpoints are untrusted: every tensor must be expected, present and of the rig
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,19 +15,23 @@ from torch import Tensor
 
 from longctx.errors import ModelError
 from longctx.kernels.linear import Matrix
+from longctx.kernels.rounded import RoundedMatrix
+from longctx.kernels.select import HALVES
 from longctx.machine import give_back_memory
 from longctx.models import rounded
 from longctx.models.config import ModelConfig
 from longctx.models.config_file import ignored_tensors, weight_map
 from longctx.models.decoder import Decoder
 from longctx.models.feedforward import Experts
-from longctx.models.offload import ExpertCache, OffDevice
+from longctx.models.offload import AwayExperts, ExpertCache
 from longctx.models.published import FORMS, Published, Shape, own_form
 from longctx.models.shards import KINDS, WINDOW, Located, Shards
+from longctx.models.slots import Expert, Kind, parts
 from longctx.models.target import Target
 from longctx.models.weight import Form, Weight
 
 CPU = torch.device("cpu")
+EXPERT = ("w1", "w3", "w2")  # the matrices of an expert, in the order of their use
 FLOATS = ("F32", "F16", "BF16")
 
 
@@ -37,7 +41,7 @@ def load_model(
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
     form: Form = "plain",
-    kept: int | None = None,
+    cache: ExpertCache | None = None,
 ) -> Decoder:
     """Return the model in `folder`, ready for inference.
 
@@ -47,22 +51,18 @@ def load_model(
         device: to put the weights on.
         dtype: of the matrices; on the CPU float32 for "int8" and "int4", which are computed in it.
         form: of the matrices.
-        kept: bytes of experts that stay in memory; the others are read when they are used (on a CPU). None
-            keeps all.
+        cache: what brings experts to the device when they are used; None: all of them are there.
 
     Raises:
         ModelError: naming every missing, unexpected or misshapen tensor, or the corrupt file.
     """
-    cache = None if kept is None else ExpertCache(kept)
     if written := own_form(config.published):
         return load_rounded(folder, config, device, dtype, form, written, cache)
     opened = Opened(folder, config, dtype, form)
-    targets = opened.targets
-    if cache:
-        targets = _leave(opened, cache, form)
-    model = assemble(opened.model, targets, opened.stored, device, form)
+    targets = opened.targets if cache is None or cache.at_once else _leave(opened, cache, form)
+    model = assemble(opened.model, targets, opened.stored, device, form, CPU if cache else None)
     opened.shards.close()
-    return model
+    return put_aside(model, cache, form) if cache and cache.at_once else model
 
 
 def _leave(opened: "Opened", cache: ExpertCache, form: Form) -> list[Target]:
@@ -79,23 +79,49 @@ def _leave(opened: "Opened", cache: ExpertCache, form: Form) -> list[Target]:
     return [target for target in opened.targets if target.member is None]
 
 
+def put_aside(model: Decoder, cache: ExpertCache, form: Form) -> Decoder:
+    """Move the experts of a model to memory of the host, from where the cache brings them."""
+    makers: dict[str, list[Callable[[], Matrix]]] = {}
+    for name, weight in named(model).items():
+        if _is_stack(name):
+            stack = weight.leave()
+            give_back_memory()
+            tensors = [cache.pinned(part.to(CPU)) for part in parts(stack)]
+            aside = tensors[0] if isinstance(stack, Tensor) else RoundedMatrix(*tensors)
+            makers[name] = [partial(aside.__getitem__, e) for e in range(len(aside))]
+    _connect(model, cache, makers, form)
+    return model.use()
+
+
 def _connect(
     model: Decoder, cache: ExpertCache, makers: Mapping[str, list[Callable[[], Matrix]]], form: Form
 ) -> None:
-    """Let the layers ask the cache for their experts, and tell it which ones come."""
-    layers: list[tuple[Experts, list[OffDevice]]] = []
+    """Let the layers ask the cache for their experts."""
+    before: AwayExperts | None = None
     for index, layer in enumerate(model.blocks()):
         if isinstance(layer.mlp, Experts):
-            stacks = []
-            for name in ("w1", "w3", "w2"):  # in the order of their use
-                weight: Weight = getattr(layer.mlp, name)
-                size = weight.bytes_as(form) // weight.shape[0]
-                stacks.append(cache.stack(makers[f"layers.{index}.mlp.{name}"], size))
-                weight.leave(stacks[-1])
-            layers.append((layer.mlp, stacks))
-    for (experts, stacks), (_, following) in zip(layers, [*layers[1:], (None, [])], strict=True):
-        experts.expect = partial(cache.expect, stacks, following)
+            names = [f"layers.{index}.mlp.{name}" for name in EXPERT]
+            weights = [named(model)[name] for name in names]
+            together = [partial(_made, each) for each in zip(*(makers[name] for name in names), strict=True)]
+            size = sum(weight.bytes_as(form) for weight in weights) // len(together)
+            kinds = [Kind(weight.shape[1], weight.shape[2], weight.kind_as(form)) for weight in weights]
+            for weight in weights:
+                weight.leave()
+            layer.mlp.away = cache.layer(together, size, kinds)
+            if before:
+                before.following = layer.mlp.away
+            before = layer.mlp.away
     model.experts = cache
+
+
+def _made(makers: Sequence[Callable[[], Matrix]]) -> Expert:
+    w1, w3, w2 = (make() for make in makers)
+    return w1, w3, w2
+
+
+def _is_stack(name: str) -> bool:
+    """Tell whether a weight, by its name, is a matrix of each expert of a layer."""
+    return ".mlp." in name and name.rsplit(".", 1)[-1] in EXPERT
 
 
 class Opened:
@@ -160,24 +186,28 @@ def load_rounded(
         wanted |= {key: shape for key, (_, shape) in rounded.kinds_of(name, weight, kept).items()}
     _compare(folder, "^$", found, wanted)
     makers: dict[str, list[Callable[[], Matrix]]] = {}
+    stored = shards.copy if cache and not cache.at_once else shards
 
     def make(name: str, weight: Weight, kind: Weight, member: int) -> Matrix:
         matrix = rounded.read(shards.copy, name, kind, kept, member)
-        return rounded.in_memory(weight, matrix, weight.final(form) == kind.final(kept), form)
+        same = weight.final(form) == kind.final(kept) and weight.weight.dtype not in HALVES
+        return rounded.in_memory(weight, matrix, same, form)
 
     with torch.no_grad():
         for name, weight in named(model).items():
             source = name if name in named(written) else "embed"  # a head of its own
             kind = written.get_submodule(source)
             assert isinstance(kind, Weight)
-            if cache and ".mlp.w" in name and len(weight.shape) > 2:
+            aside = cache is not None and _is_stack(name)
+            if cache and aside and not cache.at_once:
                 makers[name] = [partial(make, source, weight, kind, e) for e in range(weight.shape[0])]
                 continue
-            rounded.fill(weight, shards.copy if cache else shards, source, kind, kept, form, device)
-    if cache:
+            rounded.fill(weight, stored, source, kind, kept, form, CPU if aside else device)
+    if cache and not cache.at_once:
         _connect(model, cache, makers, form)
     shards.close()
-    return model.requires_grad_(False).eval().use()
+    model.requires_grad_(False).eval()
+    return put_aside(model, cache, form) if cache and cache.at_once else model.use()
 
 
 def named(model: Decoder) -> dict[str, Weight]:
@@ -207,14 +237,19 @@ def assemble(
     stored: Callable[[str], Tensor],
     device: torch.device = CPU,
     form: Form = "plain",
+    of_experts: torch.device | None = None,
 ) -> Decoder:
-    """Fill a model made on the meta device with weights made of `stored(name)`, and choose its kernels."""
+    """Fill a model made on the meta device with weights made of `stored(name)`, and choose its kernels.
+
+    Args:
+        of_experts: the device for matrices of experts, if it is another one.
+    """
     done = 0
     with torch.no_grad():
         for target in targets:
             weight: Weight = model.get_submodule(target.weight)  # type: ignore[assignment]  # by the map
             made = made_of(target, weight, stored)
-            weight.fill(made, form, device, target.member)
+            weight.fill(made, form, device if target.member is None else of_experts or device, target.member)
             if (done := done + made.nbytes) > WINDOW:
                 done = 0
                 give_back_memory()

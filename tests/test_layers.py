@@ -39,7 +39,7 @@ kernels.moe_triton  kernels.moe
 models.config  models.target  models.published  models.families.common  models.families.minimax
 models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama
 models.families.bailing  models.config_file
-models.rotary  models.weight  models.feedforward  models.offload
+models.rotary  models.weight  models.lane  models.slots  models.offload  models.feedforward
 models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lightning  models.mixers.softmax
 models.mixers.block_sparse  models.mixers.latent
 models.state  models.decoder  models.step  models.shards  models.rounded

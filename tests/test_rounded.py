@@ -140,6 +140,23 @@ def test_groups_of_rows_meet_their_own_experts(bits: Bits, ends: list[int], kern
     close(found, torch.cat(parts), 2**-7 + 2**-8)
 
 
+@pytest.mark.parametrize("bits", BOTH)
+@pytest.mark.parametrize("tokens", [2, 17])
+def test_experts_in_slots_are_computed_as_in_one_piece(bits: Bits, tokens: int, kernels: None) -> None:
+    """If this fails a mixture too large for a GPU answers otherwise than on a larger one."""
+    stacks = [rounded(3, *shape, bits=bits) for shape in ((32, 64), (32, 64), (64, 32))]
+    places = [4, 0, 3]
+    apart = []
+    for stack in stacks:
+        pool = RoundedMatrix.empty(5, *stack.shape[1:], bits=bits, device=CPU)
+        pool.levels[places], pool.steps[places] = stack.levels, stack.steps
+        apart.append(moe.Slotted(pool, torch.tensor(places), places))
+    x, weights = torch.randn(tokens, 64).bfloat16(), torch.rand(tokens, 2)
+    chosen = torch.stack([torch.randperm(3)[:2] for _ in range(tokens)])
+    mixture = moe.choose_rounded_mixture(Site(CPU, BF16), 64, 32, bits)
+    assert torch.equal(mixture(x, chosen, weights, *apart), mixture(x, chosen, weights, *stacks))
+
+
 @pytest.mark.parametrize("tokens", [1, 20])
 def test_experts_without_kernels(tokens: int) -> None:
     """If this fails a GPU on which Triton does not run cannot use a quantised mixture."""
