@@ -283,10 +283,10 @@ class Book:
         from longctx.tasks.prompt import build_prompt
 
         engine, chat = self._engine, Chat(system=system)
-        if sampling.max_tokens > ROOM:
-            self._launch.plan(self.corpus, sampling.max_tokens).check()
         template = read_template(None, lookup.template(engine))
         prompt = build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
+        if (room := prompt.tokens + sampling.max_tokens) > ROOM:
+            self._launch.plan(self.corpus, room).check()
         reading = self._reading
         if reading is None or list(reading.before) != list(prompt.before):
             reading = self._read_after(prompt.before)

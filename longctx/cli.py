@@ -62,7 +62,7 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
         if cannot_write(launch.config):
             events = extract(corpus, words=words)
         else:
-            engine = _writer(launch, out, corpus, sampling)
+            engine = _writer(launch, out, corpus, sampling, chat, "summarize.md", words=words)
             events = task.summarize(
                 engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, chat=chat
             )
@@ -126,7 +126,7 @@ def ask(
             return
         # No text has more tokens than bytes.
         text = min(budget, corpus.bytes) if quick else corpus
-        engine = _writer(launch, out, text, sampling)
+        engine = _writer(launch, out, text, sampling, chat, "ask.md", question=question)
         events = task.ask(
             engine,
             corpus,
@@ -236,7 +236,10 @@ def niah(
 @click.argument("inputs", nargs=-1, type=click.Path())
 @click.option("--length", type=Length(), help="Plan for this many tokens instead of inputs.")
 @click.option(
-    "--max-tokens", type=click.IntRange(1), default=1024, help="Leave room for an answer of this many."
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=1024,
+    help="Leave room for a question and an answer of this many together.",
 )
 @model_options
 def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) -> None:
@@ -288,13 +291,23 @@ def _read(out: "Output", inputs: Inputs) -> "Corpus":
     return corpus
 
 
-def _writer(launch: Launch, out: "Output", text: "Corpus | int", sampling: Sampling) -> "Engine":
-    """Load the model that answers, and say how it is going to be asked."""
+def _writer(
+    launch: Launch,
+    out: "Output",
+    text: "Corpus | int",
+    sampling: Sampling,
+    chat: Chat,
+    template: str,
+    **asked: str | int,
+) -> "Engine":
+    """Load the model that answers, with room for what it is asked, and say how it is going to be."""
     from longctx.tasks import frame
+    from longctx.tasks.prompt import build_prompt
 
-    engine = launch.engine(out, text, sampling.max_tokens)
-    if not engine.copies_facts:
-        launch.say(out, *frame.notes(engine.tokenizer, engine.folder, sampling))
+    source = frame.read_template(chat.template, template)
+    prompt = build_prompt(launch.tokenizer, launch.folder, source, chat, **asked)
+    engine = launch.engine(out, text, prompt.tokens + sampling.max_tokens)
+    launch.say(out, *frame.notes(engine.tokenizer, engine.folder, sampling))
     return engine
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory, gib
 from longctx.text.source import Corpus
+from longctx.tokens.stream import heading
 from longctx.tokens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 COUNTED_WHOLE = 1 << 20  # bytes; tokens of a longer text are estimated from samples
 SAMPLE = 1 << 16
+HEADINGS = 1000  # that are counted; of more documents, some
 ROOM = 0.8  # of the memory that is left is for experts whose others are on disk
 DISK = 2e9  # bytes per second, of a laptop's solid state disk
 BYTES_PER_TOKEN = 4  # without a tokenizer; prose with a large vocabulary has more
@@ -204,9 +206,27 @@ def bytes_of_forms(config: "ModelConfig") -> dict[str, int]:
 
 
 def count_tokens(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, bool]:
-    """Return the number of tokens in the corpus, and whether it is exact; large texts are sampled."""
+    """Return the number of tokens in the corpus, and whether it is exact; large texts are sampled.
+
+    Where there are several documents, the heading of each counts.
+    """
+    tokens, exact = _headings(tokenizer, corpus)
     if corpus.bytes <= COUNTED_WHOLE:
-        return sum(len(tokenizer.encode("".join(d.blocks()))) for d in corpus.documents), True
+        return tokens + sum(len(tokenizer.encode("".join(d.blocks()))) for d in corpus.documents), exact
+    return tokens + _estimate(tokenizer, corpus), False
+
+
+def _headings(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, bool]:
+    """Return the tokens of all headings, and whether that is exact."""
+    count = len(corpus.documents)
+    if count < 2:
+        return 0, True
+    some = corpus.documents[:: -(-count // HEADINGS)]
+    tokens = sum(map(len, tokenizer.encode_batch([heading(document) for document in some])))
+    return tokens * count // len(some), len(some) == count
+
+
+def _estimate(tokenizer: Tokenizer, corpus: Corpus) -> int:
     size = tokens = 0
     for document in corpus.documents:
         if size >= COUNTED_WHOLE:
@@ -218,7 +238,7 @@ def count_tokens(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, bool]:
             piece = next(document.blocks(SAMPLE, start), "")
             tokens += len(tokenizer.encode(piece))
             size += min(SAMPLE, document.end - start)
-    return round(tokens * corpus.bytes / max(size, 1)), False
+    return round(tokens * corpus.bytes / max(size, 1))
 
 
 def guess_tokens(corpus: Corpus) -> int:

@@ -40,12 +40,11 @@ models.config  models.target  models.published  models.families.common  models.f
 models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama
 models.families.bailing  models.config_file
 models.rotary  models.weight  models.lane  models.slots  models.offload  models.feedforward
-models.mixers.memory  models.kv_log  models.mixers.branches  models.mixers.device_log
-models.mixers.lightning  models.mixers.softmax
+models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lightning  models.mixers.softmax
 models.mixers.block_sparse  models.mixers.latent
 models.state  models.decoder  models.step  models.shards  models.rounded
 models.weights  models.quantize
-known  cache  download  hub  preferences  writing  engine  together  plan  needs  reading
+known  cache  download  hub  preferences  engine  plan  needs  reading
 tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack

@@ -12,6 +12,7 @@ from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
 from longctx.tasks.quick import choose
 from longctx.text.source import gather
+from longctx.tokens.stream import heading
 from longctx.tokens.tokenizer import Tokenizer
 
 FILLER = "The baker carried a basket of warm bread through the village, and everyone greeted him.\n\n" * 60
@@ -41,7 +42,8 @@ def test_the_best_passages_are_read_in_text_order(folder: Path, checkpoint: Path
         assert sum(len(tokenizer.encode(text)) for text in read) <= budget
         assert chosen.exact
         assert chosen.tokens_in_all == sum(
-            len(tokenizer.encode(d.path.read_text())) for d in corpus.documents
+            len(tokenizer.encode(d.path.read_text())) + len(tokenizer.encode(heading(d)))
+            for d in corpus.documents
         )
         places = [(part.name, part.start) for part in chosen.documents]
         assert places == sorted(places)

@@ -14,6 +14,7 @@ from tiny_tokenizers import SPLITS, TEXTS
 
 from longctx.errors import InputError
 from longctx.text.source import Document
+from longctx.tokens import stream as stream_module
 from longctx.tokens.stream import TokenStream
 from longctx.tokens.tokenizer import Tokenizer
 
@@ -231,6 +232,23 @@ def test_a_long_word_is_encoded_at_once(tokenizers: dict[str, Tokenizer], tmp_pa
     text = "a" * 300_000 + " b " + "c" * 50_000
     stream = TokenStream(tokenizers["gpt2"], [document(tmp_path, text.encode())], 4096)
     assert tokens_of(stream) == tokenizers["gpt2"].encode(text)
+
+
+@pytest.mark.parametrize("text", ["a" * 70_000, " " * 70_000 + "x", "\r\n" * 35_000, ".\n" + "-" * 70_000])
+@pytest.mark.parametrize("name", ["gpt2", "cl100k", "whole"])
+def test_a_text_without_a_cut_is_cut_all_the_same(
+    name: str, text: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails 50 MB of one letter, or a tokenizer that proves no cuts, fill gigabytes."""
+    monkeypatch.setattr(stream_module, "LONGEST", 9999)
+    tokenizer = Watched.load(folders[name], 400)
+    stream = TokenStream(tokenizer, [document(tmp_path, text.encode())], 4096, window=512)
+    tokens = tokens_of(stream)
+    assert tokenizer.decode(tokens) == text
+    assert tokenizer.longest <= 9999 + 8 * 512
+    last = stream.locate(len(tokens) - 1)
+    assert last is not None
+    assert (last.byte_end, last.last_line) == (len(text), text.rstrip("\n").count("\n") + 1)
 
 
 @pytest.fixture(scope="module")

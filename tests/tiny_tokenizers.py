@@ -21,7 +21,7 @@ SPLITS: dict[str, Any] = {
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     ),
-    # Nothing can be cut here, so documents are encoded whole.
+    # Nothing can be cut here, so documents are encoded in very long pieces.
     "whole": pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
 }
 WORDS = (

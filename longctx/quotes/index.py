@@ -18,6 +18,7 @@ from longctx.text.source import Document
 from longctx.text.span import Quote, Span
 
 BATCH = 256
+MOST_TERMS = 200  # of a question, as of one with a page pasted into it
 MOST_NEIGHBOURS = 3  # passages that come as one
 NAME_WEIGHT = 0.5  # of a word in a document's name; in its text a word weighs about 1
 
@@ -145,7 +146,7 @@ class PassageIndex:
 
     def _hits(self, question: str, limit: int) -> list[_Hit]:
         """Rank rows by their words and a little by those in the name of their document, then look closer."""
-        terms = _terms(question)
+        terms = self._rarest(_terms(question))
         if not terms:
             return []
         query = _any_of(terms, any(self._foreign))
@@ -162,6 +163,19 @@ class PassageIndex:
         hits = [_Hit(n, row, row, score + bonus.get(n, 0.0)) for (row, n), score in scores.items()]
         hits.sort(key=lambda hit: (-hit.score, hit.first))
         return self._second_look(question, hits)
+
+    def _rarest(self, terms: list[str]) -> list[str]:
+        """Return the terms that decide: for very many, each row would be compared with each of them."""
+        if len(terms) <= MOST_TERMS:
+            return terms
+        foreign = any(self._foreign)
+        having = {term: self._count(_any_of([term], foreign)) for term in terms}
+        return sorted((term for term in terms if having[term]), key=having.__getitem__)[:MOST_TERMS]
+
+    def _count(self, query: str) -> int:
+        """Return how many rows match."""
+        (count,) = self._database.execute(_HAVING, (query,)).fetchone()
+        return int(count)
 
     def _second_look(self, question: str, hits: list[_Hit]) -> list[_Hit]:
         """Rank the best rows anew: a row also counts for the question's words that stand close together."""
@@ -180,7 +194,7 @@ class PassageIndex:
 
     def _phrases(self, question: str, hits: list[_Hit]) -> dict[int, float]:
         """Score rows by the pairs of neighbouring telling words of the question that they hold as phrases."""
-        query = " OR ".join(_phrases(question))
+        query = " OR ".join(self._rarest(_phrases(question)))
         if not query:
             return {}
         rows = ", ".join(str(hit.first) for hit in hits)
@@ -196,9 +210,7 @@ class PassageIndex:
             if not form:
                 continue
             column = "stems" if foreign else "text"
-            (count,) = self._database.execute(
-                _HAVING, (f'{column} : "{form if foreign else word}"',)
-            ).fetchone()
+            count = self._count(f'{column} : "{form if foreign else word}"')
             rarities[form] = rarity(count, self._added)
         return Look.at(question, rarities, forms)
 

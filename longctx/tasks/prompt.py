@@ -16,6 +16,7 @@ from longctx.errors import InputError
 from longctx.tasks.frame import between, chat_template, frame, is_thinking
 from longctx.tasks.templates import TemplateFailedError, render
 from longctx.text.source import Corpus, Document
+from longctx.tokens.stream import heading
 from longctx.tokens.tokenizer import Tokenizer
 
 
@@ -31,6 +32,11 @@ class Prompt:
     before: list[int]
     after: list[int]
     thinking: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Return how many tokens there are in all."""
+        return len(self.before) + len(self.after)
 
 
 def build_prompt(
@@ -83,7 +89,7 @@ def header(corpus: Corpus) -> Callable[[Document], str] | None:
     """Return what introduces each document to the model: its path, or nothing for a single document."""
     if len(corpus.documents) < 2:
         return None
-    return lambda document: f"\n\n==> {document.name} <==\n"
+    return heading
 
 
 def _encode(tokenizer: Tokenizer, text: str, plain: dict[str, str]) -> list[int]:

@@ -18,6 +18,7 @@ from longctx.tokens.tokenizer import Tokenizer
 
 WINDOW = 1 << 14  # characters encoded at once; larger windows leave the processor's caches
 BATCH = 8  # windows encoded side by side
+LONGEST = 1 << 20  # characters without a place to cut: more take hundreds of bytes each while encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class _Anchor:
 
 
 class TokenStream:
-    """Documents in, chunks of exactly `chunk` tokens out (the last may be shorter), as if encoded whole.
+    """Documents in, chunks of exactly `chunk` tokens out (the last may be shorter), as if encoded whole:
+    all but texts without any cut in LONGEST characters, such as megabytes of one letter.
 
     A span is read as a document of its own, but its tokens are located in the one that it is of.
 
@@ -116,19 +118,12 @@ class TokenStream:
 
     def _cut(self, document: Document) -> Iterator[str]:
         """Cut at the last place inside a window, or else (one very long word) at the first place after it."""
-        boundaries = self.tokenizer.boundaries
-        if boundaries is None:
-            if text := "".join(document.blocks()):
-                yield text
-            return
         text, searched = "", 0  # a too long text has no cut before `searched`
         for block in document.blocks():
             text += block
             start = 0
             while len(text) - start > self.window:
-                stop = start + self.window
-                cut = 0 if searched else boundaries.last(text, start, stop)
-                cut = cut or boundaries.first(text, max(searched, stop))
+                cut = self._next_cut(text, start, searched) or _forced_cut(text, start)
                 if not cut:
                     searched = len(text) - 1 - start
                     break
@@ -137,6 +132,15 @@ class TokenStream:
             text = text[start:]
         if text:
             yield text
+
+    def _next_cut(self, text: str, start: int, searched: int) -> int:
+        """Return where tokens end for certain, or 0."""
+        boundaries, stop = self.tokenizer.boundaries, start + self.window
+        if boundaries is None:
+            return 0
+        return (0 if searched else boundaries.last(text, start, stop)) or boundaries.first(
+            text, max(searched, stop)
+        )
 
     def locate(self, position: int) -> Span | None:
         """Return where a token already read comes from; a header is at the start of its document.
@@ -168,3 +172,17 @@ class TokenStream:
                 raise InputError(f"{anchor.span.document.name}: changed while it was being read; run again")
             self._recent = (anchor, text, encoding)
         return self._recent[1:]
+
+
+def heading(document: Document) -> str:
+    """Return what introduces one of several documents to a model."""
+    return f"\n\n==> {document.name} <==\n"
+
+
+def _forced_cut(text: str, start: int) -> int:
+    """Return where to cut a text that has had no place for it for too long: at a line end if there is one."""
+    stop = start + LONGEST
+    if len(text) <= stop:
+        return 0
+    line_end = text.rfind("\n", start + LONGEST // 2, stop) + 1
+    return line_end or stop - (text[stop - 1 : stop + 1] == "\r\n")  # one line end, if it is not cut

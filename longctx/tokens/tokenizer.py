@@ -27,7 +27,7 @@ class Tokenizer:
     Attributes:
         vocab_size: one more than the highest token id.
         opening: what stands before every text of a base model, such as a beginning-of-text token.
-        note: empty, or says why text is encoded whole.
+        note: empty, or says why text is encoded in long pieces.
     """
 
     def __init__(self, specification: dict[str, Any], origin: Path) -> None:
@@ -45,7 +45,7 @@ class Tokenizer:
         try:
             self.boundaries = Boundaries(plain)
         except (NotProvableError, RecursionError) as reason:
-            self.note = f"memory grows with the longest document: the tokenizer allows no cuts ({reason})"
+            self.note = f"the tokens of long documents may differ where they are cut ({reason})"
 
     @classmethod
     def load(cls, folder: Path, vocab_size: int) -> Self:
