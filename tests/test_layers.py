@@ -21,8 +21,8 @@ quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.secon
 structure  structure.log_lines
 quotes.exact  quotes.exact.words  quotes.exact.asked  quotes.exact.lines  quotes.exact.fact
 quotes.exact.settings  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
-quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail
-quotes.exact.prose  quotes.exact.look_up
+quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail  quotes.exact.named
+quotes.exact.sentences  quotes.exact.contacts  quotes.exact.prose  quotes.exact.look_up
 quotes.index  quotes.scan  quotes.closest  quotes.outline  quotes.docstring  quotes.candidates
 quotes.coverage  quotes.extract
 structure.facts  structure.lines  structure.frequent  structure.logs

@@ -1,15 +1,17 @@
 """What a question asks for: its telling words, and what its answer must look like. Knows no texts."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from longctx.quotes.exact.words import Term, known_as, stem, term, words
 from longctx.quotes.prose import common_words
 
-Wanted = Literal["", "name", "time", "number", "place", "version"]
+Wanted = Literal["", "state", "name", "time", "number", "place", "version"]
 
 # Verbs and nouns that a person needs for a question and a text does not need for its answer.
+LONGEST = 200  # characters of a question
 _FILLER_WORDS = (
     "use uses used using need needs needed require requires required run runs running do does did get"
     " gets got"
@@ -20,27 +22,36 @@ _FILLER_WORDS = (
     " work works"
     " allow allowed sit belong belongs contain contains look like want wants become exactly currently"
     " now actually"
-    " project app"
+    ""
 )
 _LIGHT_WORDS = (
     "value values setting settings key option options variable constant field parameter property default"
     " current"
     " number row cell column entry line command config configuration configured total address time allowed"
-    " environment version first last latest earliest"
+    " people persons environment version first last latest earliest"
 )
 # Of these a key may hold more than the question says: requires-python, default_currency.
-_UNSAID = "requires required default value number current the our my"
+_UNSAID = "use is enable requires required default value number current the our my"
 # What the looks of a value may answer for alone.
-_IMPLIED = "fail error phone telephone tel mobile email website url homepage link"
+_IMPLIED = (
+    "start started begin began turn turned happen happened occur switched fail error phone"
+    " telephone tel mobile email website url homepage link"
+)
 _FILLER = frozenset(_FILLER_WORDS.split())
 _LIGHT = frozenset(_LIGHT_WORDS.split())
 UNSAID = frozenset(map(stem, _UNSAID.split()))
 IMPLIED = frozenset(map(stem, _IMPLIED.split()))
+_ARTICLES = frozenset(("the", "a", "an", "our", "my", "your", "of", "for"))
+_ASKING = frozenset(("many", "much", "how", "project", "app"))
+_STATES = frozenset(
+    ("enabled", "enable", "disabled", "disable", "on", "off", "active", "allowed", "mode", "turned", "use")
+)
 _REFUSED = re.compile(
-    r"(?:why|can|could|may|should|shall|must|do|does|did|will|would|has|have|had|how (?:do|does|did|can"
+    r"(?:why|can|could|may|should|shall|must|do|did|will|would|has|have|had|how (?:do|does|did|can"
     r"|is|are|to))\b"
 )
 _WANTED: tuple[tuple[Wanted, str], ...] = (
+    ("state", r"^(?:is|are|does)\b"),
     ("version", r"\bversions?\b"),
     (
         "time",
@@ -83,27 +94,45 @@ def parse(question: str) -> Asked | None:
     """Return what a question asks for; None for one that no key, cell or line can answer."""
     text = " ".join(question.split())
     lower = text.lower()
+    if _REFUSED.match(lower) or len(text) > LONGEST:
+        return None
     coded = tuple(dict.fromkeys(found[0] for found in _CODED.finditer(text)))
-    if _REFUSED.match(lower) or len(text) > 200:
-        return None
-    if re.match(r"(?:is|are|was|were)\b", lower) and not coded:
-        return None
     wanted: Wanted = next((wanted for wanted, form in _WANTED if re.search(form, lower)), "")
-    adjective = found[1] if (found := re.match(r"how (\w+)", lower)) else ""
-    named = {word for name in coded for word in words(name)}
-    of_name = "name" if re.search(r"\bname of\b", lower) else ""
-    skipped = common_words() | _FILLER | {"many", "much", "how"}
-    terms = tuple(
-        term(word, light=word in _LIGHT or word == of_name)
-        for word in _words(text)
-        if word not in skipped or word in named or (word == adjective and word not in ("many", "much"))
-    )
+    terms = tuple(_terms(text, wanted, {word for name in coded for word in words(name)}))
     if not terms:
         return None
     dotted = next((words(name) for name in coded if re.search(r"\w\.\w", name)), ())
     asked = Asked(text, terms, wanted, coded, dotted, ())
     required = (terms[i] for i in sorted(asked.required) if not terms[i].forms & IMPLIED)
     return replace(asked, needles=tuple(map(_beginnings, required)))
+
+
+def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
+    """Yield the telling words of a question: no common ones, and no verbs that only carry it.
+
+    "Read" carries "Which file is read?", but not "the read timeout"; with a capital a word is a name.
+    """
+    light = _LIGHT | ({"name"} if re.search(r"\bname of\b", text) else set())
+    light |= _STATES if wanted == "state" else set()
+    adjective = (
+        found[1].lower() if (found := re.match(r"how ((?!many\b|much\b)\w+)", text, re.IGNORECASE)) else ""
+    )
+    tokens = re.sub(r"['’]s\b", "", text).split()
+    titled = sum(token[0].isupper() for token in tokens[1:]) > len(tokens) * 2 / 3
+    before = ""
+    for at, token in enumerate(tokens):
+        proper = at > 0 and not titled and bool(re.match(r"\W*[A-Z][a-z]", token))
+        for word in words(token):
+            verb = word in _FILLER and not (before in _ARTICLES or (not before and len(tokens) > 1))
+            carries = (
+                word in _ASKING
+                or verb
+                or (word == "go" and wanted != "version")
+                or (word in common_words() and not proper)
+            )
+            if word in named or word == adjective or proper or not carries:
+                yield term(word, light=word in light)
+            before = word
 
 
 def _beginnings(one: Term) -> tuple[str, ...]:
@@ -113,8 +142,3 @@ def _beginnings(one: Term) -> tuple[str, ...]:
 def mentions(asked: Asked, lower: str) -> bool:
     """Tell whether a text, in lower case, may hold all that a question names."""
     return all(any(one in lower for one in term) for term in asked.needles)
-
-
-def _words(text: str) -> list[str]:
-    """Return the words of a question, names of programs taken apart; "Dybdahl's" is Dybdahl."""
-    return list(words(re.sub(r"['’]s\b", "", text)))

@@ -11,6 +11,7 @@ from longctx.quotes.exact.words import cover, stem, stems
 from longctx.quotes.prose import common_words
 
 _COMMON = frozenset(map(stem, common_words()))
+_PERSON = frozenset(map(stem, ("name", "person", "who", "contact", "member", "employee")))
 _RULE = re.compile(r"\|?[\s:|-]+\|?$")
 
 
@@ -58,6 +59,10 @@ def _asked_for(
         rest = asked.required - named - cover(asked.terms, stems(around))[0]
         left = asked.required - named
         fitting = [_fits(asked, left, rest, head) for head in heads]
+        if asked.wanted == "name" and not rest:  # "who is the driver?"
+            fitting = [
+                0 if _PERSON & set(stems(head)) else one for head, one in zip(heads, fitting, strict=True)
+            ]
         best = min((one for j, one in enumerate(fitting) if one is not None and j != i), default=None)
         for j, value in enumerate(row):
             if j != i and best is not None and fitting[j] == best and looks_right(asked, value):

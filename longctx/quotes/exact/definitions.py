@@ -68,7 +68,7 @@ def _pattern(name: str, *, makefile: bool) -> re.Pattern[str]:
         rf"|view|index|function"
         rf"|procedure|trigger|type|sequence|schema|domain) +(?:if +not +exists +|concurrently"
         rf" +)?(?:\w+\.)?[\"`\[]?{word}(?![\w$-]))"
-        rf"|\s+(?:async +|static +|get +|set +|\*)*{word} *\([^;{{]*\) *\{{\s*$"
+        rf"|\s+(?:async +|static +|get +|set +|\*)*{word} *\([^;{{]*\) *(?:: *[^;{{]+)?\{{\s*$"
         rf"|(?:func +\([^)]*\) +){word}\b"
         rf"|{_BEFORE}[A-Za-z_][\w:<>,*&\[\] ]*[ *&]+(?:\w+::)?{word} *\([^;]*${target})"
     )

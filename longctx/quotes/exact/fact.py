@@ -11,8 +11,9 @@ from longctx.text.span import Quote
 
 VERSION = re.compile(r"[\^~<>=!v ]*\d+(?:\.[\dx*]+)*[\w.+-]*(?: ?(?:,|\|\|) ?[\^~<>=!v ]*\d[\w.*+-]*)*")
 _UNSAID = UNSAID | frozenset(map(stem, UNITS | common_words()))
-_EMPTY = frozenset(("value", "text", "default", "const"))  # names that say nothing beside the name above them
+_EMPTY = frozenset(("value", "text", "default", "const", "enabled"))  # names that add nothing
 _NUMBER = re.compile(r"\d")
+_STATE = re.compile(r"true|false|yes|no|on|off|enabled|disabled|y|n|always|never|none|null", re.IGNORECASE)
 _TIME = re.compile(
     r"\d[-:/. ]+\d|\d(?:am|pm| ?o.clock)|\b\d{4}\b|\* \*|\d ?(?:days?|weeks?|months?|years?|hours?"
     r"|minutes?|[smhd]\b)"
@@ -51,6 +52,8 @@ def looks_right(asked: Asked, value: str) -> bool:
     """Tell whether a value may answer a question: "when" wants a time, "how many" a number."""
     if not value.strip():
         return False
+    if asked.wanted == "state":
+        return bool(_STATE.fullmatch(value))
     if asked.wanted == "version":
         return bool(_NUMBER.search(value))
     if asked.wanted == "number":
@@ -73,7 +76,7 @@ def fit(asked: Asked, path: Sequence[str], value: str, around: str = "") -> tupl
         path = path[:-1]
     own = stems(path[-1])
     covered, used = cover(asked.terms, own)
-    if not own or not covered & asked.required or not looks_right(asked, value):
+    if not own or not covered or not looks_right(asked, value):
         return None
     if asked.dotted and not _ends_with(asked.dotted, path):
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from longctx.quotes.exact.fact import Fact
-from longctx.quotes.exact.settings import unquoted, with_flags
+from longctx.quotes.exact.settings import NAMING, unquoted, with_flags
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.source import Document
 from longctx.text.span import Quote, Span, line_around
@@ -39,6 +39,8 @@ def json_facts(document: Document) -> Iterator[Fact]:
             listed = bool(opened) and opened[-1][0] == "["
             if key or listed:
                 path = tuple(name for name in (*(name for _, name in opened), key) if name)
+                if key.lower() in NAMING and not listed and opened:
+                    opened[-1] = (opened[-1][0], f"{opened[-1][1]} {unquoted(sign)}")
                 if path:
                     where = partial(_quote, document, text, token.start(), token.end())
                     yield from with_flags(Fact(path, unquoted(sign), where))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from longctx.quotes.exact.asked import Asked
 from longctx.quotes.exact.fact import Exact
 from longctx.quotes.exact.lines import Line
-from longctx.quotes.exact.words import cover, stem, stems
+from longctx.quotes.exact.words import Term, cover, stem, stems
 from longctx.structure.log_lines import TIME, entry
 
 _ORDER = {"first": 0, "earliest": 0, "initially": 0, "last": -1, "latest": -1, "finally": -1, "recent": -1}
@@ -20,6 +20,10 @@ _LEVELS = {
 }
 # How a log says that something went wrong.
 _WRONG = frozenset(map(stem, ("fail", "failure", "error", "refused", "exception", "crash")))
+_BEGAN = frozenset(
+    ("start", "started", "begin", "began", "turn", "turned", "happen", "happened", "occur", "switched")
+)
+_REACH = 60  # characters of a line in which its time begins
 _MOST_TIMES = 3  # that are shown where the question says neither first nor last
 
 
@@ -38,25 +42,35 @@ def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
     needed = {i for i, one in enumerate(terms) if not one.light and (when or one.word not in _LEVELS)}
     if when and not needed:
         return
-    wrong = {i for i, one in enumerate(terms) if one.forms & _WRONG}
+    needed -= {i for i in needed if terms[i].word in _BEGAN} if len(needed) > 1 else set()
     found: list[tuple[str, str, Line]] = []
+    most = 0  # of the question's words, in the lines that hold all that are needed
     for line in lines:
-        if not TIME.match(line.text.lstrip('[{" ')) and not TIME.search(line.text[:60]):
+        if not TIME.search(line.text[:_REACH]):
             continue
-        there, _ = cover(terms, stems(line.text))
-        if wrong & needed - there and set(stems(line.text)) & _WRONG:
-            there |= wrong
-        if needed - there:
+        there = _there(terms, line.text)
+        if needed - there or len(there) < most:
             continue
         one = entry(line.text)
         if level and not when and one.level not in level:
             continue
+        if len(there) > most:
+            found, most = [], len(there)
         found = found[:1] if order == 0 else found[-_MOST_TIMES:]
         found.append((one.time, one.message, line))
     if order is None and len(found) > _MOST_TIMES:
         return
     for time, message, line in found[:1] if order == 0 else found[-1:] if order == -1 else found:
         yield Exact(time if when else _without_level(message), line.quote())
+
+
+def _there(terms: list[Term], text: str) -> set[int]:
+    """Return which words a line of a log holds; any word for a failure answers for another."""
+    forms = stems(text)
+    there, _ = cover(terms, forms)
+    if _WRONG & set(forms):
+        there |= {i for i, one in enumerate(terms) if one.forms & _WRONG}
+    return there
 
 
 def _without_level(message: str) -> str:

@@ -15,8 +15,9 @@ from longctx.quotes.exact.json_facts import json_facts
 from longctx.quotes.exact.lines import Line, lines
 from longctx.quotes.exact.logs import times
 from longctx.quotes.exact.mail import header, headers
+from longctx.quotes.exact.named import named
 from longctx.quotes.exact.options import options
-from longctx.quotes.exact.prose import named, stated
+from longctx.quotes.exact.prose import stated
 from longctx.quotes.exact.requirements import package, requirements, said
 from longctx.quotes.exact.settings import SETTINGS, settings
 from longctx.text.source import Document
@@ -28,6 +29,7 @@ _CODE = re.compile(
     r"|sql|pl|pm|jl|ipynb)$",
     re.IGNORECASE,
 )
+_STRUCTURED = re.compile(r"\.(?:csv|tsv|jsonc?|jsonl|xml|webmanifest)$", re.IGNORECASE)
 _JSON = re.compile(r"\.(?:json|jsonc|webmanifest)$", re.IGNORECASE)
 _DEFINED = re.compile(r"defined|declared|implemented|created|definition|defines", re.IGNORECASE)
 _TABLE = re.compile(r"\.(?:csv|tsv)$", re.IGNORECASE)
@@ -56,12 +58,10 @@ def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list
     """Yield the ways to find an answer, the surest first."""
     needles = [needle for term in asked.needles for needle in term]
     texts = [one for one in documents if not _CODE.search(one.name)]
-    prosaic = [one for one in texts if not SETTINGS.search(one.name) and not _JSON.search(one.name)]
+    prosaic = [one for one in texts if not _STRUCTURED.search(one.name) and not SETTINGS.search(one.name)]
     name = package(asked)
     if name:
-        yield lambda: _all(
-            requirements(name, _lines(one, [name.rsplit("/", 1)[-1], "version"])) for one in texts
-        )
+        yield lambda: _all(requirements(name, _lines(one, [name.rsplit("/", 1)[-1]])) for one in texts)
     yield lambda: _best(asked, documents, needles)
     yield lambda: _all(cells(asked, _lines(one, []), one.name) for one in texts)
     yield lambda: _all(options(asked, _lines(one, [])) for one in prosaic)

@@ -24,8 +24,6 @@ _BESIDE = re.compile(
     r" ?|>= ?)?v?\d+(?:\.\w+)+[\w.+-]*)"
     r"[\"']?\s*(?:(?://|#).*)?$"
 )
-_OWN = re.compile(r"\s*\"?(?P<key>name|version)\"?\s*[:=]\s*[\"'](?P<value>[^\"']+)[\"'],?\s*$")
-_NEAR = 6  # lines between a package's name and its version
 # "Python 3.10 or newer", "firmware 4.0.7": a name, perhaps the word, and the number
 _PROSE_VERSION = (
     r"[`\"*]*(?:,? (?:version|v\.|release))?[ :]*(?:>= ?|at least |from )?"
@@ -47,13 +45,7 @@ def package(asked: Asked) -> str:
 
 def requirements(name: str, lines: Iterable[Line]) -> Iterator[Exact]:
     """Yield the versions that lines ask of a package."""
-    named = 0  # line on which the package gives its own name
     for line in lines:
-        if (own := _OWN.match(line.text)) and own["key"] == "name":
-            named = line.number if _same(own["value"], name) else 0
-        elif own and named and line.number - named <= _NEAR:
-            yield Exact(own["value"], line.quote())
-            return
         for form in (_REQUIREMENT, _BESIDE):
             found = _quoted(form, name, line.text)
             if found:

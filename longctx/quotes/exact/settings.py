@@ -1,5 +1,6 @@
 """Facts in files of settings and in programs: keys with values, in sections, by indentation, in lists."""
 
+import html
 import re
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +10,8 @@ from longctx.quotes.exact.lines import Line
 _LEAD = (
     r"(?P<lead>\s*(?:(?:- |\* |export |readonly |declare |local |set |const |let |var |static |final "
     r"|pub(?:\([\w ]+\))? "
-    r"|val |public |private |protected |internal |override |unsigned |signed |int |long |short |char "
+    r"|val |public |private |readonly |protected |internal |override |unsigned |signed |int |long |short"
+    r" |char "
     r"|double |float "
     r"|bool |string |String |boolean |size_t |u?int\d+(?:_t)? |ARG |ENV |LABEL |#\s*define |type )\s*)*)[*&]?"
 )
@@ -26,6 +28,12 @@ _ITEM = re.compile(r"\s*(?:- +)?(?P<quote>[\"']?)(?P<value>[^\s\"'\[\]{}].*?)(?P
 _PAIR = re.compile(
     r"[\"']?(?P<key>[\w.-]+)[\"']?\s*[=:]\s*(?P<value>\"[^\"]*\"|'[^']*'|\[[^\]]*\]|[^\s,{}]+)"
 )
+_ELEMENT = re.compile(r"\s*<(?P<key>[\w.:-]+)(?:\s[^<>]*)?>(?P<value>[^<>]+)</(?P=key)>\s*$")
+_TAG = re.compile(r"\s*<(?P<key>[\w.:-]+)(?P<rest>\s[^<>]*=[^<>]*)/?>")
+_CLASS = re.compile(
+    r".*?\b(?:class|struct|enum|interface|trait|impl|object|namespace|module)\s+(?P<key>\w+)[^;=]*[{:]\s*$"
+)
+_OPEN_TAG = re.compile(r"\s*<(?P<key>[\w.:-]+)(?:\s[^<>]*)?(?<!/)>\s*$")
 _BARE = re.compile(r"\s*(?P<key>[a-z_]\w+)\s+(?P<value>[^={\s][^={]*?);\s*$")  # nginx
 _INSTRUCTION = re.compile(r"(?P<key>[A-Z]{3,})\s+(?P<value>\S.*?)\s*$")  # Dockerfile
 _FLAG = re.compile(r"(?<!\S)--(?P<key>[A-Za-z][\w-]+)[ =](?P<value>[^\s\"'-][^\s\"']*)")
@@ -38,10 +46,12 @@ _LITERAL = re.compile(
     r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`|[-+]?\d[\w.%]*|[\[({].*[\])}]|true|false|null|None|True|False|nil"
 )
 _CONSTANT = re.compile(r"_?[A-Z][A-Z\d_]*$")
+NAMING = frozenset(("name", "id", "title", "artifactid", "include"))
+_ITEM_STEP = 0.5  # columns that an item of a list is further in than its dash
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
 _SIGNS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 SETTINGS = re.compile(
-    r"\.(?:ya?ml|toml|ini|cfg|conf|env|properties|tf|hcl|editorconfig|lock|service)$|(?:^|/)\.?env(?:\.\w+)?$"
+    r"\.(?:ya?ml|toml|ini|cfg|conf|env|properties|tf|hcl|editorconfig|lock|service|xml|csproj|plist)$|(?:^|/)\.?env(?:\.\w+)?$"
     r"|(?:^|/)(?:Dockerfile|Containerfile)[\w.-]*$|(?:^|/)(?:GNU)?[Mm]akefile$|\.mk$|\.dockerfile$",
     re.IGNORECASE,
 )
@@ -67,13 +77,15 @@ def settings(lines: Iterable[Line], name: str, coded: Iterable[str] = ()) -> Ite
             section, within = (found["key"].strip("\"' "),), []
             continue
         indent = _indent(text)
-        while within and within[-1][0] >= indent:
+        while within and within[-1][0] >= indent - (_ITEM_STEP if text.lstrip().startswith("- ") else 0):
             within.pop()
         path = (*section, *(name for _, name in within))
         facts = list(set_on(line, path))
         if anywhere and not facts:
             facts = [Fact((*path, one["key"]), one["value"], line.quote) for one in anywhere.finditer(text)]
         yield from facts
+        if named := next((one.value for one in facts if one.path[-1].lower() in NAMING), ""):
+            within.append((indent - _ITEM_STEP / 2, named))  # it is the name of what stands beside it
         if opened := _opened(text):
             within.append((indent, opened))
 
@@ -89,8 +101,20 @@ def _in_image(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
 def _in_settings(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
     if found := _SETTING.match(line.text) or _BARE.match(line.text):
         yield from _value(line, path, found["key"], found["value"])
+    elif found := _ELEMENT.match(line.text):
+        yield Fact((*path, found["key"]), html.unescape(found["value"]), line.quote)
+    elif found := _TAG.match(line.text):
+        yield from _attributes(line, (*path, found["key"]), found["rest"])
     elif path and (found := _ITEM.match(line.text)):
         yield from with_flags(Fact(path, unquoted(_COMMENT.sub("", found["value"])), line.quote))
+
+
+def _attributes(line: Line, path: tuple[str, ...], rest: str) -> Iterator[Fact]:
+    """Yield the attributes of a tag, under the one that names it: <package id="x" version="1"/>."""
+    pairs = list(_PAIR.finditer(rest))
+    named = tuple(unquoted(pair["value"]) for pair in pairs if pair["key"].lower() in NAMING)
+    for pair in pairs:
+        yield Fact((*path, *named, pair["key"]), html.unescape(unquoted(pair["value"])), line.quote)
 
 
 def _in_program(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
@@ -108,6 +132,8 @@ def _in_program(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
 
 def _opened(text: str) -> str:
     """Return the name of what a line opens; empty if it opens nothing."""
+    if found := _OPEN_TAG.match(text) or _CLASS.match(text):
+        return str(found["key"])
     if not _is_value(text) and (found := _OPENING.match(text) or _BLOCK.match(text)):
         return str(found["key"])
     found = _SETTING.match(text)
@@ -122,7 +148,7 @@ def _is_value(text: str) -> bool:
 def _indent(text: str) -> float:
     """Return how far a line is indented; an item of a list is a little further in than its dash."""
     body = text.lstrip()
-    return len(text) - len(body) + (0.5 if body.startswith("- ") else 0)
+    return len(text) - len(body) + (_ITEM_STEP if body.startswith("- ") else 0)
 
 
 def _constant(key: str, value: str, line: str) -> bool:

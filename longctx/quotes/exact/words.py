@@ -70,6 +70,8 @@ _ALSO = {
     "written": "date",
     "wrote": "from author",
     "folder": "path",
+    "earn": "salary wage pay",
+    "earns": "salary wage pay",
     "port": "listen expose",
 }
 _UNIT_WORDS = (

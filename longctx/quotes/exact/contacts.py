@@ -1,0 +1,45 @@
+"""Phone numbers and addresses that a sentence gives for a person or a place."""
+
+import re
+
+from longctx.quotes.exact.asked import Asked
+from longctx.quotes.exact.sentences import end_of_words
+from longctx.quotes.exact.words import cover, stem, stems
+
+_PHONE = (
+    r"(?<![\w.,:-])(?!(?:19|20)\d\d[-./ ]\d\d\b)(?=(?:\D?\d){6})"  # no date, six digits or more
+    r"(?:\+\d{1,3}[ ./-]?)?(?:\(0?\d{1,5}\)[ -]?)?\d(?:[ ./-]?\d){4,13}(?![\w,:]\w)"
+)
+_EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+_URL = r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;]"
+_CONTACT = (
+    (frozenset(map(stem, ("phone", "mobile"))), re.compile(_PHONE)),
+    (frozenset({stem("email")}), re.compile(_EMAIL)),
+    (frozenset(map(stem, ("website", "url", "homepage", "link"))), re.compile(_URL)),
+)
+_CAPITAL = re.compile(r"(?<![.!?:] )\b[A-Z][\w'’.-]*(?: [A-Z][\w'’-]+)+")  # a name of two words or more
+_FARTHEST = 120  # characters between a name and what it has
+
+
+def contact_kind(asked: Asked) -> tuple[frozenset[str], re.Pattern[str]] | None:
+    """Return the words of the kind of address that is asked for, and its form."""
+    if asked.wanted == "name":
+        return None
+    return next((kind for kind in _CONTACT if any(one.forms & kind[0] for one in asked.terms)), None)
+
+
+def contact(asked: Asked, text: str, words: frozenset[str], kind: re.Pattern[str]) -> tuple[str, int] | None:
+    """Return the first such value after the name that is asked for, if no other name stands between."""
+    names = [one for one in asked.terms if not one.light and not one.forms & words]
+    values = list(kind.finditer(text))
+    if not names or not values:
+        return None
+    for value in values:
+        inside, _ = cover(names, stems(value[0]))
+        if kind.pattern == _EMAIL and len(inside) == len(names):
+            return value[0], value.start()
+    end = end_of_words(names, text)
+    after = [value for value in values if value.start() >= end >= 0]
+    if not after or after[0].start() - end > _FARTHEST or _CAPITAL.search(text[end : after[0].start()]):
+        return None
+    return after[0][0], after[0].start()
