@@ -2,9 +2,11 @@
 
 Weights have one scale per row. Tokens are rounded to 8 bits too, each with its own scale (the dynamic scheme
 of arXiv 2206.01861); their products are exact 32 bit integers. oneDNN's own product keeps weights in its own
-layout and scales the integers while they are in cache; it reads weights for a single token at the speed of
-memory. Where it is missing or wrong, torch's product of integers does the same; a single token then stays in
-bfloat16. All of these operators are private to torch: they are tried and compared before use.
+layout and scales the integers while they are in cache. The time of a single token is that of reading the
+weights, so it is multiplied as two rows of 8 bits, what it is and what rounding lost: of the loss of 8 bits,
+most is that of tokens. Where oneDNN's product is missing or wrong, torch's product of integers does the same;
+a single token then stays in bfloat16. All of these operators are private to torch: they are tried and
+compared before use.
 """
 
 from collections.abc import Iterator
@@ -103,7 +105,7 @@ def quantize_rows(weight: Tensor) -> Int8Matrix:
 def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation = "none") -> Tensor:
     """Return activation(x W^T).
 
-    One token's result does not depend on the others.
+    One token's result does not depend on the others, but is more exact if it is alone.
 
     Args:
         x: (..., in) float32, or tokens rounded before. weight: (out, in).
@@ -112,10 +114,8 @@ def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation 
     if len(flat) == 1 and not weight.levels.is_mkldnn:
         out = torch._weight_int8pack_mm(flat.float().bfloat16(), weight.levels, weight.short_scales).float()
         return activate(out, activation).view(*leading(x), -1)
-    if len(flat) <= PIECE and weight.levels.is_mkldnn:  # in decoding, each pass more delays the product
-        few = flat if isinstance(flat, Rounded) else Rounded(*round_rows(flat))
-        out = _laid_out_product(few.levels, weight.levels, weight.scales).mul_(few.scales)
-        return activate(out, activation).view(*leading(x), -1)
+    if len(flat) == 1 and isinstance(flat, Tensor):
+        return activate(_of_one_token(flat, weight), activation).view(*leading(x), -1)
     out = torch.empty(len(flat), len(weight.scales))
     for rows, results in zip(rounded(flat, TOKENS), out.split(TOKENS), strict=True):
         if weight.levels.is_mkldnn:
@@ -126,6 +126,18 @@ def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation 
             results.copy_(torch._int_mm(rows.levels, weight.levels.t())).mul_(weight.scales).mul_(rows.scales)
         activate(results, activation)
     return out.view(*leading(x), -1)
+
+
+def _of_one_token(x: Tensor, weight: Int8Matrix) -> Tensor:
+    """Return x W^T for x (1, in), and W in oneDNN's layout."""
+    step = x.abs().amax().clamp_min_(TINY).div_(LEVELS)
+    scaled = x / step
+    levels = torch.empty(2, x.shape[1], dtype=torch.int8)
+    levels[:1] = whole = scaled.round()
+    levels[1:] = scaled.sub_(whole).mul_(2 * LEVELS).round_()  # at most half a level was lost
+    first, second = _laid_out_product(levels, weight.levels, weight.scales)[:, None]
+    out: Tensor = first.add_(second, alpha=0.5 / LEVELS).mul_(step)
+    return out
 
 
 def leading(x: Tensor | Rounded) -> tuple[int, ...]:
@@ -205,9 +217,6 @@ def _widen(rows: Tensor) -> Tensor:
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows (N, in) as 8 bit integers, and the scale of each, (N, 1)."""
-    if len(rows) == 1:  # as below, in fewer calls: they would take as long as the product
-        step = rows.abs().amax(1, keepdim=True).clamp_min_(TINY).div_(LEVELS)
-        return torch.div(rows, step).round_().to(torch.int8), step
     levels, scales = rows.new_empty(rows.shape, dtype=torch.int8), rows.new_empty(len(rows), 1)
     scaled = rows.new_empty(min(len(rows), PIECE), rows.shape[1])
     for start in range(0, len(rows), PIECE):

@@ -64,15 +64,14 @@ class Decoder(nn.Module):
         self.dtype, self.form = dtype, form
         self.experts: ExpertCache | None = None  # where memory has no room for all of them
         size = config.vocab_size, config.hidden_size
-        # A head of 8 bits is smaller and several times as fast as a tied one, which must be float32.
-        tied = config.tied_embeddings and form != "int4"
-        looked_up = dtype if form in ("plain", "packed") else _stored(config)
+        # A rounded head is smaller and several times as fast as a tied one, which must be float32.
+        whole = form in ("plain", "packed")
+        tied, looked_up = config.tied_embeddings and whole, dtype if whole else _stored(config)
         self.embed = Weight(*size, dtype=torch.float32 if tied else looked_up, keep="plain")
         last = len(config.layers) - 1
         self.layers = nn.ModuleList(Layer(config, x, dtype, i == last) for i, x in enumerate(config.layers))
         self.norm = Weight(config.hidden_size, dtype=torch.float32)
-        # Rounding errors of the head come on top of all others, right before the choice of a token.
-        self.head = self.embed if tied else Weight(*size, dtype=dtype, keep="exact")
+        self.head = self.embed if tied else Weight(*size, dtype=dtype)
 
     def use(self, gradients: bool = False) -> "Decoder":
         """Choose and try the kernels for where the weights are, or for training; return the model."""

@@ -27,7 +27,7 @@ ROUNDED: dict[Form, tuple[type[Int8Matrix | Int4Matrix], Callable[[Tensor], Matr
     "int4": (Int4Matrix, quantize4),
 }
 BITS: dict[Form, Bits] = {"int8": 8, "int4": 4}
-Keep = Literal["", "coarse", "exact", "plain"]
+Keep = Literal["", "coarse", "cut", "plain"]
 
 
 class Weight(nn.Module):
@@ -36,8 +36,8 @@ class Weight(nn.Module):
     Args:
         shape: of the weight.
         dtype: of the plain form.
-        keep: "plain" for what is looked up or cut by rows, "exact" for what is not rounded where 8 bits are
-            asked for, "coarse" for what may be rounded to 4 bits.
+        keep: "plain" for what is looked up, "cut" for what `below` is asked of, "coarse" for what may be
+            rounded to 4 bits.
     """
 
     def __init__(self, *shape: int, dtype: torch.dtype, keep: Keep = ""):
@@ -60,7 +60,11 @@ class Weight(nn.Module):
         return linear(x, self.packed[0] if self.packed else self.weight, activation)
 
     def below(self, row: int, x: Tensor, activation: Activation = "none") -> Tensor:
-        """Return activation(x W^T) for the rows of a plain W from `row` on."""
+        """Return activation(x W^T) for the rows of W from `row` on."""
+        if self.rounded is not None:
+            return self.product(x, self.rounded[row:], activation, None)
+        if self.packed:  # in a layout that cannot be cut; 8 bits with all rows are faster than floats without
+            return self(x, activation)[..., row:]  # type: ignore[no-any-return]  # nn.Module does not know
         return linear(x, self.weight[row:], activation)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -84,9 +88,9 @@ class Weight(nn.Module):
             return "plain"
         if form == "int4":
             return "int4" if self.keep == "coarse" and self.shape[-1] % GROUP == 0 else "int8"
-        if form == "int8" and self.keep != "exact":
+        if form == "int8":
             return "int8"
-        return "packed" if self.weight.dtype not in HALVES and can_pack() else "plain"
+        return "packed" if self.keep != "cut" and self.weight.dtype not in HALVES and can_pack() else "plain"
 
     def bytes_as(self, form: Form) -> int:
         """Return the bytes of the weight in a model of that form."""

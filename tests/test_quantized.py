@@ -40,7 +40,8 @@ def test_the_error_is_that_of_rounding(
 ) -> None:
     """If this fails --dtype int8 loses more than 8 bits have to lose.
 
-    A sum of products differs from the exact one by at most half a step of either factor times the other.
+    A sum of products differs from the exact one by at most half a step of either factor times the other. A
+    token by itself, as in writing, has steps that are 254 times as small, or is rounded to bfloat16.
     """
     weight, x = torch.randn(shape), torch.randn(2, rows, shape[1]) * torch.rand(2, rows, 1) * scale
     wide, rounded = weight.double(), x.double()
@@ -53,9 +54,12 @@ def test_the_error_is_that_of_rounding(
     out = linear(x, quantize(weight), activation)
     # SiLU is at most 1.1 times as steep as the line.
     assert ((out - expected).abs() <= 1.1 * bound + 1e-5 * (1 + expected.abs())).all()
-    alone = linear(x[0, 0], quantize(weight), activation)
-    few = rounded[0, 0].abs() @ wide.abs().T * 4 * HALF + rounded[0, 0].abs().sum() * step_w
-    assert ((alone - expected[0, 0]).abs() <= 1.1 * few + HALF * expected[0, 0].abs()).all()
+    alone, loss = linear(x[0, 0], quantize(weight), activation), rounded[0, 0].abs().sum() * step_w
+    if quantized.can_lay_out():
+        loss, slack = loss + step_x[0, 0] / (2 * LEVELS) * (wide.abs() + step_w[:, None]).sum(1), 1e-5
+    else:
+        loss, slack = loss + rounded[0, 0].abs() @ wide.abs().T * 4 * HALF, HALF
+    assert ((alone - expected[0, 0]).abs() <= 1.1 * loss + slack * expected[0, 0].abs() + 1e-5).all()
 
 
 def test_a_token_does_not_change_its_neighbours() -> None:
@@ -94,7 +98,7 @@ def test_both_layouts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = linear(x, laid_out)
     torch.testing.assert_close(whole, linear(x, plain), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(linear(round_tokens(x), plain), linear(x, plain), rtol=0, atol=0)
-    for size in (1, 2, 33):
+    for size in (2, 33):
         pieces = torch.cat([linear(part, laid_out) for part in x.split(size)])
         torch.testing.assert_close(pieces, whole, rtol=1e-6, atol=1e-6)
 

@@ -88,7 +88,7 @@ class Lightning(nn.Module):
         self.spec, self.fused = spec, _fused(spec)
         self.width, kv_width = (heads * spec.head_dim for heads in (spec.n_heads, spec.n_kv_heads))
         # Rows: q of all heads, then k, then v.
-        self.qkv = Weight(self.width + 2 * kv_width, hidden, dtype=dtype, keep="plain" if last else "")
+        self.qkv = Weight(self.width + 2 * kv_width, hidden, dtype=dtype, keep="cut" if last else "")
         self.gate = Weight(self.width, hidden, dtype=dtype)
         self.norm = Weight(self.width, dtype=torch.float32)
         self.out = Weight(hidden, self.width, dtype=dtype)
