@@ -11,7 +11,17 @@ from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
 from longctx.guide import completion, help_
 from longctx.launch import Launch
-from longctx.options import Inputs, Length, Lengths, Options, chat_options, model_options, sampling_options
+from longctx.options import (
+    Inputs,
+    Keeping,
+    Length,
+    Lengths,
+    Options,
+    chat_options,
+    model_options,
+    sampling_options,
+    store_options,
+)
 from longctx.sampling import Sampling
 from longctx.shelf import models
 
@@ -45,8 +55,11 @@ def main() -> None:
 @click.option("--words", type=click.IntRange(10), default=300, help="Aim for this many words.")
 @sampling_options
 @chat_options
+@store_options
 @model_options
-def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, chat: Chat) -> None:
+def summarize(
+    inputs: Inputs, words: int, options: Options, keeping: Keeping, sampling: Sampling, chat: Chat
+) -> None:
     """Summarize files, folders or standard input.
 
     The bundled model cannot write prose, so the summary quotes the sentences that matter most, section by
@@ -64,7 +77,13 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
         else:
             engine = _writer(launch, out, corpus, sampling, chat, "summarize.md", words=words)
             events = task.summarize(
-                engine, corpus, words=words, sampling=sampling, chunk=launch.chunk, chat=chat
+                engine,
+                corpus,
+                words=words,
+                sampling=sampling,
+                chunk=launch.chunk,
+                chat=chat,
+                store=keeping.folder(out, corpus.piped),
             )
         *_, answer = map(out.show, events)
         _finish(out, "summarize", answer, corpus, chat.strict, notes=launch.notes)
@@ -80,6 +99,7 @@ def summarize(inputs: Inputs, words: int, options: Options, sampling: Sampling, 
 @click.option("--all", "everything", is_flag=True, help="Let it read all of a very long text, part by part.")
 @sampling_options
 @chat_options
+@store_options
 @model_options
 def ask(
     question: str,
@@ -90,6 +110,7 @@ def ask(
     deep: bool,
     everything: bool,
     options: Options,
+    keeping: Keeping,
     sampling: Sampling,
     chat: Chat,
 ) -> None:
@@ -120,6 +141,7 @@ def ask(
                 load=lambda: parts.load(launch, out, corpus, sampling.max_tokens),
                 deep=deep,
                 everything=everything,
+                store=keeping.folder(out, corpus.piped),
             )
             *_, shown = map(out.show, found)
             _finish(out, "ask", shown, corpus, chat.strict, question=question, notes=launch.notes)
@@ -136,6 +158,7 @@ def ask(
             chunk=launch.chunk,
             chat=chat,
             budget=budget if quick else None,
+            store=keeping.folder(out, corpus.piped),
         )
         *_, answer = map(out.show, events)
         _finish(out, "ask", answer, corpus, chat.strict, question=question, notes=launch.notes)
@@ -333,7 +356,7 @@ def _finish(
     out.write(render.answer_text(answer, streamed=out.live and answer.how == "generated"), values)
     if answer.tokens_in_all:
         out.note(render.quick_line(answer))
-    if answer.usage.tokens_read:
+    if answer.usage.tokens_read or answer.usage.tokens_reused:
         out.note(render.usage_line(answer.usage))
     wrong = sum(one.place is None for one in answer.quotations)
     if strict and wrong:

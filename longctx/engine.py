@@ -58,6 +58,7 @@ class Engine:
     model: "Decoder"
     tokenizer: Tokenizer
     folder: Path
+    form: "Form" = "plain"
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto", dtype: str = "auto", quant: str = "none") -> "Engine":
@@ -100,7 +101,7 @@ class Engine:
 
         lane = Lane(device) if device.type == "cuda" else None
         cache = None if kept is None else ExpertCache(kept, lane, at_once=host > 0)
-        return cls(load_model(folder, config, device, dtype, form, cache), tokenizer, folder)
+        return cls(load_model(folder, config, device, dtype, form, cache), tokenizer, folder, form)
 
     def session(self) -> "Session":
         """Start a session before the first token."""

@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +16,7 @@ from longctx.sampling import Sampling
 
 if TYPE_CHECKING:
     from longctx.output import Output
+    from longctx.store.folder import Folder
 
 Inputs = tuple[str, ...]  # files and folders
 Lengths = tuple[int, ...]  # in tokens
@@ -48,8 +51,36 @@ class Options(Shown):
     chunk: int | None
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """What is kept of a reading, and where, as it was given."""
+
+    store: str | None = None
+    store_budget: int | None = None
+    fresh: bool = False
+    no_store: bool = False
+
+    def folder(self, out: "Output", piped: bool = False) -> "Folder | None":
+        """Return where readings are kept; None when none is, having said why unless it was asked for.
+
+        Of itself, neither a quick reading is kept nor what came through a pipe.
+        """
+        from longctx.store import folder
+        from longctx.store.files import Unusable
+
+        if self.no_store or (piped and not self.store):
+            return None
+        root = Path(self.store).absolute() if self.store else folder.default_root()
+        least = 0.0 if self.store else folder.LEAST_SECONDS
+        try:
+            return folder.open_folder(root, out.note, self.store_budget, least, fresh=self.fresh)
+        except Unusable as reason:
+            out.note(f"store: nothing is kept or reused: {reason}")
+            return None
+
+
 def _as_one(
-    name: str, values: type[Shown | Sampling | Chat], *options: Callable[[Command], Command]
+    name: str, values: type[Shown | Sampling | Chat | Keeping], *options: Callable[[Command], Command]
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds options; the command receives the fields of `values` as one argument."""
 
@@ -166,6 +197,45 @@ chat_options = _as_one(
         default="off",
         help="For models that think before they answer: not to, to do so silently, or to show it on stderr.",
     ),
+)
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes such as 500MB or 8GiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        found = re.fullmatch(r"([0-9.]+) ?([kMGT]?)(i?)B?", value)
+        try:
+            size = float(found[1]) if found else -1.0
+        except ValueError:
+            size = -1.0
+        if found is None or size < 0:
+            self.fail(f"{value!r} is not a number of bytes such as 500MB or 8GiB", param, ctx)
+        power = " kMGT".index(found[2] or " ")
+        return int(size * (1024 if found[3] else 1000) ** power)
+
+
+store_options = _as_one(
+    "keeping",
+    Keeping,
+    click.option(
+        "--store",
+        envvar="LONGCTX_STORE",
+        show_envvar=True,
+        show_default="in your own data folder, if reading takes more than a second",
+        help="Keep what was read in this folder, and go on from what is kept there.",
+    ),
+    click.option(
+        "--store-budget",
+        type=Size(),
+        show_default="a tenth of the free disk",
+        help="Let the store take so many bytes, such as 8GiB; what was not used for longest goes first.",
+    ),
+    click.option("--fresh", is_flag=True, help="Read anew, whatever is kept of the text."),
+    click.option("--no-store", is_flag=True, help="Neither keep what is read nor use what is kept."),
 )
 
 

@@ -15,8 +15,12 @@ class Progress:
 
 @dataclass
 class Usage:
-    """What a task cost: tokens, seconds, and bytes of state and KV cache on the device."""
+    """What a task cost: tokens, seconds, and bytes of state and KV cache on the device.
 
+    Tokens that were read by an earlier command, and kept, are reused.
+    """
+
+    tokens_reused: int = 0
     tokens_read: int = 0
     tokens_written: int = 0
     read_seconds: float = 0.0
@@ -25,6 +29,7 @@ class Usage:
 
     def add(self, other: "Usage") -> None:
         """Add the cost of a later reading."""
+        self.tokens_reused += other.tokens_reused
         self.tokens_read += other.tokens_read
         self.tokens_written += other.tokens_written
         self.read_seconds += other.read_seconds

@@ -12,6 +12,8 @@ from longctx.engine import Engine, Piece, Session
 from longctx.progress import Progress, Usage
 from longctx.quotes.index import PassageIndex
 from longctx.sampling import Sampling
+from longctx.store.folder import Folder
+from longctx.store.keeper import Keeper, keeper_of
 from longctx.text.source import Document
 from longctx.text.span import Span
 from longctx.tokens.stream import TokenStream
@@ -26,6 +28,9 @@ class Reading:
         index: the documents' passages, if indexed.
         session: what the model has read so far.
         usage: the cost of reading and asking, forks included.
+
+    Args:
+        store: where what is read is kept, and found again.
     """
 
     def __init__(
@@ -36,25 +41,46 @@ class Reading:
         chunk: int,
         header: Callable[[Document], str] | None = None,
         index: PassageIndex | None = None,
+        store: Folder | None = None,
     ) -> None:
         self.engine = engine
         self.before = before
         self.index = index
         self.session = engine.session()
         self.usage = Usage()
-        self._stream = TokenStream(engine.tokenizer, documents, chunk, header)
+        self._documents, self._chunk, self._header = list(documents), chunk, header
+        self._stream = TokenStream(engine.tokenizer, (), chunk, header)
+        self._keeper: Keeper | None = None
+        if store is not None and documents:
+            self._keeper = keeper_of(store, engine, before, chunk, self._documents, header)
 
-    def read(self, label: str = "reading") -> Iterator[Progress]:
-        """Read the prompt's beginning and all documents, chunk by chunk."""
+    def read(self, label: str = "reading", upto: int | None = None) -> Iterator[Progress]:
+        """Read the prompt's beginning and all documents, or the first so many, chunk by chunk.
+
+        What was read before, by this reading or another that was kept, is not read again.
+        """
         started = perf_counter()
-        total = self._stream.bytes_total
-        yield Progress(label, 0, total, 0)
-        self.session.read(self.before)
-        for count in self.session.read_chunks(self._stream):
+        stream = self._stream = self._continued(self._documents[:upto])
+        total = stream.bytes_total
+        keeper, session = self._keeper, self.session
+        self.usage.tokens_reused += keeper.resume(session, stream) if keeper else 0
+        yield Progress(label, stream.bytes_read, total, 0)
+        if not session.position:
+            session.read(self.before)
+        for count in session.read_chunks(keeper.watch(session, stream) if keeper else stream):
             self.usage.tokens_read += count
-            yield Progress(label, self._stream.bytes_read, total, self.usage.tokens_read)
+            yield Progress(label, stream.bytes_read, total, self.usage.tokens_read)
+        if keeper:
+            keeper.finish(session, stream)
         self.usage.read_seconds += perf_counter() - started
-        self.usage.state_bytes = self.session.state.nbytes
+        self.usage.state_bytes = session.state.nbytes
+
+    def _continued(self, documents: Sequence[Document | Span]) -> TokenStream:
+        """Return a stream of documents that goes on where the one before has ended."""
+        stream = TokenStream(self.engine.tokenizer, documents, self._chunk, self._header)
+        if before := self._stream.anchors:
+            stream.begin_after(before, before[-1].end)
+        return stream
 
     def locate(self, position: int) -> Span | None:
         """Return where the token at a session's position stands; None for a token of the prompt.

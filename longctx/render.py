@@ -145,8 +145,10 @@ def usage_values(usage: Usage) -> dict[str, Any]:
 
 def usage_line(usage: Usage) -> str:
     """Return the cost of a run in one line."""
+    reused = f"reused {usage.tokens_reused:,} tokens, " if usage.tokens_reused else ""
+    rate = f" ({usage.read_rate:,.0f} tokens/s)" if usage.tokens_read else ""
     return (
-        f"read {usage.tokens_read:,} tokens in {usage.read_seconds:.1f} s ({usage.read_rate:,.0f} tokens/s), "
+        f"{reused}read {usage.tokens_read:,} tokens in {usage.read_seconds:.1f} s{rate}, "
         f"state {gib(usage.state_bytes)}, memory {gib(resident_memory())}"
     )
 

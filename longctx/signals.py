@@ -17,6 +17,7 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 # What to call, the last first; None in programs that keep their own signals.
 _undo: "list[Callable[[], object]] | None" = None
+_patient: "patience | None" = None
 
 
 def obey() -> None:
@@ -80,7 +81,37 @@ class scratch:  # used as a function
         self._path.unlink(missing_ok=True)
 
 
+class patience:  # used as a function
+    """Let a first Ctrl-C only be noted while something is finished; a second one ends the program at once.
+
+    Attributes:
+        asked: whether the user has pressed it.
+    """
+
+    def __init__(self, answer: "Callable[[], object]") -> None:
+        self._answer = answer  # says so
+        self.asked = False
+
+    def __enter__(self) -> "patience":
+        global _patient  # noqa: PLW0603  # as above
+        _patient = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _patient  # noqa: PLW0603  # as above
+        _patient = None
+
+    def note(self) -> bool:
+        """Take a first Ctrl-C; tell whether it was that."""
+        first, self.asked = not self.asked, True
+        if first:
+            self._answer()
+        return first
+
+
 def _stop(number: int, _: "FrameType | None") -> None:
+    if number == signal.SIGINT and _patient is not None and _patient.note():
+        return
     for undo in reversed(_undo or []):
         try:
             undo()

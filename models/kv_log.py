@@ -1,5 +1,6 @@
 """The keys and values of one softmax layer, in pages that forks share."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Self
 
@@ -117,6 +118,58 @@ class KVLog:
         """Append what `tensors` returned."""
         self.append(tensors["keys"], tensors["values" if self._values else "keys"])
 
+    def constants(self) -> dict[str, Tensor]:
+        """Return nothing: a token changes no row but its own."""
+        return {}
+
+    def rows(self) -> dict[str, int]:
+        """Return the number of tokens for keys and, where there are any, for values."""
+        return dict.fromkeys(self._names, self.length)
+
+    def appended(self, since: Mapping[str, int]) -> dict[str, list[Tensor]]:
+        """Return keys and values from a token on, (B, Hkv, n, D) each."""
+        pages = list(zip(*self.pages(), strict=True)) or [(), ()]
+        return {name: list(_after(kept, since[name])) for name, kept in zip(self._names, pages, strict=False)}
+
+    def adopt(self, constants: Mapping[str, Tensor], logs: Mapping[str, Sequence[Tensor]]) -> None:
+        """Take keys and values as pages of the sizes that they had, so that attention adds up alike.
+
+        A page within a piece on this device is that piece's memory; others are copied.
+
+        Raises:
+            ValueError: when keys or values have another shape or dtype, or their numbers differ.
+        """
+        batch, n_kv_heads, head_dim = self._shape
+        for piece in (piece for name in self._names for piece in logs[name]):
+            if piece.dtype != self.dtype or piece.shape != (batch, n_kv_heads, piece.shape[2], head_dim):
+                raise ValueError(f"keys and values of shape {tuple(piece.shape)}, {piece.dtype}")
+        for pieces in zip(*(logs[name] for name in self._names), strict=True):
+            k, v = pieces[0], pieces[-1]
+            if k.shape != v.shape:
+                raise ValueError("keys and values are not as many")
+            self._take(k, v)
+
+    def _take(self, k: Tensor, v: Tensor) -> None:
+        """Append rows that nobody writes to: whole pages are shared."""
+        while k.shape[2]:
+            shared = k.device == self._device and self._open is None and self._next <= k.shape[2]
+            count = self._next if shared else self._room
+            if shared:
+                self._full.append((k[:, :, :count], v[:, :, :count]))
+                self._next = min(2 * self._next, LAST_PAGE)
+            else:
+                self.append(k[:, :, :count], v[:, :, :count])
+            k, v = k[:, :, count:], v[:, :, count:]
+
+    @property
+    def _room(self) -> int:
+        """Return the rows that are left in the open page, or that the next will have."""
+        return self._next if self._open is None else self._open[0].shape[2] - self._used
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return ("keys", "values") if self._values else ("keys",)
+
     def _new_page(self) -> Page:
         batch, n_kv_heads, head_dim = self._shape
         size, self._next = self._next, min(2 * self._next, LAST_PAGE)
@@ -126,3 +179,11 @@ class KVLog:
 
         keys = room()
         return keys, room() if self._values else keys
+
+
+def _after(pages: Sequence[Tensor], start: int) -> Iterator[Tensor]:
+    """Yield what follows the first `start` rows of pages (B, H, n, D)."""
+    for page in pages:
+        if start < page.shape[2]:
+            yield page[:, :, start:]
+        start = max(0, start - page.shape[2])

@@ -25,6 +25,12 @@ REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_store(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what tests read apart from what the user has read."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
+
+
 def pytest_configure() -> None:
     """Give each worker cores of its own: threads of two workers on one core spin while they wait."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")

@@ -44,7 +44,9 @@ models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lig
 models.mixers.block_sparse  models.mixers.latent
 models.state  models.decoder  models.step  models.shards  models.rounded
 models.weights  models.quantize
-known  cache  download  hub  preferences  engine  plan  needs  reading
+known  cache  download  hub  preferences  engine  plan  needs
+store  store.files  store.manifest  store.fingerprint  store.thin  store.match  store.segment  store.folder
+store.kept  store.writer  store.keeper  reading
 tasks  tasks.results
 output  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack

@@ -14,6 +14,7 @@ from longctx.quotes.passages import passages
 from longctx.quotes.scan import Cells, scan
 from longctx.reading import Reading
 from longctx.sampling import Sampling
+from longctx.store.folder import Folder
 from longctx.tasks import lookup, quick, quoted
 from longctx.tasks.frame import read_template
 from longctx.tasks.parts import MOST_READ, Finder, read_in_parts
@@ -39,11 +40,13 @@ def ask(
     chunk: int,
     chat: Chat,
     budget: int | None = None,
+    store: Folder | None = None,
 ) -> Iterator[Progress | Text | Thought | Answer]:
     """Let a model that writes read all documents and answer the question.
 
     Args:
         budget: read only the passages that match the question best, of so many tokens together.
+        store: where the reading is kept and found again; such a selection is not.
 
     Yields:
         Progress while reading, Text and Thought while a capable model writes, and the Answer last.
@@ -60,7 +63,8 @@ def ask(
         documents, heading = (
             (chosen.documents, chosen.header) if chosen else (corpus.documents, header(corpus))
         )
-        reading = Reading(engine, documents, prompt(question).before, chunk, heading, index)
+        kept = None if chosen else store
+        reading = Reading(engine, documents, prompt(question).before, chunk, heading, index, kept)
         yield from reading.read()
         answer = yield from write(reading, prompt(question), sampling, chat)
         answer.quotations = quoted.check(answer.text, corpus.documents, question)
@@ -80,6 +84,7 @@ def consult(
     deep: bool = False,
     everything: bool = False,
     indexed: int = INDEXED,
+    store: Folder | None = None,
 ) -> Iterator[Progress | Answer]:
     """Answer without a model that writes, by what is surest: a look-up, a copied fact, the closest sentence.
 
@@ -88,6 +93,7 @@ def consult(
         deep: let it read the text whatever the question.
         everything: let it read all of the text, however long that takes.
         indexed: bytes to index; of a longer text, only what stands around the question's words is indexed.
+        store: where its reading is kept and found again.
 
     Yields:
         Progress while indexing and reading, and the Answer last.
@@ -102,7 +108,7 @@ def consult(
             model = load()
             if not model.in_one_piece:
                 return (yield from in_parts(model, corpus, index, question, cells, everything))
-            reading = finder(corpus, index, model.engine, model.chunk)
+            reading = finder(corpus, index, model.engine, model.chunk, store)
             yield from reading.read()
             return copy(reading, question)
 
@@ -186,9 +192,12 @@ def _looked_up(corpus: Corpus, question: str) -> Answer | None:
     return Answer("found", text, source=found[0].source, by="look-up", parts=parts if len(parts) > 1 else [])
 
 
-def finder(corpus: Corpus, index: PassageIndex, engine: Engine, chunk: int) -> Reading:
+def finder(
+    corpus: Corpus, index: PassageIndex, engine: Engine, chunk: int, store: Folder | None = None
+) -> Reading:
     """Return a reading of all documents, not begun, for a model that copies; its questions come after it."""
-    return Reading(engine, corpus.documents, _copying(engine, "").before, chunk, header(corpus), index)
+    before = _copying(engine, "").before
+    return Reading(engine, corpus.documents, before, chunk, header(corpus), index, store)
 
 
 def _copying(engine: Engine, question: str) -> Prompt:

@@ -9,12 +9,13 @@ from longctx.progress import Progress
 from longctx.quotes.outline import Section, outline
 from longctx.reading import Reading
 from longctx.sampling import Sampling
+from longctx.store.folder import Folder
 from longctx.tasks import quoted
 from longctx.tasks.ask import write
 from longctx.tasks.frame import read_template
 from longctx.tasks.prompt import Prompt, build_prompt, header
 from longctx.tasks.results import Answer, Text, Thought, Written
-from longctx.text.source import Corpus
+from longctx.text.source import Corpus, Document
 
 LONG = (
     100_000  # bytes, about 25,000 tokens: longer texts are summarised section by section while they are read
@@ -27,23 +28,36 @@ Events = Iterator[Progress | Text | Thought | Answer]
 
 
 def summarize(
-    engine: Engine, corpus: Corpus, *, words: int, sampling: Sampling, chunk: int, chat: Chat
+    engine: Engine,
+    corpus: Corpus,
+    *,
+    words: int,
+    sampling: Sampling,
+    chunk: int,
+    chat: Chat,
+    store: Folder | None = None,
 ) -> Events:
     """Read all documents and write a summary of about `words` words; of a long text, of each section first.
+
+    Args:
+        store: where the reading is kept and found again.
 
     Yields:
         Progress while reading, Text and Thought while writing, and the Answer last.
     """
     filled = read_template(chat.template, "summarize.md")
     prompt = build_prompt(engine.tokenizer, engine.folder, filled, chat, words=words)
-    reading = Reading(engine, corpus.documents, prompt.before, chunk, header(corpus))
-    written: list[Written] = []
     sections = outline(corpus.documents, SECTIONS) if corpus.bytes > LONG else []
+    parts = [_parts(section) for section in sections] if len(sections) > 1 else [corpus.documents]
+    every = [part for section in parts for part in section]
+    reading = Reading(engine, every, prompt.before, chunk, header(corpus), store=store)
+    written: list[Written] = []
     if len(sections) > 1:
+        read = 0
         for number, section in enumerate(sections, 1):
             name = section.title or f"part {number} of {len(sections)}"
-            reading = _next(reading, section, corpus, chunk, first=number == 1)
-            yield from reading.read(f"reading {name}")
+            read += len(section.spans)
+            yield from reading.read(f"reading {name}", read)
             yield Text(f"## {name}\n\n")
             text = yield from _section(reading, name, sampling, chat)
             written.append(Written(name, text))
@@ -58,12 +72,8 @@ def summarize(
     yield answer
 
 
-def _next(reading: Reading, section: Section, corpus: Corpus, chunk: int, first: bool) -> Reading:
-    """Return what goes on with a reading where a section begins."""
-    parts = [replace(span.document, start=span.byte_start, end=span.byte_end) for span in section.spans]
-    following = Reading(reading.engine, parts, reading.before if first else [], chunk, header(corpus))
-    following.session, following.usage = reading.session, reading.usage
-    return following
+def _parts(section: Section) -> list[Document]:
+    return [replace(span.document, start=span.byte_start, end=span.byte_end) for span in section.spans]
 
 
 def _section(

@@ -99,11 +99,16 @@ class Skipped:
 
 @dataclass
 class Corpus:
-    """All documents to read, in order. As a context manager, it removes spooled files on exit."""
+    """All documents to read, in order. As a context manager, it removes spooled files on exit.
+
+    Attributes:
+        piped: some came through a pipe, and can be read only now.
+    """
 
     documents: list[Document] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    piped: bool = False
     _remove: "weakref.finalize[..., Corpus] | None" = field(default=None, repr=False, compare=False)
     _folder: Path = field(default=Path(), repr=False, compare=False)
     _files: int = field(default=0, repr=False, compare=False)

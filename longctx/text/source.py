@@ -62,6 +62,7 @@ class _Gathering:
             if stat.S_ISDIR(mode):
                 self._add_folder(item)
             elif stat.S_ISFIFO(mode):
+                self.corpus.piped = True
                 with Path(item).open("rb") as pipe:
                     self.files.add_scratch(self.corpus.spool(pipe), name, named=True)
             elif stat.S_ISREG(mode):
@@ -108,6 +109,7 @@ class _Gathering:
             if sys.stdin is None or sys.stdin.isatty():
                 raise InputError("<stdin>: nothing is piped in; name a file or a folder, or pipe text in")
             stream = sys.stdin.buffer
+        self.corpus.piped = True
         self.files.add_scratch(self.corpus.spool(stream), "<stdin>", named=True)
 
     def _add_folder(self, item: str) -> None:

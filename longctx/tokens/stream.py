@@ -3,6 +3,7 @@
 Knows documents and a tokenizer, not models.
 """
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,15 +20,35 @@ from longctx.tokens.tokenizer import Tokenizer
 WINDOW = 1 << 14  # characters encoded at once; larger windows leave the processor's caches
 BATCH = 8  # windows encoded side by side
 LONGEST = 1 << 20  # characters without a place to cut: more take hundreds of bytes each while encoded
+DIGEST = 16  # bytes of it
 
 
 @dataclass(frozen=True, slots=True)
-class _Anchor:
-    """What is kept of a window (text between two cuts): enough to read it again."""
+class Anchor:
+    """What is kept of a window (text between two cuts): enough to read it again.
+
+    Attributes:
+        position: of its first token, counted from the start of the stream.
+        part: number of the document or span that it is of, in the stream.
+        span: where it stands; empty for a header, which stands before its document.
+        digest: of its text, see `digest`.
+    """
 
     position: int
     tokens: int
-    span: Span  # empty for a header
+    part: int
+    span: Span
+    digest: bytes
+
+    @property
+    def end(self) -> int:
+        """Return the position after its last token."""
+        return self.position + self.tokens
+
+
+def digest(text: str) -> bytes:
+    """Return 16 bytes (BLAKE2b) that tell a text from all others."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
 
 
 class TokenStream:
@@ -37,7 +58,10 @@ class TokenStream:
     A span is read as a document of its own, but its tokens are located in the one that it is of.
 
     `bytes_read` grows while iterating; iterating again starts again. A header is encoded by itself, before
-    its document. Memory: some windows of text, one chunk, 300 bytes per window already read.
+    its document. Memory: some windows of text, one chunk, 400 bytes per window already read.
+
+    Attributes:
+        anchors: one for each window encoded so far, in order.
     """
 
     def __init__(
@@ -55,12 +79,22 @@ class TokenStream:
         self.chunk = chunk
         self.header = header
         self.window = window
+        self.begin_after((), 0)
+
+    def begin_after(self, anchors: Sequence[Anchor], position: int) -> None:
+        """Let the next iteration go on at a position, where all windows of `anchors` are read already.
+
+        Args:
+            anchors: of documents of this stream, from the first on.
+            position: at or after their end; the tokens between are encoded and dropped.
+        """
+        self._begun, self._position = tuple(anchors), position
         self._start_over()
 
     def _start_over(self) -> None:
-        self.bytes_read = 0
-        self._anchors: list[_Anchor] = []
-        self._recent: tuple[_Anchor, str, Encoding] | None = None
+        self.anchors: list[Anchor] = list(self._begun)
+        self.bytes_read = sum(one.span.byte_end - one.span.byte_start for one in self.anchors)
+        self._recent: tuple[Anchor, str, Encoding] | None = None
 
     @property
     def bytes_total(self) -> int:
@@ -73,7 +107,9 @@ class TokenStream:
     def __iter__(self) -> Iterator[list[int]]:
         self._start_over()
         held: list[int] = []
-        for tokens in self._encoded():
+        surplus = self._position - (self._begun[-1].end if self._begun else 0)
+        for encoded in self._encoded():
+            tokens, surplus = encoded[surplus:], max(0, surplus - len(encoded))
             held += tokens
             full = len(held) - len(held) % self.chunk
             for start in range(0, full, self.chunk):
@@ -84,36 +120,47 @@ class TokenStream:
 
     def _encoded(self) -> Iterator[list[int]]:
         """Yield the tokens of a few windows at a time, and leave an anchor for each."""
-        position = 0
+        position = self._begun[-1].end if self._begun else 0
         for batch in self._batches():
-            encoded = self.tokenizer.encode_batch([text for _, text in batch])
-            for (span, _), tokens in zip(batch, encoded, strict=True):
-                self._anchors.append(_Anchor(position, len(tokens), span))
+            encoded = self.tokenizer.encode_batch([text for *_, text in batch])
+            for (part, span, text), tokens in zip(batch, encoded, strict=True):
+                self.anchors.append(Anchor(position, len(tokens), part, span, digest(text)))
                 self.bytes_read += span.byte_end - span.byte_start
                 position += len(tokens)
                 yield tokens
 
-    def _batches(self) -> Iterator[list[tuple[Span, str]]]:
-        batch: list[tuple[Span, str]] = []
+    def _batches(self) -> Iterator[list[tuple[int, Span, str]]]:
+        batch: list[tuple[int, Span, str]] = []
         characters = 0
-        for document in self.documents:
-            for span, text in self._windows(document):
-                batch.append((span, text))
-                characters += len(text)
-                if characters >= BATCH * self.window:
-                    yield batch
-                    batch, characters = [], 0
+        for part, span, text in self._windows():
+            batch.append((part, span, text))
+            characters += len(text)
+            if characters >= BATCH * self.window:
+                yield batch
+                batch, characters = [], 0
         if batch:
             yield batch
 
-    def _windows(self, read: Document | Span) -> Iterator[tuple[Span, str]]:
-        span = read if isinstance(read, Span) else Span(read, read.start, read.end, 1, 1)
-        document, byte, line = span.document, span.byte_start, span.first_line
-        if self.header is not None:
-            yield Span(document, byte, byte, line, line), self.header(document)
+    def _windows(self) -> Iterator[tuple[int, Span, str]]:
+        """Yield the windows behind those that are read already, each with the number of its document."""
+        spans = [each if isinstance(each, Span) else _whole(each) for each in self.documents]
+        last = self._begun[-1] if self._begun else None
+        if last is not None:
+            part = spans[last.part]
+            yield from self._windows_of(last.part, part, last.span.byte_end, last.span.last_line)
+        for number in range(last.part + 1 if last else 0, len(spans)):
+            span = spans[number]
+            document, byte, line = span.document, span.byte_start, span.first_line
+            if self.header is not None:
+                yield number, Span(document, byte, byte, line, line), self.header(document)
+            yield from self._windows_of(number, span, byte, line)
+
+    def _windows_of(self, number: int, span: Span, byte: int, line: int) -> Iterator[tuple[int, Span, str]]:
+        """Yield the windows of a span from a cut on."""
+        document = span.document
         for text in self._cut(replace(document, start=byte, end=span.byte_end)):
             end, last = byte_after(document, byte, text), line + line_ends(text)
-            yield Span(document, byte, end, line, last), text
+            yield number, Span(document, byte, end, line, last), text
             byte, line = end, last
 
     def _cut(self, document: Document) -> Iterator[str]:
@@ -147,10 +194,10 @@ class TokenStream:
 
         Raises InputError when the document has changed since it was read.
         """
-        index = bisect_right(self._anchors, position, key=attrgetter("position")) - 1
-        if index < 0 or position >= self._anchors[index].position + self._anchors[index].tokens:
+        index = bisect_right(self.anchors, position, key=attrgetter("position")) - 1
+        if index < 0 or position >= self.anchors[index].end:
             return None
-        anchor = self._anchors[index]
+        anchor = self.anchors[index]
         window = anchor.span
         if window.byte_start == window.byte_end:
             return window
@@ -163,7 +210,7 @@ class TokenStream:
         first, last = (window.first_line + line_ends(text, at) for at in (start, max(start, stop - 1)))
         return Span(window.document, byte_start, byte_end, first, last)
 
-    def _read_again(self, anchor: _Anchor) -> tuple[str, Encoding]:
+    def _read_again(self, anchor: Anchor) -> tuple[str, Encoding]:
         """Return the text of a window and its tokens; the latest window is remembered."""
         if self._recent is None or self._recent[0] != anchor:
             text = anchor.span.text()
@@ -186,3 +233,8 @@ def _forced_cut(text: str, start: int) -> int:
         return 0
     line_end = text.rfind("\n", start + LONGEST // 2, stop) + 1
     return line_end or stop - (text[stop - 1 : stop + 1] == "\r\n")  # one line end, if it is not cut
+
+
+def _whole(document: Document) -> Span:
+    """Return all of a document; its last line is not known."""
+    return Span(document, document.start, document.end, 1, 1)

@@ -5,6 +5,7 @@ alone, to the first ones and to those right before it. Short texts are attended 
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
@@ -55,6 +56,32 @@ class WindowedLog(KVLog):
         child = super().fork()
         child._sums = self._sums.fork()
         return child
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return the keys that no sum holds yet."""
+        return {"rest": self._rest}
+
+    def rows(self) -> dict[str, int]:
+        """Return the rows of keys, values and sums."""
+        return {**super().rows(), "sums": self._sums.length}
+
+    def appended(self, since: Mapping[str, int]) -> dict[str, list[Tensor]]:
+        """Return keys, values and sums from a row on."""
+        return {**super().appended(since), "sums": self._sums.appended({"keys": since["sums"]})["keys"]}
+
+    def adopt(self, constants: Mapping[str, Tensor], logs: Mapping[str, Sequence[Tensor]]) -> None:
+        """Take keys, values and sums as pages.
+
+        Raises:
+            ValueError: when one of them has another shape or dtype.
+        """
+        super().adopt({}, logs)
+        self._sums.adopt({}, {"keys": logs["sums"]})
+        rest = constants["rest"]
+        like = (*self._rest.shape[:2], self.length % self.stride, self._rest.shape[3])
+        if (rest.shape, rest.dtype) != (like, self._rest.dtype):
+            raise ValueError(f"a rest of shape {tuple(rest.shape)}, {rest.dtype}")
+        self._rest = rest.to(self._device)
 
     def windows(self, strides: int, hop: int) -> Tensor:
         """Return the mean keys (B, Hkv, n, D) float32 of windows of so many strides, every `hop` strides."""

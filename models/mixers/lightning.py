@@ -1,6 +1,7 @@
 """Linear attention with a fixed decay per head: a state of constant size, normed over all heads and gated."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,29 @@ class LightningMemory:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Copy a saved state into this one."""
         self.kv.copy_(tensors["kv"])
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return the state."""
+        return self.tensors()
+
+    def rows(self) -> dict[str, int]:
+        """Return nothing: no log is kept."""
+        return {}
+
+    def appended(self, since: Mapping[str, int]) -> dict[str, list[Tensor]]:
+        """Return nothing, as `rows`."""
+        return {}
+
+    def adopt(self, constants: Mapping[str, Tensor], logs: Mapping[str, Sequence[Tensor]]) -> None:
+        """Copy a saved state into this one.
+
+        Raises:
+            ValueError: when it has another shape or dtype.
+        """
+        kv = constants["kv"]
+        if (kv.shape, kv.dtype) != (self.kv.shape, self.kv.dtype):
+            raise ValueError(f"a state of shape {tuple(kv.shape)}, {kv.dtype}")
+        self.kv.copy_(kv)
 
     def lend(self, room: Tensor) -> None:
         """Move into a decode step's buffer, unless already there."""

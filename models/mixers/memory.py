@@ -1,5 +1,6 @@
 """What one layer remembers, and its part in a decode step: the interfaces that every mixer implements."""
 
+from collections.abc import Mapping, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
@@ -34,6 +35,22 @@ class Memory(Protocol):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Load what `tensors` returned into this new memory."""
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return what any token may change, by name; its size does not grow with the text."""
+
+    def rows(self) -> dict[str, int]:
+        """Return the rows of each log: tensors (B, H, n, D) to which tokens only append."""
+
+    def appended(self, since: Mapping[str, int]) -> dict[str, list[Tensor]]:
+        """Return the rows of each log from `since` on, in pieces that no later token changes."""
+
+    def adopt(self, constants: Mapping[str, Tensor], logs: Mapping[str, Sequence[Tensor]]) -> None:
+        """Load constants and whole logs, in pieces, into this new memory.
+
+        Pieces on the memory's own device are kept as they are, such as those mapped from a file; nobody
+        writes to them.
+        """
 
 
 M = TypeVar("M", bound=Memory)

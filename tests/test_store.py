@@ -1,0 +1,299 @@
+"""What was read is kept: no text is read twice, and what comes of it is the same to the last bit."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from longctx.engine import Engine
+from longctx.models.state import State
+from longctx.reading import Reading
+from longctx.store import keeper
+from longctx.store.folder import READINGS, Folder, open_folder
+from longctx.store.thin import most_useful
+from longctx.store.writer import Writer
+from longctx.text.source import Document, gather
+
+LINES = "The keeper of lamp {n} wrote down {m} ships before the river rose again.\n"
+CHUNK, INTERVAL = 32, 96  # tokens
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint: Path) -> Engine:
+    return Engine.load(checkpoint, "cpu", "float32")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """A store that keeps everything, in checkpoints of some chunks."""
+    monkeypatch.setattr(keeper, "TOKENS", INTERVAL)
+    monkeypatch.setattr(keeper, "WORTH", 0)
+    monkeypatch.setattr(Writer, "busy", False)  # waits for the last one instead of leaving one out
+    return open_folder(tmp_path / "store", said.append)
+
+
+def text(lines: int, first: int = 0) -> str:
+    return "".join(LINES.format(n=n, m=n * n) for n in range(first, first + lines))
+
+
+def write(path: Path, content: str, age: int = 3600) -> Path:
+    """Write a file that has not been touched for a while, as most have not."""
+    path.write_text(content)
+    then = path.stat().st_mtime - age
+    os.utime(path, (then, then))
+    return path
+
+
+def header(document: Document) -> str:
+    return f"\n\n==> {document.name} <==\n"
+
+
+def read(engine: Engine, store: Folder | None, *paths: Path, stop: int | None = None) -> Reading:
+    """Read files anew, or from what is kept; `stop` after so many chunks as if the power had gone."""
+    documents = gather([str(path) for path in paths]).documents
+    told = header if len(paths) > 1 else None
+    reading = Reading(engine, documents, engine.tokenizer.encode("Read:"), CHUNK, told, store=store)
+    for number, _ in enumerate(reading.read()):
+        if number == stop:
+            break
+    if reading._keeper:
+        reading._keeper.close()
+    return reading
+
+
+def assert_same(one: State, other: State) -> None:
+    assert one.position == other.position
+    ours, theirs = one.tensors(), other.tensors()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_text_is_read_once(
+    engine: Engine, store: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails the second question about a book costs as much as the first."""
+    paths = write(tmp_path / "a.txt", text(9)), write(tmp_path / "b.txt", text(9, 100))
+    first = read(engine, store, *paths)
+
+    def absorb(*_: object) -> None:
+        raise AssertionError("a token was read twice")
+
+    monkeypatch.setattr(engine.model, "absorb", absorb)
+    again = read(engine, store, *paths)
+    assert_same(first.session.state, again.session.state)
+    assert (again.usage.tokens_reused, again.usage.tokens_read) == (first.session.position, 0)
+    assert str(again.locate(again.session.position - 1)) == str(first.locate(first.session.position - 1))
+
+
+@pytest.mark.parametrize("stop", [1, 8, 13, 20])
+def test_an_interrupted_reading_goes_on_as_if_it_had_never_stopped(
+    engine: Engine, store: Folder, tmp_path: Path, stop: int
+) -> None:
+    """If this fails a power cut costs hours, or the answer afterwards is another one."""
+    path = write(tmp_path / "a.txt", text(18))
+    whole = read(engine, None, path)
+    broken = read(engine, store, path, stop=stop)
+    again = read(engine, store, path)
+    assert_same(again.session.state, whole.session.state)
+    reused = again.usage.tokens_reused
+    assert broken.session.position - reused < INTERVAL + CHUNK
+    assert reused + again.usage.tokens_read == whole.session.position - len(again.before) * (not reused)
+    assert [str(again.locate(n)) for n in range(0, again.session.position, 37)] == [
+        str(whole.locate(n)) for n in range(0, again.session.position, 37)
+    ]
+
+
+def tokens_of(reading: Reading) -> list[int]:
+    stream = reading._stream
+    stream.begin_after((), 0)
+    return [token for chunk in stream for token in chunk]
+
+
+def common(one: list[int], other: list[int]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+Edit = Callable[[Path], object]
+EDITS: dict[str, Edit] = {
+    "append": lambda folder: append(folder / "c.txt", text(3, 500)),
+    "append half a word": lambda folder: append(folder / "c.txt", "x"),
+    "cut": lambda folder: rewrite(folder / "c.txt", lambda old: old[: len(old) // 2]),
+    "first": lambda folder: rewrite(folder / "a.txt", lambda old: "Now " + old),
+    "middle": lambda folder: rewrite(folder / "b.txt", lambda old: old.replace("lamp 103", "lamp 1O3")),
+    "delete": lambda folder: (folder / "b.txt").unlink(),
+    "rename": lambda folder: (folder / "b.txt").rename(folder / "bb.txt"),
+    "add": lambda folder: write(folder / "d.txt", text(5)),
+}
+
+
+def append(path: Path, more: str) -> None:
+    with path.open("a") as file:
+        file.write(more)
+
+
+def rewrite(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text()))
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_after_an_edit_only_what_follows_is_read_again(
+    engine: Engine, store: Folder, tmp_path: Path, edit: str
+) -> None:
+    """If this fails a changed word costs the whole folder, or the old text answers for the new one."""
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for number, name in enumerate("abc"):
+        write(folder / f"{name}.txt", text(6, 100 * number))
+    old = read(engine, store, *sorted(folder.iterdir()))
+    before = tokens_of(old)
+    EDITS[edit](folder)
+    new = read(engine, store, *sorted(folder.iterdir()))
+    fresh = read(engine, None, *sorted(folder.iterdir()))
+    assert new.session.position == fresh.session.position
+    same = common(before, tokens_of(new))
+    reused = new.usage.tokens_reused
+    assert same - INTERVAL - CHUNK <= reused - len(new.before) * bool(reused) <= same
+    assert tokens_of(new) == tokens_of(fresh)
+    for name, tensor in fresh.session.state.tensors().items():
+        torch.testing.assert_close(new.session.state.tensors()[name], tensor, rtol=1e-4, atol=1e-4)
+
+
+def entry(store: Folder) -> Path:
+    (found,) = (store.root / READINGS).iterdir()
+    return found
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flipped byte": (lambda folder: flip(sorted(folder.glob("segment*"))[1], -9), "not what was written"),
+    "a cut segment": (lambda folder: os.truncate(sorted(folder.glob("segment*"))[1], 999), "999 bytes"),
+    "a lost segment": (lambda folder: sorted(folder.glob("segment*"))[0].unlink(), "No such file"),
+    "a flipped state": (lambda folder: flip(sorted(folder.glob("state*"))[-1], -3), "not what was written"),
+    "a flipped manifest": (lambda folder: flip(folder / "manifest.json", -40), "manifest.json"),
+    "no manifest": (lambda folder: (folder / "manifest.json").write_bytes(b"{"), "manifest.json"),
+    "a later version": (
+        lambda folder: rewrite(folder / "manifest.json", lambda s: s.replace('"version": 1', '"version": 2')),
+        "version 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_damaged_is_named_and_read_anew(
+    engine: Engine, store: Folder, tmp_path: Path, said: list[str], damage: str
+) -> None:
+    """If this fails a bad disk changes an answer and nobody knows."""
+    path = write(tmp_path / "a.txt", text(18))
+    whole = read(engine, store, path)
+    harm, told = DAMAGE[damage]
+    harm(entry(store))
+    again = read(engine, store, path)
+    assert len(said) == 1, said
+    assert told in said[0]
+    assert "\n" not in said[0]
+    assert again.usage.tokens_read
+    assert_same(again.session.state, whole.session.state)
+
+
+def test_other_weights_do_not_take_over_a_reading(
+    engine: Engine, store: Folder, tmp_path: Path, said: list[str]
+) -> None:
+    """If this fails the state of one model is fed to another."""
+    path = write(tmp_path / "a.txt", text(9))
+    read(engine, store, path)
+    other = Engine(engine.model, engine.tokenizer, engine.folder, "int8")
+    again = read(other, store, path)
+    assert again.usage.tokens_reused == 0
+    assert said == ["store: what was kept of this text is not used: it was read with another form"]
+
+
+def test_two_at_once_do_not_disturb_each_other(
+    engine: Engine, store: Folder, tmp_path: Path, said: list[str]
+) -> None:
+    """If this fails two terminals that read one folder leave half of each."""
+    path = write(tmp_path / "a.txt", text(18))
+    documents = gather([str(path)]).documents
+    one, two = (
+        Reading(engine, documents, engine.tokenizer.encode("Read:"), CHUNK, store=store) for _ in "ab"
+    )
+    for _ in zip(one.read(), two.read(), strict=True):
+        pass
+    for each in (one, two):
+        assert each._keeper
+        each._keeper.close()
+    assert len(said) == 1
+    assert "another longctx" in said[0]
+    again = read(engine, store, path)
+    assert again.usage.tokens_read == 0
+    assert_same(again.session.state, one.session.state)
+    assert_same(again.session.state, two.session.state)
+
+
+def test_the_store_stays_within_its_budget(
+    engine: Engine, store: Folder, tmp_path: Path, said: list[str]
+) -> None:
+    """If this fails the disk fills up, or the text asked about every day goes first."""
+    paths = [write(tmp_path / f"{name}.txt", text(8, 50 * number)) for number, name in enumerate("abc")]
+    for age, path in enumerate(paths[:2]):
+        read(engine, store, path)
+        for folder in (store.root / READINGS).iterdir():
+            os.utime(folder / "manifest.json", (1e9 + age, 1e9 + age))
+    read(engine, store, paths[0])  # used last
+    held = sum(file.stat().st_size for file in store.root.rglob("*.safetensors"))
+    store.budget = int(held * 1.2)
+    read(engine, store, paths[2])
+    assert "removed" in said[0]
+    assert [read(engine, store, path).usage.tokens_read > 0 for path in (paths[0], paths[2])] == [
+        False,
+        False,
+    ]
+
+
+def test_a_store_that_cannot_be_written_costs_no_answer(
+    engine: Engine, store: Folder, tmp_path: Path, said: list[str]
+) -> None:
+    """If this fails a full disk ends a reading of hours."""
+    path = write(tmp_path / "a.txt", text(9))
+    store.budget = 10
+    full = read(engine, store, path)
+    store.budget, store.writable = None, False
+    locked = read(engine, store, path)
+    assert_same(full.session.state, locked.session.state)
+    assert len(said) == 2
+    assert "--store-budget" in said[0]
+    assert "cannot be written" in said[1]
+
+
+def test_a_store_is_the_users_own(tmp_path: Path) -> None:
+    """If this fails other users of a machine read what you read."""
+    from longctx.store.files import Unusable
+
+    folder = open_folder(tmp_path / "store", print)
+    assert (folder.root / READINGS).stat().st_mode & 0o777 == 0o700
+    (tmp_path / "link").symlink_to(folder.root)
+    with pytest.raises(Unusable, match="symbolic link"):
+        open_folder(tmp_path / "link", print)
+
+
+def test_snapshots_grow_rarer_towards_the_beginning() -> None:
+    """If this fails a thousand snapshots fill the disk, or an edit near the end costs the whole text."""
+    kept: set[int] = set()
+    for position in range(1, 1001):
+        kept = most_useful([*sorted(kept), position])
+    ordered = sorted(kept)
+    assert len(ordered) == 12
+    assert ordered[-2:] == [999, 1000]
+    assert ordered[0] < 700
