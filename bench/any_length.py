@@ -31,7 +31,10 @@ PLANTED = {  # depth -> level and message, question, answer, what grep searches 
         "INFO  [auth-3] the access code for amber-lamp is 48213",
         "What is the access code for amber-lamp?",
     ),
-    0.5: ("WARN  [cache-7] the checksum of backup tin-bell is 9c41e7", "What is the checksum of backup tin-bell?"),
+    0.5: (
+        "WARN  [cache-7] the checksum of backup tin-bell is 9c41e7",
+        "What is the checksum of backup tin-bell?",
+    ),
     0.9: ("INFO  [search-1] the rack of node K7-R2P is 'north-14'", "What is the rack of node K7-R2P?"),
 }
 RIGHT = {0.1: ("48213", "amber-lamp"), 0.5: ("9c41e7", "tin-bell"), 0.9: ("north-14", "K7-R2P")}
@@ -43,7 +46,8 @@ def message(rng: random.Random) -> str:
     kind = rng.random()
     if kind < 0.5:
         path = rng.choice(("/api/v1/users", "/api/v1/orders", "/health", "/login"))
-        return f"INFO  {worker} GET {path}/{rng.randrange(99999)} {rng.choice((200, 200, 404))} {rng.randrange(900)}ms"
+        status = rng.choice((200, 200, 404))
+        return f"INFO  {worker} GET {path}/{rng.randrange(99999)} {status} {rng.randrange(900)}ms"
     if kind < 0.8:
         return (
             f"DEBUG {worker} cache {rng.choice(('hit', 'miss'))} for key session:{rng.getrandbits(64):016x}"
@@ -76,6 +80,7 @@ class Run:
 
     what: str
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
     first_progress: float
     exit_status: int
@@ -101,7 +106,16 @@ def run(what: str, command: list[str]) -> Run:
     process.returncode = os.waitstatus_to_exitcode(status)
     unit = 1 if sys.platform == "darwin" else 1024
     notes = [line for line in said.decode("utf-8", "replace").splitlines() if line.startswith("read ")]
-    return Run(what, seconds, used.ru_maxrss * unit, first, process.returncode, answer, notes)
+    return Run(
+        what,
+        seconds,
+        used.ru_utime + used.ru_stime,
+        used.ru_maxrss * unit,
+        first,
+        process.returncode,
+        answer,
+        notes,
+    )
 
 
 def _pieces(leader: int) -> Iterator[bytes]:
@@ -148,7 +162,8 @@ def main() -> None:
         size = log.stat().st_size
     for one in runs:
         print(
-            f"{one.what:<44} {one.seconds:7.1f} s  {one.peak_bytes / 1e6:6.0f} MB  first {one.first_progress:.2f} s"
+            f"{one.what:<44} {one.seconds:7.1f} s, of a CPU {one.cpu_seconds:7.1f} s  "
+            f"{one.peak_bytes / 1e6:6.0f} MB  first progress {one.first_progress:.2f} s"
         )
         if "grep" not in one.what and "rg" not in one.what:
             missed += [f"{one.what}: {one.peak_bytes:,} bytes"] * (one.peak_bytes > MOST_BYTES)

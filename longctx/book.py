@@ -50,7 +50,7 @@ def read(
     Raises:
         InputError: when something is missing or cannot be read, or there is no text in it.
     """
-    corpus = gather([fspath(one) for one in (source, *more)])
+    corpus = gather([fspath(one) for one in (source, *more)], show=progress)
     options = Options(
         as_json=False,
         output=None,

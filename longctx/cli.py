@@ -309,7 +309,7 @@ def _read(out: "Output", inputs: Inputs) -> "Corpus":
     stdin = sys.stdin.buffer if sys.stdin else None  # closed in services, and by <&-
     if not inputs and (stdin is None or stdin.isatty()):
         raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
-    corpus = gather(inputs, stdin)
+    corpus = gather(inputs, stdin, out.show)
     out.report_sources(corpus)
     return corpus
 

@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Event = TypeVar("Event")
 SCHEMA = 1
+BETWEEN = 0.05  # seconds between two states of the progress bar
 # Control characters (but tab and line feed) and marks that reorder text must not reach a terminal.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -51,6 +53,7 @@ class Output:
     def __init__(self, path: str | None, as_json: bool, quiet: bool, verbose: bool):
         self.path, self.as_json, self.quiet, self.verbose = path, as_json, quiet, verbose
         self._bar: Bar | None = None
+        self._drawn = 0.0
         if path:
             _check_writable(Path(path))
 
@@ -119,10 +122,14 @@ class Output:
             signals.when_stopped(self.hide)  # gives the cursor back
             self._bar.start()
         (task,) = self._bar.tasks
+        now = monotonic()
+        if now - self._drawn < BETWEEN and task.description == event.label:
+            return
+        self._drawn = now
         if task.description != (label := clean(event.label)):
             self._bar.reset(task.id, description=label)
         rate = event.tokens / task.elapsed if task.elapsed else 0.0
-        facts = f"{gib(event.bytes_done)} of {gib(event.bytes_total)}"
+        facts = _amount(event)
         if event.tokens:
             facts = f"{event.tokens:,} tokens  {rate:,.0f}/s  {gib(resident_memory())}"
         self._bar.update(task.id, completed=event.bytes_done, total=event.bytes_total or None, facts=facts)
@@ -133,6 +140,15 @@ class Output:
             self._bar.stop()
             self._bar = None
             signals.forget(self.hide)
+
+
+def _amount(event: Progress) -> str:
+    """Return how far a stage is: "1.2 GiB of 3.4 GiB", "3 of 12 pages"."""
+    if event.unit != "bytes":
+        return f"{event.bytes_done:,} of {event.bytes_total:,} {event.unit}"
+    return (
+        f"{gib(event.bytes_done)} of {gib(event.bytes_total)}" if event.bytes_total else gib(event.bytes_done)
+    )
 
 
 def _by_reason(skipped: "list[Skipped]") -> str:

@@ -1,16 +1,46 @@
 """The progress of a reading, and its cost."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a reading: bytes and tokens so far, and all bytes."""
+    """The progress of a stage: bytes and tokens so far, and all bytes; 0 if that is not known.
+
+    `unit` names what is counted, where it is not bytes.
+    """
 
     label: str
     bytes_done: int
     bytes_total: int
     tokens: int
+    unit: str = "bytes"
+
+
+class Meter:
+    """Reports how far functions are that read documents, but yield no progress themselves."""
+
+    def __init__(self, show: Callable[[Progress], object] | None = None) -> None:
+        self.show = show or (lambda _: None)
+        self._label, self._done, self._total = "", 0, 0
+
+    @contextmanager
+    def stage(self, label: str, total: int) -> Iterator[None]:
+        """Count all bytes of documents that are read meanwhile towards a total."""
+        self._label, self._done, self._total = label, 0, total
+        self.show(Progress(label, 0, total, 0))
+        try:
+            yield
+        finally:
+            self._label = ""
+
+    def advance(self, count: int) -> None:
+        """Count bytes that were read."""
+        if self._label:
+            self._done = min(self._done + count, self._total)
+            self.show(Progress(self._label, self._done, self._total, 0))
 
 
 @dataclass

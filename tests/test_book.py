@@ -21,12 +21,16 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
+def _reading(seen: list[longctx.Progress]) -> int:
+    return sum(event.label == "reading" for event in seen)
+
+
 def test_a_second_question_does_not_read_again(text: Path) -> None:
     """If this fails every question about a book costs as much as the first."""
     seen: list[longctx.Progress] = []
     with longctx.read(text, threads=1, progress=seen.append) as book:
         first = book.ask(MAGIC.format("amber-lamp"), deep=True)
-        tokens, told = book.usage.tokens_read, len(seen)
+        tokens, told = book.usage.tokens_read, _reading(seen)
         second = book.ask(MAGIC.format("quiet-lantern"), deep=True)
         assert (first.text, second.text) == ("4031775", "9120446")
         assert first.source and second.source
@@ -35,7 +39,7 @@ def test_a_second_question_does_not_read_again(text: Path) -> None:
         assert first.by == second.by == "model"
         assert tokens > 500
         assert first.usage.tokens_read == second.usage.tokens_read == book.usage.tokens_read == tokens
-        assert len(seen) == told > 0
+        assert _reading(seen) == told > 0
 
 
 def test_a_model_that_writes_reads_once(text: Path, checkpoint: Path) -> None:

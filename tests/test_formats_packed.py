@@ -18,6 +18,8 @@ from trees import make, names, skipped, text
 
 from longctx.errors import InputError
 from longctx.formats import limits
+from longctx.progress import Progress
+from longctx.tasks.extract import extract
 from longctx.text.source import gather
 
 STORY = "The ferry leaves at nine.\nIt comes back at noon.\n" * 2000
@@ -226,3 +228,21 @@ def test_scratch_files_do_not_outlive_an_error(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError):
         gather([f"{tmp_path}/a.zip", "missing"])
     assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["x"]
+
+
+def test_unpacking_and_reading_without_a_model_show_how_far_they_are(tmp_path: Path) -> None:
+    """If this fails a gigabyte is unpacked or summarised in silence, and looks like a hang."""
+    raw = b"".join(b"2026-03-01 10:00:00 INFO line %d\n" % n for n in range(20_000))
+    packed = tmp_path / "log.gz"
+    packed.write_bytes(gzip.compress(raw, 1))
+    told: list[Progress] = []
+    with gather([str(packed)], show=told.append) as corpus:
+        unpacking = [event for event in told if event.label == f"unpacking {packed}"]
+        assert len(unpacking) > 3
+        assert {event.bytes_total for event in unpacking} == {packed.stat().st_size}
+        assert [event.bytes_done for event in unpacking] == sorted(event.bytes_done for event in unpacking)
+        told.clear()
+        list(extract(corpus, words=50))
+    reading = [event for event in told if event.label == "reading"]
+    assert len(reading) > 5
+    assert (reading[-1].bytes_done, reading[-1].bytes_total) == (len(raw), len(raw))

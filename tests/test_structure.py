@@ -309,3 +309,28 @@ def test_what_cannot_be_summarised_is_refused(tmp_path: Path, text: str, reason:
     assert done.stdout == ""
     assert reason in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_memory_is_bounded_whatever_a_text_counts(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a gigabyte of made-up levels, files of a patch or broken lines fills the memory."""
+    monkeypatch.setattr("longctx.structure.diffs.MOST_FILES", 10)
+    monkeypatch.setattr("longctx.structure.logs.MOST_LEVELS", 10)
+    patch = "".join(
+        f"diff --git a/f{n} b/f{n}\n@@ -1,1 +1,{n % 50 + 1} @@\n-old\n" + "+new\n" * (n % 50 + 1)
+        for n in range(200)
+    )
+    told = summarise_one(write(patch, "a.diff"))
+    assert told is not None
+    assert "200 files, +5,100 -200 lines" in told.headline
+    files = next(group for group in told.groups if group.title == "Files")
+    assert (len(files.facts), files.more) == (10, 190)
+    assert "+50 -1" in files.facts[0].text
+    log = "".join(f"2026-03-01 10:00:{n % 60:02d} level=made{n} went by\n" for n in range(200))
+    told = summarise_one(write(log, "a.log"))
+    assert told is not None
+    assert told.values["levels"]["OTHER"] == 190
+    broken = '{"a": 1}\n{"a": 2}\n{"a": 3}\n' + "{broken\n" * 300
+    told = summarise_one(write(broken, "a.jsonl"))
+    assert told is not None
+    assert told.groups[0].facts[0].text == "300 lines without JSON"
+    assert told.groups[0].facts[0].place.endswith(":4")

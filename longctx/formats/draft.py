@@ -10,6 +10,7 @@ from typing import Self
 from longctx.formats.limits import Allowance
 from longctx.text.places import Cells, Numbers, Parts, Stretch
 
+At = Callable[[int, int, str], object]  # is told how far a conversion is: so many, of so many, of what
 PAGE = "p. "
 LONGEST_LABEL = 60
 
@@ -17,11 +18,12 @@ LONGEST_LABEL = 60
 class Draft:
     r"""A text in the making, in UTF-8, lines ended by \n; what was left out is counted by its kind.
 
-    `mark` begins a named part, a page or a sheet with the line that comes next.
+    `mark` begins a named part, a page or a sheet with the line that comes next. `at` is told how far the
+    conversion is.
     """
 
-    def __init__(self, path: Path, allowance: Allowance, scratch: Callable[[], Path]) -> None:
-        self.path, self.allowance, self._scratch = path, allowance, scratch
+    def __init__(self, path: Path, allowance: Allowance, scratch: Callable[[], Path], at: At) -> None:
+        self.path, self.allowance, self._scratch, self.at = path, allowance, scratch, at
         self._file = path.open("wb")
         self.size = 0
         self.line = 1

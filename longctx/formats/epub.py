@@ -86,7 +86,8 @@ def convert(path: Path, draft: Draft) -> None:
         parse(_blocks(archive, package.root, draft), package)
         labels = _labels(archive, package, names, draft)
         chapter = damaged = 0
-        for item in package.spine[:MOST_CHAPTERS]:
+        for number, item in enumerate(package.spine[:MOST_CHAPTERS]):
+            draft.at(number, len(package.spine), "files")
             name = _beside(package.root, package.files.get(item, ""))
             if name not in names or package.files[item] == package.nav:
                 continue

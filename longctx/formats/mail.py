@@ -31,7 +31,8 @@ def convert(path: Path, draft: Draft, *, mailbox: bool) -> None:
         with open_regular(path) as file:
             _write(file.read(), "/", draft)
         return
-    for number, raw in enumerate(_messages(path), 1):
+    for number, (raw, at) in enumerate(_messages(path), 1):
+        draft.at(at, path.stat().st_size, "bytes")
         draft.mark(f"message {number}")
         if raw is None:
             draft.left_out["a very large message"] += 1
@@ -40,15 +41,18 @@ def convert(path: Path, draft: Draft, *, mailbox: bool) -> None:
             _write(raw, f"#message {number}/", draft)
 
 
-def _messages(path: Path) -> Iterator[bytes | None]:
-    """Yield the messages of a mailbox, without the line before each; None for one that is too large."""
+def _messages(path: Path) -> Iterator[tuple[bytes | None, int]]:
+    """Yield the messages of a mailbox without the line before each, and where they end.
+
+    None stands for one that is too large.
+    """
     lines: list[bytes] = []
     size, blank = 0, True
     with open_regular(path) as file:
         next(iter(lambda: file.readline(LARGEST), b""), b"")
         while line := file.readline(LARGEST):
             if blank and _FROM.match(line):
-                yield b"".join(lines) if size <= LARGEST else None
+                yield b"".join(lines) if size <= LARGEST else None, file.tell()
                 lines.clear()
                 size = 0
                 continue
@@ -58,7 +62,7 @@ def _messages(path: Path) -> Iterator[bytes | None]:
             else:
                 lines.clear()
             blank = not line.strip()
-    yield b"".join(lines) if size <= LARGEST else None
+        yield b"".join(lines) if size <= LARGEST else None, file.tell()
 
 
 def _write(raw: bytes, inside: str, draft: Draft) -> None:

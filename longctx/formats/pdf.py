@@ -32,6 +32,7 @@ def _convert(file: BinaryIO, draft: Draft) -> None:
     with document:
         pages = len(document)
         for number in range(min(pages, MOST_PAGES)):
+            draft.at(number, pages, "pages")
             try:
                 text = _page(document, number)
             except pypdfium2.PdfiumError:

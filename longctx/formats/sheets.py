@@ -23,7 +23,8 @@ def convert(path: Path, draft: Draft) -> None:
     _check(path)
     with open_regular(path) as file:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-        for sheet in book.worksheets:
+        for number, sheet in enumerate(book.worksheets):
+            draft.at(number, len(book.worksheets), "sheets")
             _sheet(sheet, draft)
         draft.left_out["a chart sheet"] += len(book.chartsheets)
         book.close()

@@ -6,7 +6,7 @@ import lzma
 import stat
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
@@ -31,19 +31,26 @@ class Part:
     refused: str = ""
 
 
-def parts(kind: str, path: Path) -> Iterator[Part]:
-    """Yield what the file at `path` holds. Read the blocks of a part before the next one is asked for."""
+def parts(kind: str, path: Path, at: Callable[[int, int], object]) -> Iterator[Part]:
+    """Yield what the file at `path` holds. Read the blocks of a part before the next one is asked for.
+
+    Args:
+        at: is told how many bytes of the file, of how many, are unpacked.
+    """
     if kind == "zip":
-        yield from _zip(path)
+        yield from _zip(path, at)
     elif kind == "tar":
-        yield from _tar(path)
+        yield from _tar(path, at)
     else:
-        yield Part("", _decompressed(kind, path), path.stat().st_size)
+        yield Part("", _decompressed(kind, path, at), path.stat().st_size)
 
 
-def _zip(path: Path) -> Iterator[Part]:
+def _zip(path: Path, at: Callable[[int, int], object]) -> Iterator[Part]:
+    done, total = 0, path.stat().st_size
     with zips.opened(path) as archive:
         for member in sorted(archive.infolist(), key=lambda one: one.filename):
+            at(done, total)
+            done += member.compress_size
             refused = _refused(member.filename)
             if stat.S_ISLNK(member.external_attr >> 16):
                 refused = "link, not followed"
@@ -51,13 +58,15 @@ def _zip(path: Path) -> Iterator[Part]:
                 yield Part(member.filename, zips.blocks(archive, member), member.compress_size, refused)
 
 
-def _tar(path: Path) -> Iterator[Part]:
+def _tar(path: Path, at: Callable[[int, int], object]) -> Iterator[Part]:
+    total = path.stat().st_size
     with zips.Wary(path) as file, tarfile.open(fileobj=cast(IO[bytes], file), mode="r:") as archive:
         for number, member in enumerate(archive):
             if number == MOST_LISTED:
                 raise Unreadable(
                     f"only the first {MOST_LISTED:,} entries were looked at", "unpack it yourself"
                 )
+            at(member.offset, total)
             refused = _refused(member.name)
             if member.issym() or member.islnk():
                 refused = "link, not followed"
@@ -81,16 +90,23 @@ def _refused(name: str) -> str:
     return ""
 
 
-def _decompressed(kind: str, path: Path) -> Iterator[bytes]:
+def _decompressed(kind: str, path: Path, at: Callable[[int, int], object]) -> Iterator[bytes]:
+    total = path.stat().st_size
     with open_regular(path) as file:
-        if kind == "xz":
-            yield from _xz(file)
-        elif kind == "zst":
-            yield from _zst(file)
-        else:
-            stream = gzip.GzipFile(fileobj=file) if kind == "gz" else bz2.BZ2File(file)
-            while block := stream.read1(BLOCK):  # read would lose what was decoded before damage
-                yield block
+        for block in _blocks(kind, file):
+            at(file.tell(), total)
+            yield block
+
+
+def _blocks(kind: str, file: BinaryIO) -> Iterator[bytes]:
+    if kind == "xz":
+        yield from _xz(file)
+    elif kind == "zst":
+        yield from _zst(file)
+    else:
+        stream = gzip.GzipFile(fileobj=file) if kind == "gz" else bz2.BZ2File(file)
+        while block := stream.read1(BLOCK):  # read would lose what was decoded before damage
+            yield block
 
 
 def _xz(file: BinaryIO) -> Iterator[bytes]:

@@ -46,6 +46,7 @@ class Cells:
         self._needles = {foreign: _needles(self._words, foreign) for foreign in (False, True)}
         self._having = [0] * len(self._words)
         self._kept: dict[int, array[int]] = {}  # set of words -> the cells that hold just these
+        self._cut: set[int] = set()  # sets of words of which not all cells are kept
         self._held = 0
 
     def look_through(self, number: int) -> Iterable[int]:
@@ -93,7 +94,10 @@ class Cells:
             name, at = 0, stop
 
     def _wants(self, mask: int) -> bool:
-        return len(self._kept.get(mask, ())) < FIELDS * self.most
+        full = len(self._kept.get(mask, ())) >= FIELDS * self.most
+        if full:
+            self._cut.add(mask)
+        return not full
 
     def _keep(self, mask: int, cell: tuple[int, int, int, int]) -> None:
         self._kept.setdefault(mask, array("Q")).extend(cell)
@@ -130,10 +134,8 @@ class Cells:
             close: take only cells that score at least this share of the best one for the question.
         """
         cells: set[tuple[int, ...]] = set()
-        for asked in self._asked:
+        for ranked in self._ranked_for_each():
             left = room // len(self._asked)
-            wanted = sum(1 << bit for bit, word in enumerate(self._words) if word in asked)
-            ranked = self._ranked(wanted)
             least = close * ranked[0][1] if ranked else 0.0
             for cell in self._in_order(mask for mask, score in ranked if score >= least):
                 if left <= 0:
@@ -141,6 +143,21 @@ class Cells:
                 cells.add(cell)
                 left -= cell[2] - cell[1] + 2 * MARGIN
         return list(merged(widened(self._span(cell), MARGIN) for cell in sorted(cells)))
+
+    def complete(self, room: int, close: float) -> bool:
+        """Tell whether `best` returns all cells that score so high, for each question."""
+        count = 0
+        for ranked in self._ranked_for_each():
+            masks = [mask for mask, score in ranked if score >= close * ranked[0][1]]
+            if any(mask in self._cut for mask in masks):
+                return False
+            count = max(count, sum(len(self._kept[mask]) // FIELDS for mask in masks))
+        return count * (CELL + 2 * MARGIN) * len(self._asked) <= room
+
+    def _ranked_for_each(self) -> Iterator[list[tuple[int, float]]]:
+        """Rank the sets of words for each question; those without any of its words are left out."""
+        for asked in self._asked:
+            yield self._ranked(sum(1 << bit for bit, word in enumerate(self._words) if word in asked))
 
     def _in_order(self, masks: Iterable[int]) -> Iterator[tuple[int, ...]]:
         for mask in masks:

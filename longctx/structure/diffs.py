@@ -32,11 +32,26 @@ class _File:
 
 @dataclass(slots=True)
 class _Patch:
+    """What a patch says; of very many files the most changed are kept, with the sums of the others."""
+
     files: list[_File] = field(default_factory=list)
+    dropped: _File = field(default_factory=lambda: _File("", 0))
+    more_files: int = 0
     commits: list[Fact] = field(default_factory=list)
+    more_commits: int = 0
     names: list[Fact] = field(default_factory=list)
     more_names: int = 0
     waiting: Fact | None = None  # a commit whose subject is to come
+
+    def begin(self, file: _File) -> None:
+        """Add a file, of which nothing was counted yet."""
+        if len(self.files) >= 2 * MOST_FILES:
+            ranked = sorted(self.files, key=lambda one: -(one.added + one.removed))
+            self.files, dropped = ranked[:MOST_FILES], ranked[MOST_FILES:]
+            self.more_files += len(dropped)
+            self.dropped.added += sum(one.added for one in dropped)
+            self.dropped.removed += sum(one.removed for one in dropped)
+        self.files.append(file)
 
 
 def is_diff(document: Document) -> bool:
@@ -60,15 +75,19 @@ def summarise_diff(document: Document) -> Structure:
                 patch.files[-1].hunks += 1
         else:
             _header(patch, document, number, line)
-    added, removed = (sum(getattr(one, side) for one in patch.files) for side in ("added", "removed"))
-    commits = f" of {plural(len(patch.commits), 'commit')}" if patch.commits else ""
-    size = f"{plural(len(patch.files), 'file')}, +{added:,} -{removed:,} lines"
+    added, removed = (
+        sum(getattr(one, side) for one in (*patch.files, patch.dropped)) for side in ("added", "removed")
+    )
+    commits = f" of {plural(len(patch.commits) + patch.more_commits, 'commit')}" if patch.commits else ""
+    size = f"{plural(len(patch.files) + patch.more_files, 'file')}, +{added:,} -{removed:,} lines"
     headline = f"{document.name}: a patch{commits}; {size}"
     ranked = sorted(patch.files, key=lambda one: -(one.added + one.removed))
     groups = [
-        Group("Commits", patch.commits[:MOST_FILES], max(0, len(patch.commits) - MOST_FILES)),
+        Group("Commits", patch.commits, patch.more_commits),
         Group(
-            "Files", [_told(one, document) for one in ranked[:MOST_FILES]], max(0, len(ranked) - MOST_FILES)
+            "Files",
+            [_told(one, document) for one in ranked[:MOST_FILES]],
+            max(0, len(ranked) - MOST_FILES) + patch.more_files,
         ),
         Group("New names", patch.names, patch.more_names),
     ]
@@ -103,7 +122,10 @@ def _header(patch: _Patch, document: Document, number: int, line: str) -> None:
         patch.waiting = Fact(commit[1][:12], place(document, number))
     elif patch.waiting and (subject := _SUBJECT.match(line)):
         said = shortened(subject[1] or subject[2])
-        patch.commits.append(Fact(f"{patch.waiting.text} {said}", patch.waiting.place))
+        if len(patch.commits) < MOST_FILES:
+            patch.commits.append(Fact(f"{patch.waiting.text} {said}", patch.waiting.place))
+        else:
+            patch.more_commits += 1
         patch.waiting = None
     elif found := _FILE.match(line):
         name = found["new"] or (found["plain"] or "").removeprefix("b/").strip()
@@ -111,7 +133,7 @@ def _header(patch: _Patch, document: Document, number: int, line: str) -> None:
             if name != "/dev/null":
                 patch.files[-1].name = name
         elif name:
-            patch.files.append(_File(name, number))
+            patch.begin(_File(name, number))
     elif patch.files:
         for mark in ("new file", "deleted file", "rename from", "Binary files"):
             if line.startswith(mark):

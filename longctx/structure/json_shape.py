@@ -12,6 +12,7 @@ from longctx.text.document import Document
 LARGEST = 64 << 20  # bytes of a document that is one value
 MOST_KEYS = 300
 EXAMPLES = 3
+WRONG = object()  # stands for a line that is no JSON
 MAP = 30  # keys of an object of like values from which they are names
 _TYPES: dict[type, str] = {
     **{dict: "object", list: "list", str: "text", bool: "true or false", int: "whole number"},
@@ -91,25 +92,29 @@ def summarise_json(document: Document) -> Structure:
 
 def summarise_json_lines(document: Document) -> Structure:
     """Tell the shape of a document with a value on each line, in memory that does not grow with it."""
-    shape, wrong, count = Shape(), list[int](), 0
-    for number, value in _values(document, wrong):
+    shape, count, wrong, first_wrong = Shape(), 0, 0, 0
+    for number, value in _values(document):
+        if value is WRONG:
+            wrong, first_wrong = wrong + 1, first_wrong or number
+            continue
         shape.add(value, number)
         count += 1
     structure = _structure("JSON lines", document, shape, f"{plural(count, 'value')}, one a line")
     if wrong:
-        note = Fact(f"{plural(len(wrong), 'line')} without JSON", place(document, wrong[0]))
+        note = Fact(f"{plural(wrong, 'line')} without JSON", place(document, first_wrong))
         structure.groups.insert(0, Group("To look at", [note]))
     return structure
 
 
-def _values(document: Document, wrong: list[int]) -> Iterator[tuple[int, Any]]:
+def _values(document: Document) -> Iterator[tuple[int, Any]]:
+    """Yield the value on each line, or WRONG."""
     for number, line in numbered(document):
         if line.strip():
             try:
                 yield number, json.loads(line)
             except (ValueError, RecursionError):
                 if len(line) < LONGEST:  # a longer one was cut, and is none of the writer's faults
-                    wrong.append(number)
+                    yield number, WRONG
 
 
 def _structure(kind: str, document: Document, shape: Shape, what: str) -> Structure:

@@ -47,6 +47,7 @@ _KEYS = {
 _VARIES = re.compile(r"[^\s=/\[\](){}<>\"',;|]*\d[^\s=/\[\](){}<>\"',;|]*")  # whatever holds a digit
 REACH = 400  # characters of a line in which its time and level are looked for
 LONGEST = 300  # characters of a shape
+LONGEST_MARK = 40  # characters of a time or of the name of a level
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def shape(message: str) -> str:
 
 def _level(text: str) -> str:
     found = _NAMED_LEVEL.search(text) or _LEVEL.search(text)
-    return level_name(next((group for group in found.groups() if group), found[0])) if found else ""
+    level = next((group for group in found.groups() if group), found[0]) if found else ""
+    return level_name(level[:LONGEST_MARK])
 
 
 def level_name(level: str) -> str:
@@ -106,4 +108,4 @@ def _from_json(line: str) -> Entry | None:
         next((str(values[key]) for key in keys if isinstance(values.get(key), (str, int, float))), "")
         for keys in _KEYS.values()
     )
-    return Entry(time, level_name(level), message)
+    return Entry(time[:LONGEST_MARK], level_name(level[:LONGEST_MARK]), message)

@@ -13,6 +13,7 @@ LOOKED_AT = 200  # lines that tell a log from other text
 TIMED = 0.5  # of them begin with a time; fewer where traces lie between
 SHAPES = 2000
 SHOWN = 10
+MOST_LEVELS, OTHER = 100, "OTHER"  # names; of a text that has more, they are no levels
 MOST_MINUTES = 20_000  # then hours are counted, then days
 BURST, FEWEST = 10, 20  # times the usual lines of a minute; lines
 
@@ -52,7 +53,8 @@ class _Tally:
         if not found.time and not found.level and self.first:
             return  # goes on with the entry before: a trace, a long message
         self.entries += 1
-        self.levels[found.level] += 1
+        known = found.level in self.levels or len(self.levels) < MOST_LEVELS
+        self.levels[found.level if known else OTHER] += 1
         message = shape(found.message)
         self.shapes.add(message, number)
         if found.level in ERRORS:

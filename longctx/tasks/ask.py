@@ -8,6 +8,7 @@ from longctx.chat import Chat, Thoughts
 from longctx.engine import Engine
 from longctx.progress import Progress
 from longctx.quotes.closest import closest
+from longctx.quotes.exact.logs import ORDER
 from longctx.quotes.exact.look_up import look_up
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
@@ -17,16 +18,17 @@ from longctx.sampling import Sampling
 from longctx.store.folder import Folder
 from longctx.tasks import lookup, quick, quoted
 from longctx.tasks.frame import read_template
-from longctx.tasks.parts import MOST_READ, Finder, read_in_parts
+from longctx.tasks.parts import CLOSE, MOST_READ, Finder, read_in_parts
 from longctx.tasks.prompt import Prompt, build_prompt, header
 from longctx.tasks.questions import one_by_one, suits_finder
 from longctx.tasks.results import Answer, Part, Text, Thought
-from longctx.text.source import Corpus
-from longctx.text.span import Span
+from longctx.text.source import Corpus, Document
+from longctx.text.span import Quote, Span
 from longctx.text.stretches import whole
 
 CONSIDERED = 3  # passages whose sentences are compared
 INDEXED = 1 << 24  # bytes that are indexed: about seven seconds
+SMALL = 1 << 20  # bytes of a file that is looked at whole, for the sections that a fact stands in
 STEP = 1 << 17  # bytes between two reports of progress
 
 
@@ -67,7 +69,8 @@ def ask(
         reading = Reading(engine, documents, prompt(question).before, chunk, heading, index, kept)
         yield from reading.read()
         answer = yield from write(reading, prompt(question), sampling, chat)
-        answer.quotations = quoted.check(answer.text, corpus.documents, question)
+        with corpus.meter.stage("checking quotations", corpus.bytes):
+            answer.quotations = quoted.check(answer.text, corpus.documents, question)
     answer.evidence, answer.usage = evidence, reading.usage
     if chosen:
         answer.tokens_in_all, answer.estimated = chosen.tokens_in_all, not chosen.exact
@@ -113,7 +116,13 @@ def consult(
             return copy(reading, question)
 
         yield from consult_index(
-            corpus, index, question, passages_wanted=passages_wanted, copied=copied, deep=deep or everything
+            corpus,
+            index,
+            question,
+            passages_wanted=passages_wanted,
+            copied=copied,
+            deep=deep or everything,
+            facts=_where_to_look(corpus, question, cells, indexed),
         )
 
 
@@ -151,13 +160,15 @@ def consult_index(
     passages_wanted: int,
     copied: Callable[[], Generator[Progress, None, Answer]],
     deep: bool = False,
+    facts: Sequence[Span] | None = None,
 ) -> Iterator[Progress | Answer]:
     """Answer as `consult` does, from an index that holds the documents.
 
     Args:
         copied: gives what a model that copies answers once it has read them.
+        facts: where to look for facts that are stated outright, if not everywhere.
     """
-    answer = _looked_up(corpus, question)
+    answer = _looked_up(corpus, question, facts)
     if answer is None and (deep or suits_finder(question)):
         answer = yield from copied()
     evidence = index.search(question, max(passages_wanted, CONSIDERED))
@@ -183,13 +194,44 @@ def fill(index: PassageIndex, corpus: Corpus, spans: Sequence[Span] | None = Non
         done += span.byte_end - span.byte_start
 
 
-def _looked_up(corpus: Corpus, question: str) -> Answer | None:
-    found = look_up(question, corpus.documents)
+def _where_to_look(corpus: Corpus, question: str, cells: Cells | None, room: int) -> list[Span] | None:
+    """Return where a fact may be stated outright: in files that hold the question's words, or near those.
+
+    Nowhere, if the words are so common that not all places can be looked at. Everywhere, if the first or
+    last of something is asked for.
+    """
+    if cells is None or ORDER.search(question):
+        return None
+    near = cells.best(room, CLOSE) if cells.complete(room, CLOSE) else []
+    small = [whole(one) for one in dict.fromkeys(span.document for span in near) if _size(one) <= SMALL]
+    return small + [span for span in near if _size(span.document) > SMALL]
+
+
+def _size(document: Document) -> int:
+    return document.end - document.start
+
+
+def _looked_up(corpus: Corpus, question: str, spans: Sequence[Span] | None) -> Answer | None:
+    spans = [whole(document) for document in corpus.documents] if spans is None else spans
+    # A span is looked at as a document of its own, and its facts are placed in the whole one.
+    places = {id(part := replace(s.document, start=s.byte_start, end=s.byte_end)): (part, s) for s in spans}
+    documents = [part for part, _ in places.values()]
+    with corpus.meter.stage("looking facts up", sum(map(_size, documents))):
+        found = look_up(question, documents)
     if not found:
         return None
+    found = [
+        replace(one, source=_placed(one.source, places[id(one.source.span.document)][1])) for one in found
+    ]
     parts = [Part("", one.text, one.source, None) for one in found]
     text = "\n".join(dict.fromkeys(one.text for one in found))
     return Answer("found", text, source=found[0].source, by="look-up", parts=parts if len(parts) > 1 else [])
+
+
+def _placed(quote: Quote, within: Span) -> Quote:
+    span, lines = quote.span, within.first_line - 1
+    first, last = span.first_line + lines, span.last_line + lines
+    return replace(quote, span=replace(span, document=within.document, first_line=first, last_line=last))
 
 
 def finder(

@@ -15,6 +15,7 @@ from longctx.text.span import Quote
 MOST_STRUCTURES = 12  # that are told one by one
 FEWEST_WORDS = 40  # for each
 LOOKED_AT = 50  # lines
+PASSES = 2  # through prose: for its sections, and for their sentences
 UNBROKEN = 40  # characters without a space: no line of words
 NEXT = "ask about it with `longctx ask`, or choose a model that writes with --model"
 
@@ -25,14 +26,15 @@ def extract(corpus: Corpus, *, words: int) -> Iterator[Progress | Text | Thought
     Raises:
         InputError: when there is nothing to tell of any of them.
     """
-    yield Progress("choosing sentences", 0, corpus.bytes, 0)
-    found = summarise_structures(corpus.documents)
+    with corpus.meter.stage("reading", corpus.bytes):
+        found = summarise_structures(corpus.documents)
     told = found.structures[: min(MOST_STRUCTURES, max(1, words // FEWEST_WORDS))]
     of_each = words // (len(told) + bool(found.prose)) if told else words
     texts = [text_of(structure, of_each) for structure in told]
     if rest := found.structures[len(told) :]:
         texts.append(f"And {plural(len(rest), 'file')} more, not shown at this length: {_names(rest)}")
-    sentences, evidence = _sentences(found.prose, of_each)
+    with corpus.meter.stage("choosing sentences", PASSES * sum(one.end - one.start for one in found.prose)):
+        sentences, evidence = _sentences(found.prose, of_each)
     texts += [sentences] * bool(sentences)
     silent = found.refused + [f"{one.name}: {_why_not(one)}" for one in found.prose if not sentences]
     if not texts:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import IO, Any, BinaryIO, Self
 
 from longctx import signals
 from longctx.errors import InputError
+from longctx.progress import Meter, Progress
 from longctx.regular import Stamp, open_regular
 from longctx.text.places import Stretch
 
@@ -31,7 +32,7 @@ class Document:
 
     `kind` is what the text was or is: "text", "csv", "pdf" ... (longctx.formats.kinds). Where its lines are
     not those of the file that has the name, `place` says what follows the name in a citation. `stamp` tells
-    whether the file is still the same, where others may write to it.
+    whether the file is still the same, where others may write to it. `meter` is told of what is read.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Document:
     kind: str = "text"
     place: Callable[[Stretch], str] | None = field(default=None, repr=False, compare=False)
     stamp: Stamp | None = field(default=None, repr=False, compare=False)
+    meter: Meter = field(default_factory=Meter, repr=False, compare=False)
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
@@ -82,6 +84,7 @@ class Document:
                 if not block:
                     raise self._shorter()
                 position += len(block)
+                self.meter.advance(len(block))
                 if text := decoder.decode(block):
                     yield text
         if text := decoder.decode(b"", True):
@@ -109,6 +112,7 @@ class Corpus:
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     piped: bool = False
+    meter: Meter = field(default_factory=Meter, repr=False, compare=False)
     _remove: "weakref.finalize[..., Corpus] | None" = field(default=None, repr=False, compare=False)
     _folder: Path = field(default=Path(), repr=False, compare=False)
     _files: int = field(default=0, repr=False, compare=False)
@@ -132,11 +136,11 @@ class Corpus:
         self._files += 1
         return self._folder / str(self._files)
 
-    def spool(self, stream: BinaryIO) -> Path:
+    def spool(self, stream: BinaryIO, name: str = "") -> Path:
         """Copy `stream` to a scratch file; on Linux to one without a name: a kill leaves nothing."""
         if sys.platform == "linux":
             with tempfile.TemporaryFile() as file:
-                shutil.copyfileobj(stream, file)
+                self._copy(stream, file, name)
                 file.flush()
                 kept = os.dup(file.fileno())
             path = Path(f"/proc/self/fd/{kept}")
@@ -144,8 +148,16 @@ class Corpus:
             return path
         path = self.scratch()
         with path.open("wb") as named:
-            shutil.copyfileobj(stream, named)
+            self._copy(stream, named, name)
         return path
+
+    def _copy(self, stream: BinaryIO, file: IO[Any], name: str) -> None:
+        typed, done = stream.isatty(), 0
+        while block := stream.read(1 << 20):
+            file.write(block)
+            done += len(block)
+            if name and not typed:
+                self.meter.show(Progress(f"copying {name}", done, 0, 0))
 
     def drop(self, path: Path) -> None:
         """Remove a scratch file that is not needed."""

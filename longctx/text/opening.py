@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from longctx.formats.convert import convert
 from longctx.formats.draft import Draft
 from longctx.formats.kinds import ARCHIVES, CONVERTED, PACKED, counted, recognise
 from longctx.formats.limits import DEEPEST, Allowance, Damaged, Plain, Unreadable, guarded
+from longctx.progress import Progress
 from longctx.regular import Stamp, open_regular
 from longctx.text import packed
 from longctx.text.document import Corpus, Document, Skipped, printable
@@ -72,8 +74,9 @@ class Files:
         before = len(self.corpus.documents)
         allowance = origin.allowance or Allowance(path.stat().st_size, tempfile.gettempdir())
         inside = Origin(origin.named and not archive, origin.depth + 1, allowance)
+        at = partial(self._told, f"unpacking {name}")
         try:
-            for part in guarded(parts(kind, path)):
+            for part in guarded(parts(kind, path, at)):
                 if archive:
                     self._add_part(part, f"{name}/{printable(part.name)}", inside)
                 else:
@@ -121,10 +124,13 @@ class Files:
         """Add the text of a document, a page, a mailbox ..., and the files that came with it."""
         allowance = origin.allowance or Allowance(path.stat().st_size, tempfile.gettempdir())
         target = self.corpus.scratch()
-        with Draft(target, allowance, self.corpus.scratch) as draft:
+        at = partial(self._told, f"reading {name}")
+        with Draft(target, allowance, self.corpus.scratch, at) as draft:
             trouble = convert(kind, path, draft)
         if draft.size:
-            made = Document(name, target, 0, draft.size, "utf-8", kind, draft.place())
+            made = Document(
+                name, target, 0, draft.size, "utf-8", kind, draft.place(), meter=self.corpus.meter
+            )
             self.corpus.documents.append(made)
             if trouble:
                 self.corpus.notes.append(f"{name}: {trouble.reason}; what comes before is read")
@@ -135,6 +141,9 @@ class Files:
         inside = Origin(False, origin.depth + 1, allowance)
         for inner, attachment in draft.attached:
             self._add_scratch(attachment, f"{name}{printable(inner)}", inside)
+
+    def _told(self, label: str, done: int, total: int, unit: str = "bytes") -> None:
+        self.corpus.meter.show(Progress(label, done, total, 0, unit))
 
     def _refuse(self, name: str, trouble: Unreadable, origin: Origin) -> None:
         """Skip a file that cannot be read; raise if the user named it."""
@@ -161,10 +170,22 @@ class Files:
         wide = found.encoding.startswith(("utf-16", "utf-32"))
         split = packed.split(path, found.start) if named and not wide else None
         if split is None:
-            whole = Document(name, path, found.start, stamp.size, found.encoding, kind, stamp=stamp)
+            whole = Document(
+                name,
+                path,
+                found.start,
+                stamp.size,
+                found.encoding,
+                kind,
+                stamp=stamp,
+                meter=self.corpus.meter,
+            )
             self.corpus.documents.append(whole)
         else:
-            self._add_members(split, Document(name, path, 0, stamp.size, found.encoding, stamp=stamp))
+            self._add_members(
+                split,
+                Document(name, path, 0, stamp.size, found.encoding, stamp=stamp, meter=self.corpus.meter),
+            )
 
     def _add_members(self, split: packed.Split, outer: Document) -> None:
         files = 0

@@ -4,12 +4,13 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from longctx.errors import InputError
+from longctx.progress import Meter, Progress
 from longctx.text.document import Corpus, Document, Skipped, printable
 
 if TYPE_CHECKING:
@@ -17,13 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Corpus", "Document", "Skipped", "gather", "printable"]
 
+TOLD = 50  # files between two reports of progress
 LARGEST_IN_FOLDER = 8 << 20
 STDIN_NAMES = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
-def gather(inputs: Sequence[str], stdin: BinaryIO | None = None) -> Corpus:
-    """Find the texts that `inputs` name: files, folders, pipes; "-" or no input means `stdin`."""
-    gathering = _Gathering(Corpus(), stdin)
+def gather(
+    inputs: Sequence[str],
+    stdin: BinaryIO | None = None,
+    show: Callable[[Progress], object] | None = None,
+) -> Corpus:
+    """Find the texts that `inputs` name: files, folders, pipes; "-" or no input means `stdin`.
+
+    Args:
+        show: is told of the progress of finding and unpacking, and later of reading without a model.
+    """
+    gathering = _Gathering(Corpus(meter=Meter(show)), stdin)
     try:
         for item in inputs or ("-",):
             gathering.add(item)
@@ -64,7 +74,7 @@ class _Gathering:
             elif stat.S_ISFIFO(mode):
                 self.corpus.piped = True
                 with Path(item).open("rb") as pipe:
-                    self.files.add_scratch(self.corpus.spool(pipe), name, named=True)
+                    self.files.add_scratch(self.corpus.spool(pipe, name), name, named=True)
             elif stat.S_ISREG(mode):
                 if self._is_new(item, name):
                     self.files.add_file(Path(item).absolute(), name, named=True)
@@ -110,7 +120,7 @@ class _Gathering:
                 raise InputError("<stdin>: nothing is piped in; name a file or a folder, or pipe text in")
             stream = sys.stdin.buffer
         self.corpus.piped = True
-        self.files.add_scratch(self.corpus.spool(stream), "<stdin>", named=True)
+        self.files.add_scratch(self.corpus.spool(stream, "<stdin>"), "<stdin>", named=True)
 
     def _add_folder(self, item: str) -> None:
         from longctx.text.walk import listed_by_git, unwanted_by_name, walk
@@ -118,7 +128,12 @@ class _Gathering:
         root = os.path.realpath(item)
         # Nothing listed: not a work tree, or a folder that git ignores but the user named.
         found = listed_by_git(root) or walk(root)
-        for relative in sorted(set(found), key=os.fsencode):
+        files = sorted(set(found), key=os.fsencode)
+        for number, relative in enumerate(files):
+            if number % TOLD == 0:
+                self.corpus.meter.show(
+                    Progress(f"finding texts in {printable(item)}", number, len(files), 0, "files")
+                )
             prefix, reason = unwanted_by_name(relative)
             inner = printable(str(Path(item, prefix))) + "/" * prefix.endswith("/")
             if reason:

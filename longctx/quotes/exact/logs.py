@@ -10,6 +10,7 @@ from longctx.quotes.exact.words import Term, cover, stem, stems
 from longctx.structure.log_lines import TIME, entry
 
 _ORDER = {"first": 0, "earliest": 0, "initially": 0, "last": -1, "latest": -1, "finally": -1, "recent": -1}
+ORDER = re.compile(rf"\b(?:{'|'.join(_ORDER)})\b", re.IGNORECASE)
 _LEVELS = {
     "error": ("ERROR",),
     "warn": ("WARN",),
