@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.laptop_math import Side, report
-from longctx.machine import available_memory, gib, usable_threads
+from longctx.machine import NO_AMX, ONEDNN_LIMIT, available_memory, gib, usable_threads
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = ["Q4_0", "Q8_0"]
@@ -122,10 +122,7 @@ class Run:
         command = [str(python), "-m", module, *map(str, arguments)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=self.environment)
         if done.returncode == -signal.SIGILL:
-            raise SystemExit(
-                "llama.cpp died with SIGILL: it was built for instructions, such as AMX, that this machine"
-                f" advertises and does not run. Build it without them, and start again:\n  {WITHOUT_AMX}"
-            )
+            raise SystemExit(_died(module))
         if done.returncode:
             raise SystemExit(f"{module} failed with exit status {done.returncode}")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -134,6 +131,18 @@ class Run:
     def _note(self, text: str) -> None:
         self.data["notes"].append(text)
         print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+def _died(module: str) -> str:
+    """Return what to say, and to do, when a side ended with SIGILL."""
+    cause = "this processor, or the machine that it is virtual on, does not run an instruction (SIGILL)"
+    if module == "bench.laptop_ours":
+        return f"longctx: {cause}; keep oneDNN off AMX and start again:\n  export {ONEDNN_LIMIT}={NO_AMX}"
+    return (
+        f"llama.cpp: {cause} that it was built for, most likely of AMX. Build it without, and run the same"
+        f" command again; what was measured is kept:\n  {WITHOUT_AMX}\n"
+        f"longctx still uses AMX then. To measure both without: export {ONEDNN_LIMIT}={NO_AMX}"
+    )
 
 
 def main() -> int:

@@ -127,6 +127,7 @@ def report(
     for name, side in (ours | theirs).items():
         lines.append(f"  {name}: peak memory {side.peak / 1e9:.1f} GB, loaded in {side.load:.0f} s")
     lines += [f"  ceilings: {_ceilings(side)} (with {name})" for name, side in ours.items()]
+    lines += [f"  longctx {form}: {side.notes.get('features', '')}" for form, side in ours.items()]
     for kind, side in theirs.items():
         lines.append(f"  llama.cpp {side.notes.get('version', '?')} {kind}: {side.notes.get('features', '')}")
         if found := side.method_error():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from longctx.machine import prepare_cpu, usable_threads
+from longctx.machine import ONEDNN_LIMIT, prepare_cpu, usable_threads
 
 prepare_cpu()  # before torch is imported
 
@@ -164,6 +165,9 @@ def main() -> None:
     say = partial(print, file=sys.stderr, flush=True)
     side = measure(model, form, sorted(args.lengths), rate, say)
     side.load, side.notes["ceilings"] = loading, rate
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    limit = os.environ.get(ONEDNN_LIMIT, "with AMX" if tiles else "without AMX")
+    side.notes["features"] = f"torch {torch.backends.cpu.get_cpu_capability()}, oneDNN {limit}"
     print(json.dumps(side.as_json()))
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from longctx.errors import ModelError
 
 ONEDNN_LIMIT = "ONEDNN_MAX_CPU_ISA"
+NO_AMX = "AVX512_CORE_BF16"  # a value of it
 TILE_LEAF = 0x1D  # of CPUID
-SPIN = "2000"  # turns of a waiting loop
+SPIN = "20000"  # turns of a waiting loop: more than passes between two products of a token
 
 
 def prepare_cpu() -> None:
     """Set the environment of torch's libraries; must run before torch is imported.
 
-    Waiting threads spin for some microseconds and then sleep. Spinning for long, as GNU
+    Waiting threads spin for some hundred microseconds and then sleep. Spinning for long, as GNU
     OpenMP does by itself, makes two threads 80 times slower than one as soon as another program keeps a
     core busy; sleeping at once makes them three times slower than this on an idle machine.
 
@@ -30,7 +31,7 @@ def prepare_cpu() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     cpuinfo = Path("/proc/cpuinfo")
     if ONEDNN_LIMIT not in os.environ and cpuinfo.exists() and hides_tiles(cpuinfo.read_text()):
-        os.environ[ONEDNN_LIMIT] = "AVX512_CORE_BF16"
+        os.environ[ONEDNN_LIMIT] = NO_AMX
 
 
 def hides_tiles(cpuinfo: str) -> bool:
