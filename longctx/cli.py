@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 import longctx
+from longctx import manners
 from longctx.chat import Chat
 from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
@@ -65,6 +66,12 @@ def summarize(
     The bundled model cannot write prose, so the summary quotes the sentences that matter most, section by
     section, and says where each one stands. A model that you choose with --model writes a summary of
     its own; of a long text it writes about each section as soon as it has read it, then about the whole.
+
+    \b
+    Examples:
+      longctx summarize report.pdf --words 150
+      longctx summarize src/
+      zcat big.log.gz | longctx summarize
     """
     launch, out = Launch(options), options.out()
     with out, _read(out, inputs) as corpus:
@@ -72,6 +79,7 @@ def summarize(
         from longctx.tasks.extract import extract
         from longctx.tasks.lookup import cannot_write
 
+        _note_idle(out, writes=not cannot_write(launch.config))
         if cannot_write(launch.config):
             events = extract(corpus, words=words)
         else:
@@ -120,9 +128,14 @@ def ask(
     defined, what it is set to) is looked up. Facts about things with names such as amber-lamp are copied out
     by the bundled model, if it finds them. Otherwise you see the sentence closest to the question, which may
     not answer it. A model that you choose with --model answers in its own words.
+
+    \b
+    Examples:
+      longctx ask "What is the timeout of the database?" config/
+      longctx ask "When did the upload fail first?" app.log
+      longctx ask "Who signed the lease?" lease.docx --model hypenet-2b
     """
-    if not question.strip():
-        raise click.UsageError("the question is empty")
+    manners.check_question(question, inputs)
     launch, out = Launch(options), options.out()
     with out, _read(out, inputs) as corpus:
         from longctx.tasks import ask as task
@@ -133,6 +146,9 @@ def ask(
             raise click.UsageError(
                 "--quick is for models that write; leave it out, or choose one with --model"
             )
+        _note_idle(out, writes=not cannot_write(launch.config))
+        if budget_alone := not quick and manners.idle(["budget"]):
+            out.note(f"{budget_alone} does nothing without --quick")
         if cannot_write(launch.config):
             found = task.consult(
                 corpus,
@@ -231,6 +247,11 @@ def niah(
 
     A fact is hidden in a long text (a needle in a haystack) and asked for. The table shows how many answers
     held the fact, by the length of the text and the depth of the fact.
+
+    \b
+    Examples:
+      longctx niah
+      longctx niah --length 64k --length 256k --depths 10 --kind uuid
     """
     from longctx import render
     from longctx.tasks.results import Report, Trial
@@ -266,7 +287,13 @@ def niah(
 )
 @model_options
 def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) -> None:
-    """Tell what a run needs (tokens, memory, time) and load nothing."""
+    """Tell what a run needs (tokens, memory, time) and load nothing.
+
+    \b
+    Examples:
+      longctx plan book.txt
+      longctx plan --length 1M --model ring-mini
+    """
     launch, out = Launch(options, to_plan=True), options.out()
     if length is None:
         with out, _read(out, inputs) as corpus:
@@ -292,6 +319,11 @@ def doctor(options: Options) -> None:
     The bundled model is to find a fact. A model that you choose with --model is to predict a page of a novel,
     and to say the same in chunks, with rounded weights and on another device; its speed and memory are shown.
     -o FILE writes a report that you can attach to an issue.
+
+    \b
+    Examples:
+      longctx doctor
+      longctx doctor --model ring-mini -o report.txt
     """
     from longctx import doctor as checks
 
@@ -302,10 +334,18 @@ def doctor(options: Options) -> None:
     sys.exit(0 if all(row.ok for row in rows) else 1)
 
 
+def _note_idle(out: "Output", *, writes: bool) -> None:
+    """Say which options do nothing with the model at hand."""
+    if given := manners.idle(manners.COPYING if writes else manners.WRITING):
+        model = "a model that writes" if writes else "the bundled model, which writes nothing of its own"
+        out.note(f"without effect with {model}: {given}")
+
+
 def _read(out: "Output", inputs: Inputs) -> "Corpus":
     """Gather the inputs; without any, read standard input unless it is a terminal."""
     from longctx.text.source import gather
 
+    manners.check_inputs(inputs)
     stdin = sys.stdin.buffer if sys.stdin else None  # closed in services, and by <&-
     if not inputs and (stdin is None or stdin.isatty()):
         raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
@@ -343,6 +383,7 @@ def _finish(
         QuotationError: when it is strict, and a quotation does not stand in the documents.
     """
     from longctx import render
+    from longctx.styles import PLAIN, for_stdout
     from longctx.tasks.results import Answer
 
     assert isinstance(answer, Answer)
@@ -353,7 +394,11 @@ def _finish(
         **render.answer_values(answer),
         "sources": render.source_values(corpus),
     }
-    out.write(render.answer_text(answer, streamed=out.live and answer.how == "generated"), values)
+    question = str(more.get("question", ""))
+    style = for_stdout(question, render.shown(answer)) if out.live else PLAIN
+    out.write(
+        render.answer_text(answer, streamed=out.live and answer.how == "generated", style=style), values
+    )
     if answer.tokens_in_all:
         out.note(render.quick_line(answer))
     if answer.usage.tokens_read or answer.usage.tokens_reused:

@@ -10,6 +10,7 @@ from longctx.machine import gib, resident_memory
 from longctx.output import clean
 from longctx.plan import Plan
 from longctx.progress import Usage
+from longctx.styles import PLAIN, Style
 from longctx.tasks import results
 from longctx.text.source import Corpus
 from longctx.text.span import Quote
@@ -20,31 +21,33 @@ HOW = {
     "generated": "written by the model from what it read",
     "found": "found in the text; the line is quoted",
     "closest": "no answer was looked for by a model; this sentence is the closest to the question",
-    "not found": "the model found no such fact; the passages below match the question best",
+    "not found": "the model found no such fact",
     "extracted": "sentences of the text itself, chosen to cover its words; no model wrote them",
     "counted": "counted in the files themselves, and quoted from them; no model wrote this",
 }
-
-
+MATCHING = "Passages that match the question best:"
+WIDER = "Passages without the question's words, that hold related ones or begin the text:"
 LOOKED_UP = "looked up in the text itself; no model was asked"
 
 
-def answer_text(answer: results.Answer, *, streamed: bool) -> str:
+def answer_text(answer: results.Answer, *, streamed: bool, style: Style = PLAIN) -> str:
     """Return an answer for people: its text unless streamed, where it comes from, and evidence."""
     lines: list[str] = []
     if not streamed:
         lines += [clean(f"## {one.title}\n\n{one.text}\n") for one in answer.sections]
         lines += ["## The whole\n"] * bool(answer.sections)
     if answer.text:
-        lines.append("" if streamed else clean(answer.text))
+        lines.append(
+            "" if streamed else style.strong(clean(answer.text)) if answer.source else clean(answer.text)
+        )
     if answer.parts:
-        lines = [line for part in answer.parts for line in _part(part)]
+        lines = [line for part in answer.parts for line in _part(part, style)]
     elif answer.source:
-        lines.append(f"  {clean(str(answer.source.span))}: {short(answer.source.text)}")
-    how = LOOKED_UP if answer.by == "look-up" else HOW[answer.how]
-    lines += ["", f"[{how}]"]
+        lines.append(f"  {_place(answer.source, style)}: {style.quoted(short(answer.source.text))}")
+    below = f"; places are below {clean(style.below)}" if style.below else ""
+    lines += ["", style.faint(f"[{_how(answer)}{below}]")]
     if answer.closest and answer.how == "closest":
-        lines += [f"{clean(str(answer.closest.span))}\n{_indent(short(answer.closest.text))}"]
+        lines += _passage(answer.closest, style)
     if answer.finish == "length" and answer.thinking and not answer.text:
         lines.append("[cut at the token limit while it was thinking; raise --max-tokens for an answer]")
     elif answer.finish == "length":
@@ -52,18 +55,54 @@ def answer_text(answer: results.Answer, *, streamed: bool) -> str:
     if answer.quotations:
         lines += ["", "Quotations, looked up word for word:"]
         lines += [f"  {place(one)}: {short(' '.join(one.text.split()))}" for one in answer.quotations]
-    if answer.how not in ("extracted", "counted") and answer.evidence:
-        lines += ["", "Passages that match the question best:"]
-        lines += [f"\n{clean(str(e.span))}\n{_indent(short(e.text))}" for e in answer.evidence]
+    if answer.how not in ("extracted", "counted"):
+        lines += _evidence(answer, style)
     return "\n".join(lines) if answer.text else "\n".join(lines).strip("\n")
 
 
-def _part(part: results.Part) -> list[str]:
+def _how(answer: results.Answer) -> str:
+    """Return how sure an answer is, in words."""
+    if answer.by == "look-up":
+        return LOOKED_UP
+    if answer.how == "not found":
+        how = HOW["not found"] if answer.usage.tokens_read else "no word of the question stands in the text"
+        return how + "; the passages below match the question best" * any(
+            one.score for one in answer.evidence
+        )
+    return HOW[answer.how]
+
+
+def _evidence(answer: results.Answer, style: Style) -> list[str]:
+    """Return the passages, those apart that hold no word of the question."""
+    lines: list[str] = []
+    for heading, wider in ((MATCHING, False), (WIDER, True)):
+        passages = [one for one in answer.evidence if (one.score == 0.0) is wider]
+        lines += ["", style.faint(heading)] * bool(passages)
+        lines += [line for one in passages for line in ("", *_passage(one, style))]
+    return lines
+
+
+def _passage(quote: Quote, style: Style) -> list[str]:
+    return [_place(quote, style), _indent(style.quoted(short(quote.text)))]
+
+
+def _place(quote: Quote, style: Style) -> str:
+    return style.place(clean(str(quote.span)))
+
+
+def shown(answer: results.Answer) -> list[str]:
+    """Return the names of the documents that an answer quotes."""
+    quotes = [answer.source, answer.closest, *(part.source for part in answer.parts), *answer.evidence]
+    return [clean(quote.span.document.name) for quote in quotes if quote]
+
+
+def _part(part: results.Part, style: Style) -> list[str]:
     """Return one of several answers, with the line it stands in below."""
     key = f"{clean(part.key)}: " if part.key else ""
     if part.source is None:
         return [f"{key}not found"]
-    return [f"{key}{clean(part.text)}", f"  {clean(str(part.source.span))}: {short(part.source.text)}"]
+    source = f"  {_place(part.source, style)}: {style.quoted(short(part.source.text))}"
+    return [f"{key}{style.strong(clean(part.text))}", source]
 
 
 def place(quotation: results.Quotation) -> str:

@@ -23,7 +23,7 @@ quotes.exact  quotes.exact.words  quotes.exact.asked  quotes.exact.lines  quotes
 quotes.exact.settings  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
 quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail  quotes.exact.named
 quotes.exact.sentences  quotes.exact.contacts  quotes.exact.prose  quotes.exact.look_up
-quotes.index  quotes.scan  quotes.closest  quotes.outline  quotes.docstring  quotes.candidates
+quotes.index  quotes.scan  quotes.related  quotes.closest  quotes.outline  quotes.docstring  quotes.candidates
 quotes.coverage  quotes.extract
 structure.facts  structure.lines  structure.frequent  structure.logs
 structure.tables  structure.json_shape  structure.diffs  structure.messages  structure.notebooks
@@ -48,7 +48,7 @@ known  cache  download  hub  preferences  engine  plan  needs
 store  store.files  store.manifest  store.fingerprint  store.thin  store.match  store.segment  store.folder
 store.kept  store.writer  store.keeper  reading
 tasks  tasks.results
-output  failures  options  launch
+styles  output  manners  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
 tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.niah  tasks.summarize  tasks.extract
 book

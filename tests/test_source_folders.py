@@ -163,7 +163,7 @@ def test_links_inside_a_folder_are_not_followed(tmp_path: Path, in_git: bool) ->
         (repo / name).symlink_to(target)
     with gather([str(repo)]) as corpus:
         assert names(corpus, repo) == ["a.txt", "real/b.txt"]
-        assert {skip.reason for skip in corpus.skipped} == {"symbolic link, not followed"}
+        assert {skip.reason for skip in corpus.skipped} == {"a symbolic link, not followed"}
     with gather([str(repo / "out"), str(repo / "circle")]) as corpus:
         assert [text(document) for document in corpus.documents] == ["secret", "a", "b"]
 

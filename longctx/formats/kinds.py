@@ -107,8 +107,9 @@ def _in_zip(path: Path) -> str:
 
 
 def counted(what: str, count: int) -> str:
-    """Write how many there are of a thing: "a picture" is "1 picture", or "2 pictures"."""
+    """Write how many there are of a thing: "a picture, broken" is "2 pictures, broken"."""
     article, _, noun = what.partition(" ")
     if article not in ("a", "an"):
         return f"{count} {what}"
-    return f"{count} {noun}{'s' * (count != 1)}"
+    noun, comma, more = noun.partition(",")
+    return f"{count} {noun}{'s' * (count != 1)}{comma}{more}"

@@ -20,6 +20,7 @@ from longctx.text.span import Quote, Span
 BATCH = 256
 MOST_TERMS = 200  # of a question, as of one with a page pasted into it
 MOST_NEIGHBOURS = 3  # passages that come as one
+SHORT = 16  # passages of a text that can be shown from the start, if its words say nothing
 NAME_WEIGHT = 0.5  # of a word in a document's name; in its text a word weighs about 1
 
 _SCHEMA = (
@@ -121,6 +122,18 @@ class PassageIndex:
                 break
             chosen.append(hit)
         return [self._passage(hit) for hit in chosen]
+
+    def beginning(self, limit: int) -> list[Quote]:
+        """Return up to `limit` passages from the start on; none of a text that has many more."""
+        self._write()
+        if self._added > SHORT:
+            return []
+        chosen: list[_Hit] = []
+        for row, document in self._database.execute("SELECT row, document FROM places ORDER BY row"):
+            hit = _Hit(document, row, row, 0.0)
+            if not any(other.takes(hit) for other in chosen):
+                chosen.append(hit)
+        return [self._passage(hit) for hit in chosen[:limit]]
 
     def look(self, question: str, document: Document) -> Look:
         """Return the question's telling words and their rarity, as a document that was added holds them."""

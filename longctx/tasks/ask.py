@@ -12,6 +12,7 @@ from longctx.quotes.exact.logs import ORDER
 from longctx.quotes.exact.look_up import look_up
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
+from longctx.quotes.related import widened
 from longctx.quotes.scan import Cells, scan
 from longctx.reading import Reading
 from longctx.sampling import Sampling
@@ -175,7 +176,7 @@ def consult_index(
     near = closest(index, question, evidence[:CONSIDERED])
     answer = answer or Answer("closest" if near else "not found", "")
     answer.closest = None if answer.how == "found" else near
-    answer.evidence = evidence[:passages_wanted]
+    answer.evidence = widened(index, question, evidence, passages_wanted)[:passages_wanted]
     yield answer
 
 

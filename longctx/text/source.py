@@ -152,7 +152,7 @@ class _Gathering:
         status = path.lstat()
         real = os.path.realpath(path)
         if real != str(path):
-            self.files.skip(name, "symbolic link, not followed")
+            self.files.skip(name, "a symbolic link, not followed")
         elif stat.S_ISDIR(status.st_mode):
             nested = (path / ".git").exists()
             self.files.skip(
