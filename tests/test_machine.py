@@ -33,7 +33,7 @@ def test_settings_of_the_user_are_kept() -> None:
         done = subprocess.run(command, env=clean | given, capture_output=True, text=True, check=True)
         return done.stdout.split()
 
-    assert environment()[:2] == ["2000", "None"]
+    assert environment()[:2] == ["20000", "None"]
     assert environment(OMP_WAIT_POLICY="ACTIVE", ONEDNN_MAX_CPU_ISA="AVX2") == ["None", "ACTIVE", "AVX2"]
     assert environment(GOMP_SPINCOUNT="7")[0] == "7"
 
