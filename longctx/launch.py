@@ -11,12 +11,14 @@ from longctx.machine import gib, usable_threads
 from longctx.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
 
     from longctx.engine import Engine
     from longctx.models.config import ModelConfig
+    from longctx.models.weight import Form
     from longctx.output import Output
     from longctx.plan import Plan
     from longctx.text.source import Corpus
@@ -94,13 +96,20 @@ class Launch:
     @cached_property
     def chunk(self) -> int:
         """Return the tokens per chunk."""
-        from longctx.plan import default_chunk
+        from longctx.away import hiding_chunk
 
-        return self.options.chunk or default_chunk(self.config, self.device.type)
+        *_, form = self._forms()
+        return self.options.chunk or hiding_chunk(self.config, self.device, self.dtype, form)
+
+    def _forms(self) -> "Iterator[Form]":
+        from longctx.engine import pick_forms
+
+        options, published = self.options, self.config.published
+        return pick_forms(options.quant, options.dtype, self.device, self.dtype, published)
 
     def plan(self, text: "Corpus | int", answer_tokens: int, *, calibrate: bool = False) -> "Plan":
         """Plan a reading of a corpus, or of so many tokens, and an answer, in the best form that fits."""
-        from longctx.engine import pick_forms
+        from longctx.away import away
         from longctx.plan import count_tokens, guess_tokens, make_plan, read_seconds
 
         if isinstance(text, int):
@@ -111,19 +120,17 @@ class Launch:
             tokens, exact = count_tokens(self.tokenizer, text)
         tokens += answer_tokens
         at = self.config, tokens, self.device, self.dtype, self.chunk
-        for form in pick_forms(
-            self.options.quant, self.options.dtype, self.device, self.dtype, self.config.published
-        ):
+        for form in self._forms():
             plan = make_plan(*at, form, exact=exact)
             if plan.fits:
                 break
         else:
-            plan = plan.with_experts_on_disk() if self.device.type == "cpu" else plan
+            plan = away(plan, self.device)
         if not calibrate or (seconds := read_seconds(*at, plan.form)) is None:
             return plan
-        # Experts on disk are read while others are computed.
+        # Experts come while others are computed.
         chunks = -(-tokens // self.chunk)
-        return replace(plan, seconds=max(seconds, chunks * plan.disk_seconds[1]))
+        return replace(plan, seconds=max(seconds, chunks * plan.away_seconds[1]))
 
     def fitting(self, tokens: int, answer_tokens: int) -> int:
         """Return how many of so many tokens fit into memory at once, or FEWEST if not even those do."""
@@ -138,6 +145,7 @@ class Launch:
             DoesNotFitError: when they do not; no weights were fetched.
             ModelError: when the model cannot be downloaded or its files are damaged.
         """
+        from longctx.away import notes
         from longctx.engine import Engine
         from longctx.models.config_file import read_config
 
@@ -148,9 +156,10 @@ class Launch:
         folder = hub.rounded(self.folder, plan.form) if self.device.type == "cpu" else None
         folder = folder or hub.weights(self.options.model, self.folder, out.show)
         config = self.config if folder == self.folder else read_config(folder)
-        engine = Engine.of(folder, config, self.tokenizer, self.device, self.dtype, plan.form, plan.kept)
+        at = self.tokenizer, self.device, self.dtype, plan.form
+        engine = Engine.of(folder, config, *at, plan.kept, plan.host)
         if plan.kept is not None:
-            self.say(out, *experts_on_disk(plan, bool(config.published), self.options.model))
+            self.say(out, *notes(plan, bool(config.published), self.options.model))
         out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)
         if plan.rounded and self.options.quant == "auto" and self.options.dtype == "auto":
             whole = gib(plan.forms["float32"])
@@ -158,15 +167,6 @@ class Launch:
         if self.tokenizer.note:
             out.note(self.tokenizer.note)
         return engine
-
-
-def experts_on_disk(plan: "Plan", rounded: bool, model: str | None) -> list[str]:
-    """Return what there is to say of a model whose experts memory has no room for."""
-    there, kept = gib(plan.experts), gib(plan.kept or 0)
-    notes = [f"experts stay on disk: {there}; {kept} of them are kept in memory"]
-    if plan.rounded and not rounded:
-        notes.append(f"each is rounded when it is read; once is enough: longctx models quantize {model}")
-    return notes
 
 
 def beyond_training(config: "ModelConfig", tokens: int, exact: bool) -> list[str]:

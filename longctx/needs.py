@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from longctx.machine import available_memory, gib
+from longctx.rates import BUS
 
 if TYPE_CHECKING:
     from longctx.models.config import ModelConfig
@@ -31,9 +32,11 @@ class Need:
     form: str
     device: str
     bytes: dict[str, int]
-    least: int = 0  # for the shortest text, with the experts on disk
-    on_disk: int = 0  # bytes of these; 0 where they are not left there
-    token_seconds: float = 0.0  # of reading them for one token, if none is in memory
+    least: int = 0  # for the shortest text, with the experts elsewhere
+    away: int = 0  # bytes of these; 0 where they are not left there
+    used: int = 0  # bytes of those that a token uses
+    chunk: int = 0  # tokens read at once
+    disk: float = 0.0  # bytes per second at which they come from a disk
 
     @property
     def options(self) -> str:
@@ -60,9 +63,9 @@ def needs(config: "ModelConfig") -> list[Need]:
         kind = next(iter(plans.values())).kind
         need = Need(kind, device, {name: plan.needed for name, plan in plans.items()})
         shortest, *_ = plans.values()
-        if form == "int4" and device == "cpu" and shortest.experts:
-            slow = replace(shortest, kept=0).disk_seconds[0]
-            need = replace(need, least=shortest.least, on_disk=shortest.experts, token_seconds=slow)
+        if form == "int4" and shortest.experts:
+            least, away, used = shortest.least, shortest.experts, shortest.used_experts
+            need = replace(need, least=least, away=away, used=used, chunk=shortest.chunk, disk=shortest.rate)
         found.append(need)
     return found
 
@@ -94,7 +97,10 @@ def advice(wanted: Sequence[Need], free: dict[str, int], window: int = 0) -> lis
             most = f"{window:,}" if 0 < window < LENGTHS[longest] else longest
             where = PLACES[need.device]
             lines.append(f"fits {where} as {need.form}, texts up to {most} tokens: {need.options}")
-    if lines or (lines := _slowly(wanted, free)):
+    on_gpu = [need for need in wanted if need.device == "cuda"]
+    if not any(need.longest(free.get("cuda", 0)) for need in on_gpu):
+        lines += _slowly(on_gpu if lines else wanted, free)
+    if lines:
         return lines
     shortest, *_ = LENGTHS
     return ["does not fit this machine"] + [
@@ -106,19 +112,33 @@ def advice(wanted: Sequence[Need], free: dict[str, int], window: int = 0) -> lis
 
 def _slowly(wanted: Sequence[Need], free: dict[str, int]) -> list[str]:
     """Return how a model runs whose experts alone do not fit."""
-    return [
-        f"runs slowly {PLACES[need.device]} as {need.form}, with {gib(need.on_disk)} of experts on disk and "
-        f"{gib(need.least)} or more in memory: a token written takes up to {need.token_seconds:.1f} s from "
-        f"a disk of 2 GB/s: {need.options}"
-        for need in wanted
-        if need.on_disk and need.least <= free.get(need.device, 0)
-    ]
+    lines = []
+    for need in wanted:
+        if need.away and need.least <= free.get(need.device, 0):
+            there, rate = _there(need, free.get("cpu", 0))
+            here = "in memory" if need.device == "cpu" else "on the GPU"
+            lines.append(
+                f"runs slowly {PLACES[need.device]} as {need.form}, with {gib(need.away)} of experts {there} "
+                f"and {gib(need.least)} or more {here}: at {rate / 1e9:.2g} GB/s it reads up to "
+                f"{need.chunk * rate / need.away:,.0f} tokens per second, and a token written takes up to "
+                f"{need.used / rate:.2g} s: {need.options}"
+            )
+    return lines
+
+
+def _there(need: Need, host: int) -> tuple[str, float]:
+    """Return where experts are that do not fit, and the bytes per second at which they come."""
+    from longctx.plan import ROOM
+
+    in_host = need.device == "cuda" and need.away <= host * ROOM
+    return ("in the memory of the host", BUS) if in_host else ("on disk", need.disk)
 
 
 def _missing(need: Need, length: str, free: dict[str, int]) -> str:
     """Return what would make a form fit."""
     what = f"as {need.form}, for {length} tokens, it needs {gib(need.bytes[length])}"
     if need.device not in free:
-        return f"on a GPU {what}"
+        less = f", or {gib(need.least)} with {gib(need.away)} of experts in the memory of its host"
+        return f"on a GPU {what}{less if need.away else ''}"
     more = gib(need.bytes[length] - free[need.device])
     return f"{PLACES[need.device]} {what}: {more} more than is free now; close programs, or take more memory"

@@ -1,14 +1,13 @@
 """What a run will need, before anything loads: tokens, bytes per component, and time."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory, gib
+from longctx.rates import BUS, DISK, best
 from longctx.text.source import Corpus
 from longctx.tokens.stream import heading
 from longctx.tokens.tokenizer import Tokenizer
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 COUNTED_WHOLE = 1 << 20  # bytes; tokens of a longer text are estimated from samples
 SAMPLE = 1 << 16
 HEADINGS = 1000  # that are counted; of more documents, some
-ROOM = 0.8  # of the memory that is left is for experts whose others are on disk
-DISK = 2e9  # bytes per second, of a laptop's solid state disk
+ROOM = 0.8  # of the memory that is left is for experts, where not all of them fit
 BYTES_PER_TOKEN = 4  # without a tokenizer; prose with a large vocabulary has more
 PROGRAM = 350 << 20  # torch and Python themselves, resident
 CALIBRATION_LIMIT = 4 << 30  # bytes of one layer of each kind; beyond, no time is estimated
@@ -44,7 +42,10 @@ class Plan:
         available: bytes the device can still give.
         experts, layer_experts: bytes of all experts, and of a layer's, within `weights`.
         used_experts: bytes of the experts that one token goes through.
-        kept: bytes of experts that are kept in memory, where the others stay on disk; None: all of them are.
+        chunk: tokens that are read at once; `gpu`: where they are.
+        kept: bytes of experts that are kept on the device, where it has no room for all; None: all are.
+        host: bytes of experts in the memory of a GPU's host, from where they come; 0: from the disk.
+        rate: bytes per second at which they come.
         seconds: of reading, from a short calibration; None when the model is too large to calibrate.
     """
 
@@ -61,7 +62,11 @@ class Plan:
     experts: int = 0
     layer_experts: int = 0
     used_experts: int = 0
+    chunk: int = 0
+    gpu: bool = False
     kept: int | None = None
+    host: int = 0
+    rate: float = DISK
     seconds: float | None = None
 
     @property
@@ -77,20 +82,33 @@ class Plan:
 
     @property
     def least(self) -> int:
-        """Return the bytes needed when of all experts only as many as a layer has are in memory."""
-        return self.needed - self.experts + self.layer_experts
+        """Return the bytes needed when of all experts only as many as a layer has are on the device."""
+        return self.needed - self.experts + self.layer_experts + self._copied
 
-    def with_experts_on_disk(self) -> "Plan":
-        """Return the plan of keeping only as many experts in memory as there is room for."""
-        room = self.available - (self.needed - self.experts)
-        kept = max(self.layer_experts, int(room * ROOM))
-        return self if room < self.layer_experts or not self.experts else replace(self, kept=kept)
+    def with_experts_away(self, host: int = 0, bus: float = BUS) -> "Plan":
+        """Return the plan of keeping only as many experts on the device as there is room for.
+
+        Args:
+            host: bytes that the host of a GPU can still give.
+            bus: bytes per second from there to the GPU.
+        """
+        room = self.available - self.least + self.layer_experts
+        if not self.experts or room < self.layer_experts:
+            return self
+        kept, there = max(self.layer_experts, int(room * ROOM)), self.gpu and self.experts <= host * ROOM
+        changed = replace(self, kept=kept, workspace=self.workspace + self._copied)
+        return replace(changed, host=self.experts, rate=bus) if there else changed
 
     @property
-    def disk_seconds(self) -> tuple[float, float]:
-        """Return the seconds of reading experts from a disk, for a token written and for a chunk read."""
+    def _copied(self) -> int:
+        """Return the bytes of the matrices that are brought together for a product of plain experts."""
+        return self.layer_experts // 3 if self.gpu and not self.rounded else 0
+
+    @property
+    def away_seconds(self) -> tuple[float, float]:
+        """Return the seconds in which experts come, for a token written at worst and for a chunk read."""
         away = 1 - (self.experts if self.kept is None else self.kept) / max(self.experts, 1)
-        return self.used_experts * away / DISK, self.experts * away / DISK
+        return self.used_experts * away / self.rate, self.experts * away / self.rate
 
     @property
     def rounded(self) -> bool:
@@ -143,17 +161,22 @@ def make_plan(
     widest = max(kind.workspace_bytes(spec, *at_work) for kind, spec in {*mixers, *inner})
     # On a GPU the decode step has its own states.
     beside = PROGRAM + size * min(chunk, tokens) * config.hidden_size if cpu else state
+    weights, forms = weight_bytes(config, dtype, form), bytes_of_forms(config)
     return Plan(
         tokens=tokens,
         exact=exact,
         form=form,
         kind=form if form in ("int8", "int4") else str(dtype).removeprefix("torch."),
-        weights=weight_bytes(config, dtype, form),
+        weights=weights,
         state=state,
         kv=kept - state,
         workspace=min(chunk, tokens) * widest + beside,
         available=_available(device),
-        forms=bytes_of_forms(config),
+        forms=forms,
+        chunk=chunk,
+        gpu=not cpu,
+        # For a GPU they are read as they were published, and rounded then.
+        rate=DISK if cpu else DISK * weights / forms["bfloat16"],
         **expert_bytes(config, dtype, form),
     )
 
@@ -286,11 +309,11 @@ def read_seconds(
             def run(layer: "Layer" = layer, memory: "Memory" = memory) -> None:
                 layer(x, memory.fork(), positions)
 
-            without, empty = _best(run, device), memory.nbytes
+            without, empty = best(run, device), memory.nbytes
             for _ in range(4):
                 layer(x, memory, positions)
             grew = memory.nbytes > empty
-            costs[kind] = without, max(0.0, _best(run, device) - without) / (4 * length) if grew else 0.0
+            costs[kind] = without, max(0.0, best(run, device) - without) / (4 * length) if grew else 0.0
     chunks = max(1, tokens / length)
     each = [costs[_kind(layer)] for layer in config.layers[:-1]]
     return sum(chunks * (without + per_key * tokens / 2) for without, per_key in each)
@@ -298,20 +321,6 @@ def read_seconds(
 
 def _kind(layer: "LayerSpec") -> tuple[type, type]:
     return type(layer.mixer), type(layer.feedforward)
-
-
-def _best(run: Callable[[], object], device: "torch.device") -> float:
-    """Return the seconds of the fastest of three runs, after one to warm up."""
-    import torch
-
-    times = []
-    for _ in range(4):
-        started = perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(perf_counter() - started)
-    return min(times[1:])
 
 
 def _available(device: "torch.device") -> int:

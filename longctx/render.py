@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from longctx.away import told
 from longctx.machine import gib, resident_memory
 from longctx.output import clean
 from longctx.plan import Plan
@@ -234,27 +235,17 @@ def plan_text(plan: Plan) -> str:
         ("tokens", f"{about}{plan.tokens:,}"),
         ("weights", f"{gib(plan.weights)} ({plan.kind})"),
         ("", ", ".join(f"{gib(size)} in {kind}" for kind, size in plan.forms.items() if kind != plan.kind)),
-        ("experts", experts_line(plan)),
+        ("experts", "" if plan.kept is None else told(plan)),
         ("state", gib(plan.state)),
         ("KV cache", gib(plan.kv)),
         ("workspace", gib(plan.workspace)),
         ("needed", gib(plan.needed)),
         ("available", gib(plan.available)),
+        ("host memory", gib(plan.host) if plan.host else ""),
         ("reading time", "unknown" if plan.seconds is None else f"about {duration(plan.seconds)}"),
         ("fits", "yes" if plan.fits else "NO"),
     ]
     return "\n".join(f"{name:<13} {value}" for name, value in rows if value)
-
-
-def experts_line(plan: Plan) -> str:
-    """Return where experts are, when memory has no room for all of them."""
-    if plan.kept is None:
-        return ""
-    token, chunk = plan.disk_seconds
-    return (
-        f"{gib(plan.experts)}, on disk; {gib(plan.kept)} of them kept in memory. At 2 GB/s up to "
-        f"{duration(token)} for each token written, {duration(chunk)} for each chunk read"
-    )
 
 
 def plan_values(plan: Plan) -> dict[str, Any]:

@@ -222,7 +222,10 @@ def _facts(name: str, folder: Path) -> tuple[Facts, "list[Need]", bool]:
         "note": found.note if found else "",
         "unsure": found.unsure if found else "",
         "downloaded": bool(held) and cache.is_whole(folder),
-        "needs": [{"form": n.form, "device": n.device, **n.bytes} for n in wanted],
+        "needs": [
+            {"form": n.form, "device": n.device, **n.bytes, "least": n.least, "experts_elsewhere": n.away}
+            for n in wanted
+        ],
         "free": free,
         "fits": needs.fits(wanted, free),
         "advice": needs.advice(wanted, free, window),

@@ -44,7 +44,7 @@ models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lig
 models.mixers.block_sparse  models.mixers.latent
 models.state  models.decoder  models.step  models.shards  models.rounded
 models.weights  models.quantize
-known  cache  download  hub  preferences  engine  plan  needs
+known  cache  download  hub  preferences  engine  rates  plan  away  needs
 store  store.files  store.manifest  store.fingerprint  store.thin  store.match  store.segment  store.folder
 store.kept  store.writer  store.keeper  reading
 tasks  tasks.results

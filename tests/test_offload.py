@@ -19,12 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_quantize import WIDE
 
-from longctx import needs, plan
+from longctx import away, needs, plan
 from longctx.cli import main
 from longctx.errors import ModelError
 from longctx.kernels.int4 import can_quantize4
 from longctx.kernels.moe import Slotted
 from longctx.kernels.quantized import can_quantize
+from longctx.known import FOLDER
 from longctx.models.config_file import read_config, translate
 from longctx.models.decoder import Decoder
 from longctx.models.lane import Lane
@@ -338,15 +339,43 @@ def test_a_model_larger_than_memory_runs_and_says_so(
     assert CliRunner().invoke(main, ["ask", "Why?", *given]).exit_code == 5
 
 
-def test_a_huge_model_is_told_to_run_with_its_experts_on_disk() -> None:
+def test_a_huge_model_is_told_to_run_with_its_experts_elsewhere() -> None:
     """If this fails `models show` says of MiniMax-Text-01 that a machine of 64 GB cannot run it."""
-    config = translate(published_config(), Path("config.json"))
-    wanted = needs.needs(config)
-    (least,) = (need for need in wanted if need.on_disk)
+    wanted = needs.needs(translate(published_config(), Path("config.json")))
+    cpu, gpu = (need for need in wanted if need.away)
     free = {"cpu": 64 << 30}
     assert needs.fits(wanted, free)
     (line,) = needs.advice(wanted, free)
     assert "of experts on disk" in line
     assert "--device cpu --quant int4" in line
-    assert least.on_disk == pytest.approx(435e9 * 5 / 8, rel=0.05)  # 4 bits, and a scale for each 32 of them
+    assert cpu.away == pytest.approx(435e9 * 5 / 8, rel=0.05)  # 4 bits, and a scale for each 32 of them
     assert not needs.fits(wanted, {"cpu": 4 << 30})
+    line = needs.advice(wanted, {"cpu": 384 << 30, "cuda": 79 << 30})[-1]
+    assert "of experts in the memory of the host" in line
+    assert "--device cuda --quant int4" in line
+    assert gpu.least < 79 << 30
+    line = needs.advice(wanted, {"cpu": 64 << 30, "cuda": 79 << 30})[-1]
+    assert "of experts on disk" in line
+    assert "--device cuda" in line
+
+
+def test_ling_flash_is_planned_for_a_small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a model of 104B is refused on 24 GB beside 128 GB, or read in chunks too short."""
+    config = read_config(FOLDER / "ling-flash")
+    monkeypatch.setattr(plan, "_available", lambda device: 23 << 30)
+    monkeypatch.setattr(away, "available_memory", lambda: 120 << 30)
+    cuda, half = torch.device("cuda"), torch.bfloat16
+    chunk = away.hiding_chunk(config, cuda, half, "int4")
+    planned = away.away(plan.make_plan(config, 1 << 17, cuda, half, chunk, "int4", exact=True), cuda)
+    assert planned.fits
+    assert planned.host == planned.experts
+    assert planned.kept is not None
+    assert planned.kept >= 2 * planned.layer_experts
+    assert "in the memory of the host" in away.told(planned)
+    _, seconds = planned.away_seconds
+    assert seconds <= away.computing_seconds(config, chunk, cuda)
+    monkeypatch.setattr(away, "available_memory", lambda: 60 << 30)
+    less = away.away(plan.make_plan(config, 1 << 17, cuda, half, chunk, "int4", exact=True), cuda)
+    assert less.host == 0
+    assert less.rate < 1e9  # a disk of 2 GB/s, from which bfloat16 is read
+    assert "on disk" in away.told(less)
