@@ -10,10 +10,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-stages=(environment parity lightning decode model ring-mini hypenet-2b attention moe cli sanitize sala)
+stages=(environment parity lightning decode model ring-mini hypenet-2b attention moe cli sanitize sala offload)
 declare -A limit=(
   [environment]=40 [parity]=240 [lightning]=170 [decode]=60 [model]=260 [attention]=90 [moe]=60 [cli]=190 [sanitize]=90
-  [ring-mini]=120 [hypenet-2b]=120 [sala]=200
+  [ring-mini]=120 [hypenet-2b]=120 [sala]=200 [offload]=100
   [training]=$((${MINUTES:-20} * 60 + 180))
 )
 python=${PYTHON:-python3}
