@@ -23,6 +23,7 @@ from longctx.options import (
     sampling_options,
     store_options,
 )
+from longctx.progress import Progress
 from longctx.sampling import Sampling
 from longctx.shelf import models
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from longctx.output import Output
     from longctx.tasks.haystack import Kind
     from longctx.text.source import Corpus
+
+LONG = 1 << 20  # bytes of texts that take a while
 
 
 @click.group(
@@ -351,6 +354,8 @@ def _read(out: "Output", inputs: Inputs) -> "Corpus":
         raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
     corpus = gather(inputs, stdin, out.show)
     out.report_sources(corpus)
+    if corpus.bytes > LONG:
+        out.show(Progress("starting", 0, corpus.bytes, 0))  # what works is imported only now
     return corpus
 
 

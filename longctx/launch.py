@@ -138,6 +138,14 @@ class Launch:
             tokens = max(FEWEST, tokens // 2)
         return tokens
 
+    def _quick(self, tokens: int, answer_tokens: int) -> str:
+        """Say how many tokens of a text that does not fit can be read; nothing if none can, or it fits."""
+        if (plan := self.plan(tokens, answer_tokens)).fits or plan.weights > plan.available:
+            return ""
+        room = self.fitting(tokens, answer_tokens)
+        fits = self.plan(room, answer_tokens).fits
+        return f", or ask with --quick --budget {room} to read what matches best" if fits else ""
+
     def engine(self, out: "Output", text: "Corpus | int", answer_tokens: int) -> "Engine":
         """Load the model, after checking that it and the text fit into memory.
 
@@ -150,7 +158,7 @@ class Launch:
         from longctx.models.config_file import read_config
 
         plan = self.plan(text, answer_tokens)
-        plan.check()
+        plan.check("" if isinstance(text, int) else self._quick(plan.tokens - answer_tokens, answer_tokens))
         self.say(out, *beyond_training(self.config, plan.tokens - answer_tokens, plan.exact))
         # It is written for the products of a CPU; a GPU rounds in its own way.
         folder = hub.rounded(self.folder, plan.form) if self.device.type == "cpu" else None

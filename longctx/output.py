@@ -146,9 +146,9 @@ def _amount(event: Progress) -> str:
     """Return how far a stage is: "1.2 GiB of 3.4 GiB", "3 of 12 pages"."""
     if event.unit != "bytes":
         return f"{event.bytes_done:,} of {event.bytes_total:,} {event.unit}"
-    return (
-        f"{gib(event.bytes_done)} of {gib(event.bytes_total)}" if event.bytes_total else gib(event.bytes_done)
-    )
+    if event.bytes_total:
+        return f"{gib(event.bytes_done)} of {gib(event.bytes_total)}"
+    return gib(event.bytes_done) if event.bytes_done else ""
 
 
 def _by_reason(skipped: "list[Skipped]") -> str:

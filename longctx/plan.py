@@ -115,14 +115,14 @@ class Plan:
         """Tell whether weights lose digits."""
         return self.form in ("int8", "int4")
 
-    def check(self) -> None:
-        """Raise DoesNotFitError, with the numbers, when the run needs more than there is."""
+    def check(self, advice: str = "") -> None:
+        """Raise DoesNotFitError, with the numbers and more advice, when the run needs more than there is."""
         if not self.fits:
             raise DoesNotFitError(
                 f"needs {gib(self.needed)} but {gib(self.available)} are free: weights {gib(self.weights)} "
                 f"({self.kind}), "
                 f"state {gib(self.state)}, KV cache {gib(self.kv)} for {self.tokens:,} tokens, "
-                f"workspace {gib(self.workspace)}; take a smaller model or less text"
+                f"workspace {gib(self.workspace)}; take a smaller model or less text{advice}"
             )
 
 

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from longctx.errors import DoesNotFitError
+from longctx.launch import Launch
+from longctx.options import Options
+from longctx.text.source import gather
+
 FACT = "One of the special magic numbers for quiet-lantern is: 4031775.\n"
 # Prints, last, what was opened how often and whether torch was imported.
 PROGRAM = """
@@ -78,3 +83,31 @@ def test_more_threads_than_cpus_are_refused(tmp_path: Path, threads: str) -> Non
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     assert child.returncode == 2
     assert child.stderr.startswith(f"longctx: --threads {threads}: this machine has")
+
+
+def test_a_text_that_does_not_fit_is_refused_with_what_would(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails the reader of a refusal does not learn that the question can be asked after all."""
+    (tmp_path / "long.txt").write_text("The ferry left the quay at noon.\n" * 3000)
+    launch = Launch(
+        Options(
+            output=None,
+            as_json=False,
+            quiet=True,
+            verbose=False,
+            model=str(checkpoint),
+            device="cpu",
+            dtype="auto",
+            quant="none",
+            threads=1,
+            chunk=64,
+        )
+    )
+    short = launch.plan(8192, 16).needed
+    monkeypatch.setattr("longctx.plan._available", lambda _: short)
+    with gather([str(tmp_path / "long.txt")]) as corpus, pytest.raises(DoesNotFitError) as caught:
+        launch.engine(launch.options.out(), corpus, 16)
+    budget = int(str(caught.value).split("--quick --budget ")[1].split()[0])
+    assert 4096 <= budget <= 8192
+    assert launch.plan(budget, 16).fits

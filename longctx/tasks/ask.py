@@ -109,6 +109,7 @@ def consult(
         yield from fill(index, corpus, cells.best(indexed) if cells else None)
 
         def copied() -> Generator[Progress, None, Answer]:
+            yield Progress("loading the model", 0, 0, 0)
             model = load()
             if not model.in_one_piece:
                 return (yield from in_parts(model, corpus, index, question, cells, everything))
