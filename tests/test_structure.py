@@ -168,6 +168,13 @@ diff --git a/old.sql b/old.sql
 """
 
 
+def test_numbers_beyond_any_float_are_told(write: Write) -> None:
+    """If this fails a hash written as a number in a JSON file ends in a traceback."""
+    text = json.dumps({"ids": [10**400, 1], "least": -(10**330)})
+    facts = [fact.text for group in told(write(text, "ids.json")).groups for fact in group.facts]
+    assert any("1 to 1.000e+400" in fact for fact in facts), facts
+
+
 def test_diffs(write: Write) -> None:
     """If this fails a removed line that begins with dashes is taken for a file."""
     structure = told(write(DIFF, "x.diff"))

@@ -1,12 +1,15 @@
 """What is told of a file that is no prose, for every kind the same: facts in groups, with places to open."""
 
+import sys
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from longctx.text.document import Document
 from longctx.text.span import Span
 
 LONGEST = 160  # characters of a line, a value or a name that are shown
+LARGEST_FLOAT = sys.float_info.max
 
 
 class NoStructure(Exception):
@@ -67,6 +70,8 @@ def plural(count: int, noun: str) -> str:
 
 def amount(number: float) -> str:
     """Write a number as people do: years without a comma, large ones without a fraction."""
+    if abs(number) > LARGEST_FLOAT:  # as numbers in JSON may be
+        return f"{Decimal(number):.4g}"
     if abs(number) >= 1e15 or 0 < abs(number) < 1e-4:
         return f"{number:.4g}"
     if float(number).is_integer():
