@@ -35,14 +35,19 @@ def choose_attention(site: Site, head_dim: int) -> Attention:
     """Return the implementation of attention for heads of `head_dim` channels at a site."""
     if site.gradients:
         return differentiable.attention
-    attend: Attend = cpu
-    if site.device.type != "cpu":
-        fused = [each for each in FUSED if computes(each, site.dtype, head_dim, site.device)]
-        attend = partial(first_that_runs, fused)
     merge: Merge = torch_merge
     if head_dim in HEAD_WIDTHS and select.works("attention_merge", _merge_trial, site, head_dim):
         from longctx.kernels.attention_merge_triton import merge_partials as merge
-    return partial(paged_attention, attend, merge)
+    return partial(paged_attention, choose_attend(site, head_dim), merge)
+
+
+def choose_attend(site: Site, head_dim: int) -> Attend:
+    """Return the implementation of attention to some keys."""
+    if site.device.type == "cpu":
+        return cpu
+    return partial(
+        first_that_runs, [each for each in FUSED if computes(each, site.dtype, head_dim, site.device)]
+    )
 
 
 def log_dtype(site: Site, rounded: bool) -> torch.dtype:

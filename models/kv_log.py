@@ -68,6 +68,17 @@ class KVLog:
             start += count
             self.advance(count)
 
+    def between(self, start: int, end: int) -> Page:
+        """Return (k, v) of the tokens start..end; they are copied only if they lie in several pages."""
+        parts, at = [], 0
+        for page in self.pages():
+            tokens = page[0].shape[2]
+            if at < end and start < at + tokens:
+                parts.append([x[:, :, max(0, start - at) : end - at] for x in page])
+            at += tokens
+        k, v = (x[0] if len(x) == 1 else torch.cat(x, dim=2) for x in zip(*parts, strict=True))
+        return k, v
+
     @property
     def needs_page(self) -> bool:
         """Tell whether the next token goes to a page that does not exist yet."""

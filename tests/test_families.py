@@ -246,6 +246,7 @@ def test_forks_and_restored_states_continue_exactly(cut: int, name: str) -> None
         (HYPENET, {"lightning_use_output_gate": False}, "lightning_use_output_gate"),
         (SALA, {"qk_norm": False}, "qk_norm"),
         (SALA, {"sparse_config": SALA["sparse_config"] | {"kernel_size": 6}}, "sparse_config"),
+        (SALA, {"sparse_config": SALA["sparse_config"] | {"topk": 1}}, "topk"),
         (BAILING, {"architectures": ["BailingMoeV3ForCausalLM"]}, "KDA"),
         (BAILING, {"short_conv_kernel_size": 4}, "KDA"),
         (BAILING, {"score_function": "softmax"}, "score_function"),

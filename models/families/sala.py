@@ -79,3 +79,5 @@ def _refuse_unknown(raw: Mapping[str, Any]) -> None:
     stride, block, window = (int(sparse[key]) for key in ("kernel_stride", "block_size", "window_size"))
     if sparse["kernel_size"] != 2 * stride or block != 4 * stride or window % block or sparse.get("use_nope"):
         raise ModelError("config.json: sparse_config: kernel_size must be 2 strides, block_size 4, no NoPE")
+    if int(sparse["topk"]) <= int(sparse["init_blocks"]):  # the window itself would not always be seen
+        raise ModelError("config.json: sparse_config: topk must be more than init_blocks")

@@ -4,6 +4,7 @@ Means of short and of long windows of keys say which blocks a query may care for
 alone, to the first ones and to those right before it. Short texts are attended to as a whole.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -12,12 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from longctx.kernels.attention import Partial, choose_attend, torch_merge
+from longctx.kernels.select import Site
 from longctx.models.config import BlockSparseSpec, SoftmaxSpec
 from longctx.models.kv_log import KVLog
 from longctx.models.mixers.softmax import Softmax
 
 LONGER = 4  # long windows are so many times as long as short ones
-MOST_SCORES = 1 << 25  # held at once
+# Scores of windows held at once: on a CPU they stay in its caches, which is twice as fast.
+MOST_SCORES, CACHED_SCORES = 1 << 25, 1 << 21
+FEW = 16  # tokens, each of which cuts out its own blocks
 
 
 class WindowedLog(KVLog):
@@ -110,18 +115,20 @@ class BlockSparse(Softmax):
             return super().attend(q, k, v, memory)
         assert isinstance(memory, WindowedLog)
         memory.append(k, v)
-        kept = memory.tensors()
-        short = memory.windows(2, 1)
-        long = memory.windows(2 * LONGER, LONGER)
-        rows = max(1, MOST_SCORES // (q.shape[0] * q.shape[1] * (start + tokens)))
-        parts = []
-        for first in range(0, tokens, rows):
-            part = q[:, :, first : first + rows]
-            at = torch.arange(start + first, start + first + part.shape[2], device=q.device)
-            folded = part.unflatten(1, (self.spec.n_kv_heads, -1))  # (B, Hkv, G, T, D)
-            chosen = self._chosen(folded, at, short, long, start + tokens)
-            parts.append(self._attended(folded, at, chosen, kept["keys"], kept["values"]))
-        return torch.cat(parts, dim=2)
+        rows = q.unflatten(1, (self.spec.n_kv_heads, -1))  # (B, Hkv, G, T, D)
+        at = torch.arange(start, start + tokens, device=q.device)
+        chosen = self._all_chosen(rows, at, memory)
+        rows = rows.transpose(2, 3).contiguous()
+        if tokens <= FEW:
+            mixed = self._by_token(rows, start, chosen, memory)
+        else:
+            mixed = self._by_block(rows, start, chosen, memory)
+        return mixed.transpose(2, 3).flatten(1, 2).to(q.dtype)
+
+    def use(self, site: Site) -> None:
+        """Choose the kernels for where the weights are."""
+        super().use(site)
+        self.attend_some = choose_attend(site, self.spec.head_dim)
 
     @staticmethod
     def memory_bytes(spec: SoftmaxSpec, tokens: int, itemsize: int) -> int:
@@ -129,6 +136,14 @@ class BlockSparse(Softmax):
         assert isinstance(spec, BlockSparseSpec)
         sums = tokens // spec.stride * spec.n_kv_heads * spec.head_dim * torch.float32.itemsize
         return Softmax.memory_bytes(spec, tokens, itemsize) + sums
+
+    def _all_chosen(self, q: Tensor, at: Tensor, memory: WindowedLog) -> Tensor:
+        """Return what `_chosen` returns, for some queries at a time."""
+        short, long = memory.windows(2, 1), memory.windows(2 * LONGER, LONGER)
+        most = CACHED_SCORES if q.device.type == "cpu" else MOST_SCORES
+        rows = max(1, most // (q.shape[0] * self.spec.n_heads * max(1, short.shape[2])))
+        parts = zip(q.split(rows, dim=3), at.split(rows), strict=True)
+        return torch.cat([self._chosen(*part, short, long, memory.length) for part in parts], dim=2)
 
     def _chosen(self, q: Tensor, at: Tensor, short: Tensor, long: Tensor, length: int) -> Tensor:
         """Return which blocks each query sees, (B, Hkv, T, blocks) bool.
@@ -163,27 +178,60 @@ class BlockSparse(Softmax):
     def _scores(self, q: Tensor, at: Tensor, means: Tensor, hop: int) -> Tensor:
         """Return scores (B, Hkv, G, T, n) of windows of two hops that end at or before each query."""
         last = torch.arange(means.shape[2], device=at.device) * hop + 2 * hop - 1
-        return (q @ means[:, :, None].transpose(-1, -2)).masked_fill(last > at[:, None], -math.inf)
+        # A product for each head would copy the means for it.
+        scores: Tensor = (q.flatten(2, 3) @ means.mT).unflatten(2, q.shape[2:4])
+        return scores.masked_fill_(last > at[:, None], -math.inf)
 
-    def _attended(self, q: Tensor, at: Tensor, chosen: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Return (B, H, T, D): attention of q (B, Hkv, G, T, D) to the tokens of its blocks."""
-        if q.shape[3] == 1 and len(q) == 1:
-            each = [self._gathered(q, head, chosen, keys, values) for head in range(q.shape[1])]
-            return torch.cat(each, dim=1)
-        seen = chosen.repeat_interleave(self.spec.block, dim=-1)[..., : keys.shape[2]]
-        seen = seen & (torch.arange(keys.shape[2], device=at.device) <= at[:, None])
-        scores = (q.float() @ keys[:, :, None].float().transpose(-1, -2)) * self.spec.head_dim**-0.5
-        weights = scores.masked_fill(~seen[:, :, None], -math.inf).softmax(-1)
-        mixed: Tensor = weights @ values[:, :, None].float()
-        return mixed.flatten(1, 2).to(q.dtype)
+    def _by_token(self, q: Tensor, start: int, chosen: Tensor, memory: KVLog) -> Tensor:
+        """Return attention (B, Hkv, T, G, D) of q of that shape: the blocks of each token are cut out."""
+        out, size = torch.empty_like(q), self.spec.block
+        for batch, head, token in itertools.product(*map(range, q.shape[:3])):
+            numbers = chosen[batch, head, token].nonzero()[:, 0].tolist()
+            ends = (min(start + token + 1, (number + 1) * size) for number in numbers)
+            blocks = [memory.between(n * size, end) for n, end in zip(numbers, ends, strict=True)]
+            k, v = (torch.cat([x[batch, head] for x in part]) for part in zip(*blocks, strict=True))
+            scores = (q[batch, head, token].float() @ k.float().T) * self.spec.head_dim**-0.5
+            out[batch, head, token] = scores.softmax(-1) @ v.float()
+        return out
 
-    def _gathered(self, q: Tensor, head: int, chosen: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Return (1, G, 1, D): attention of the last token to the blocks of one KV head, cut out."""
-        size, length = self.spec.block, keys.shape[2]
-        numbers = chosen[0, head, 0].nonzero()[:, 0]
-        tokens = (numbers[:, None] * size + torch.arange(size, device=q.device)).flatten()
-        tokens = tokens[tokens < length]
-        k, v = (x[0, head].index_select(0, tokens).float() for x in (keys, values))
-        weights = ((q[0, head, :, 0].float() @ k.T) * self.spec.head_dim**-0.5).softmax(-1)
-        mixed: Tensor = weights @ v
-        return mixed[None, :, None].to(q.dtype)
+    def _by_block(self, q: Tensor, start: int, chosen: Tensor, memory: KVLog) -> Tensor:
+        """Return what `_by_token` returns: to each block come the tokens that have chosen it."""
+        size, tokens = self.spec.block, q.shape[2]
+        numbers = range(start // size, -(-(start + tokens) // size))
+        near = [
+            self._near(q, start, max(start, n * size), min(start + tokens, (n + 1) * size), memory)
+            for n in numbers
+        ]
+        out, weight = (torch.cat(x, dim=2) for x in zip(*near, strict=True))
+        own = torch.arange(start, start + tokens, device=q.device)[:, None] // size
+        number = torch.arange(chosen.shape[-1], device=q.device)
+        far = (chosen & (number < own - self.spec.window // size)).mT
+        counts = far.sum(-1)
+        groups = far.nonzero()[:, 3].split(counts[counts > 0].tolist())
+        q = q.to(memory.dtype)
+        for (batch, head, block), rows in zip(counts.nonzero().tolist(), groups, strict=True):
+            k, v = (x[batch, None, head, None] for x in memory.between(block * size, (block + 1) * size))
+            some, before, lse = (
+                x[batch, head].index_select(0, rows).flatten(0, 1)[None, None] for x in (q, out, weight)
+            )
+            merged, total = torch_merge(before, lse, *self.attend_some(some, k, v, False))
+            out[batch, head].index_copy_(0, rows, merged.view(len(rows), *out.shape[3:]))
+            weight[batch, head].index_copy_(0, rows, total.view(len(rows), -1))
+        return out
+
+    def _near(self, q: Tensor, start: int, begin: int, end: int, memory: KVLog) -> Partial:
+        """Attend from tokens begin..end, which lie in one block, to the window and up to each of them."""
+        first = begin // self.spec.block * self.spec.block
+        some = q[:, :, begin - start : end - start]
+        k, v = (x.float() for x in memory.between(first, end))
+        scores = torch.einsum("bhtgd,bhnd->bhtgn", some.float(), k) * self.spec.head_dim**-0.5
+        hidden = torch.ones(end - begin, end - first, dtype=torch.bool, device=q.device)
+        scores = scores.masked_fill(hidden.triu(1 + begin - first)[:, None], -math.inf)
+        weight = scores.logsumexp(-1)
+        out = torch.einsum("bhtgn,bhnd->bhtgd", (scores - weight[..., None]).exp(), v)
+        if first:
+            k, v = memory.between(max(0, first - self.spec.window), first)
+            part = self.attend_some(some.flatten(2, 3).to(memory.dtype), k, v, False)
+            merged, total = torch_merge(out.flatten(2, 3), weight.flatten(2), *part)
+            out, weight = merged.view_as(out), total.view_as(weight)
+        return out, weight
