@@ -14,7 +14,8 @@ HEAD = "# Commands\n\nMade of the commands' own help by `python -m bench.command
 def page() -> str:
     """Return the page, which tests compare with the file."""
     assert isinstance(group, click.Group)
-    top = click.Context(group, info_name="longctx", terminal_width=WIDTH, max_content_width=WIDTH)
+    width = {"terminal_width": WIDTH, "max_content_width": WIDTH}
+    top = click.Context(group, info_name="longctx", **{**group.context_settings, **width})
     parts = [HEAD]
     for names, command in _commands(group, ()):
         context = click.Context(

@@ -9,15 +9,16 @@ from longctx.quotes.exact.fact import Exact
 from longctx.quotes.exact.lines import Line
 from longctx.quotes.exact.words import cover, stems
 
+_METAVAR = r"(?:\[?[ =]\[?[\w<>|./-]+\]?(?: [A-Z]{2,})*)?"
 _TERM = re.compile(
-    r"(?P<indent>\s*)(?P<term>(?:-{1,2}[A-Za-z\d][\w-]*(?:\[?[ =]\[?[\w<>|./-]+\]?)?(?:, ?| ?\| ?|/)?)+"
+    rf"(?P<indent>\s*)(?P<term>(?:-{{1,2}}[A-Za-z\d][\w-]*{_METAVAR}(?:, ?| ?\| ?|/)?)+"
     r"|[A-Z][A-Z\d_]{2,}|\d{1,3})"
     r"(?:(?: {2,}|\t)\s*(?P<text>\S.*))?\s*$"
 )
 _OPTION = re.compile(r"--?[A-Za-z\d][\w-]*")
 _DEFAULT = re.compile(
     r"(?:\bdefaults? (?:is|value is|to|of)|\bdefault[:=]|\bby default,?|\(default:?|\[default:)\s*"
-    r"[\"'`]?(?P<value>[^\s\"'`\])]+(?<![.,;]))|(?P<before>[\w/.-]+) by default",
+    r"[\"'`]?(?P<value>[\w/~.$+-][^\s\"'`\])]*(?<![.,;]))|(?P<before>[\w/.-]+) by default",
     re.IGNORECASE,
 )
 MOST = 12  # lines of a description
@@ -76,7 +77,9 @@ def options(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
                 - cover(asked.terms, stems(entry.text + " " + entry.term))[0]
             ):
                 yield Exact(", ".join(sorted(own, key=len)), entry.lines[0][1].quote())
-        elif default and (own & coded or (entry.term.startswith("-") and _named(asked, entry.term))):
+        elif default and (
+            own & coded or (not names and entry.term.startswith("-") and _named(asked, entry.term))
+        ):
             yield from _default(entry)
         elif not default and (own & coded or (status and entry.term == status["code"])):
             yield Exact(_first_sentence(entry.text), entry.lines[0][1].quote())

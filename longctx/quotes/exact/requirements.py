@@ -74,7 +74,7 @@ def _same(found: str, asked: str) -> bool:
 
 def said(name: str, lines: Iterable[Line]) -> Iterator[Exact]:
     """Yield the versions that prose gives beside a name."""
-    form = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-]){_PROSE_VERSION}", re.IGNORECASE)
+    form = re.compile(rf"(?<![\w-]){re.escape(name)}(?=[^\w-]){_PROSE_VERSION}", re.IGNORECASE)
     for line in lines:
         if (found := form.search(line.text)) and VERSION.match(found["version"]):
             yield Exact(found["version"], line.quote())
