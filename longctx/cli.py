@@ -82,7 +82,7 @@ def summarize(
         from longctx.tasks.extract import extract
         from longctx.tasks.lookup import cannot_write
 
-        _note_idle(out, writes=not cannot_write(launch.config))
+        manners.note_idle(out, writes=not cannot_write(launch.config))
         if cannot_write(launch.config):
             events = extract(corpus, words=words)
         else:
@@ -149,9 +149,7 @@ def ask(
             raise click.UsageError(
                 "--quick is for models that write; leave it out, or choose one with --model"
             )
-        _note_idle(out, writes=not cannot_write(launch.config))
-        if budget_alone := not quick and manners.idle(["budget"]):
-            out.note(f"{budget_alone} does nothing without --quick")
+        manners.note_idle(out, writes=not cannot_write(launch.config))
         if cannot_write(launch.config):
             found = task.consult(
                 corpus,
@@ -337,13 +335,6 @@ def doctor(options: Options) -> None:
     sys.exit(0 if all(row.ok for row in rows) else 1)
 
 
-def _note_idle(out: "Output", *, writes: bool) -> None:
-    """Say which options do nothing with the model at hand."""
-    if given := manners.idle(manners.COPYING if writes else manners.WRITING):
-        model = "a model that writes" if writes else "the bundled model, which writes nothing of its own"
-        out.note(f"without effect with {model}: {given}")
-
-
 def _read(out: "Output", inputs: Inputs) -> "Corpus":
     """Gather the inputs; without any, read standard input unless it is a terminal."""
     from longctx.text.source import gather
@@ -392,15 +383,13 @@ def _finish(
     from longctx.tasks.results import Answer
 
     assert isinstance(answer, Answer)
-
     values = {
         "command": command,
         **more,
         **render.answer_values(answer),
         "sources": render.source_values(corpus),
     }
-    question = str(more.get("question", ""))
-    style = for_stdout(question, render.shown(answer)) if out.live else PLAIN
+    style = for_stdout(str(more.get("question", "")), render.shown(answer)) if out.live else PLAIN
     out.write(
         render.answer_text(answer, streamed=out.live and answer.how == "generated", style=style), values
     )

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from longctx.output import Output
 
 WRITING = (
     "temperature",
@@ -50,13 +54,21 @@ def check_inputs(inputs: Iterable[str]) -> None:
             )
 
 
-def idle(names: Iterable[str]) -> str:
-    """Return the options of these names that were given on the command line, as one writes them."""
+def note_idle(out: "Output", *, writes: bool) -> None:
+    """Say which options were given that do nothing with the model at hand, or without another option."""
+    if given := _given(COPYING if writes else WRITING):
+        model = "a model that writes" if writes else "the bundled model, which writes nothing of its own"
+        out.note(f"without effect with {model}: {', '.join(given)}")
+    if (alone := _given(("budget",))) and not _given(("quick",)):
+        out.note(f"without effect without --quick: {', '.join(alone)}")
+
+
+def _given(names: Iterable[str]) -> list[str]:
+    """Return the options of these names that stand on the command line, as one writes them."""
     context = click.get_current_context()
-    given = [
+    return [
         max(option.opts, key=len)
         for option in context.command.params
         if option.name in set(names)
         and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
     ]
-    return ", ".join(given)

@@ -44,5 +44,5 @@ def test_options_without_effect_are_named(tmp_path: Path) -> None:
     assert result.stdout.startswith("80\n")
     assert "without effect" in result.stderr
     assert "--temperature" in result.stderr
-    assert "--budget does nothing without --quick" in result.stderr
+    assert "without effect without --quick: --budget" in result.stderr
     assert "without effect" not in CliRunner().invoke(main, given[:3]).stderr
