@@ -87,6 +87,9 @@ def check(
         model.absorb(tokens, read)
         for name, tensor in read.tensors().items():
             torch.testing.assert_close(tensor, remembered[name], rtol=1e-3, atol=1e-3)
+        kept = model.new_state()
+        kept.adopt(state.position, state.constants(), state.appended(dict.fromkeys(state.rows(), 0)))
+        assert all(torch.equal(x, kept.tensors()[name]) for name, x in remembered.items())
         last, greedy = hidden[-1][:, -1:], []
         for _ in range(len(golden["greedy"])):
             greedy.append(int(model.logits(last[0, -1]).argmax()))

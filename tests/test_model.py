@@ -148,6 +148,11 @@ def test_the_pointer_is_the_token_that_its_heads_attend_to_most() -> None:
     assert mass.item() == pytest.approx(mean.max().item(), rel=1e-4)
 
 
+def one_or_two(pieces: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Join what a file would hold together."""
+    return [torch.cat(pieces[:-1], dim=2), pieces[-1]] if len(pieces) > 2 else pieces
+
+
 @settings(max_examples=10)
 @given(cut=st.integers(1, 599), name=st.sampled_from(sorted(CONFIGS)))
 def test_a_restored_state_continues_exactly(cut: int, name: str) -> None:
@@ -158,8 +163,17 @@ def test_a_restored_state_continues_exactly(cut: int, name: str) -> None:
     with torch.inference_mode():
         model.absorb(tokens[:, :cut], before)
         after.restore(before.position, {name: x.clone() for name, x in before.tensors().items()})
+        kept, middle = model.new_state(), model.new_state()
+        model.absorb(tokens[:, : (cut + 1) // 2], middle)
+        first, rows = middle.appended(dict.fromkeys(middle.rows(), 0)), middle.rows()
+        if cut > 1:
+            model.absorb(tokens[:, (cut + 1) // 2 : cut], middle)
+        logs = {name: [*pieces, *middle.appended(rows)[name]] for name, pieces in first.items()}
+        kept.adopt(middle.position, middle.constants(), {name: one_or_two(x) for name, x in logs.items()})
+        assert all(torch.equal(x, kept.tensors()[name]) for name, x in middle.tensors().items())
+        assert torch.equal(model(tokens[:, cut:], kept), model(tokens[:, cut:], middle))
         assert torch.equal(model(tokens[:, cut:], after), model(tokens[:, cut:], before))
-    assert after.position == before.position == 600
+    assert kept.position == after.position == before.position == 600
 
 
 def test_memory_grows_by_the_kv_cache_alone() -> None:

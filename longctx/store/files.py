@@ -83,8 +83,13 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "Sequence[Tensor]"], told: Mapping[str, str]) -> Written:
-    """Write tensors, each given in pieces along its last but one dimension, as a safetensors file."""
+    """Write tensors, each given in pieces along its last but one dimension, as a safetensors file.
+
+    Raises:
+        Unusable: when there is no room for them. OSError: likewise.
+    """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     whole = {}
@@ -92,7 +97,10 @@ def write_tensors(path: Path, tensors: Mapping[str, "Sequence[Tensor]"], told: M
         here = [piece.cpu() for piece in pieces]
         whole[name] = here[0].contiguous() if len(here) == 1 else torch.cat(here, dim=-2)
     with signals.scratch(_part(path)) as part:
-        save_file(whole, part, metadata=dict(told))
+        try:
+            save_file(whole, part, metadata=dict(told))
+        except SafetensorError as error:
+            raise Unusable(f"{path.name} cannot be written ({error})") from error
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         digest = sha256_file(part)
