@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from longctx.engine import Engine
     from longctx.quotes.index import PassageIndex
     from longctx.reading import Reading
+    from longctx.store.folder import Folder
     from longctx.tasks.conversation import Conversation
     from longctx.tasks.parts import Finder
     from longctx.text.source import Corpus, Document, Skipped
@@ -78,8 +79,9 @@ class Book:
         launch: Launch,
         progress: Callable[[Progress], object] | None = None,
         out: Output | None = None,
+        store: "Folder | None" = None,
     ) -> None:
-        self.corpus, self._launch, self._progress = corpus, launch, progress
+        self.corpus, self._launch, self._progress, self._store = corpus, launch, progress, store
         self._out = out or Output(None, as_json=False, quiet=True, verbose=False)
         self._index: PassageIndex | None = None
         self._reading: Reading | None = None
@@ -307,7 +309,8 @@ class Book:
             self._spent.add(self._reading.usage)
             self._reading = None
         corpus = self.corpus
-        reading = Reading(self._engine, corpus.documents, before, self._launch.chunk, header(corpus), index)
+        chunk, store = self._launch.chunk, self._store
+        reading = Reading(self._engine, corpus.documents, before, chunk, header(corpus), index, store)
         self._tell(reading.read())
         self._reading = reading
         return reading

@@ -185,8 +185,9 @@ def ask(
 @click.argument("inputs", nargs=-1, required=True, type=click.Path())
 @sampling_options
 @chat_options
+@store_options
 @model_options
-def chat(inputs: Inputs, options: Options, sampling: Sampling, chat: Chat) -> None:
+def chat(inputs: Inputs, options: Options, keeping: Keeping, sampling: Sampling, chat: Chat) -> None:
     """Talk about files and folders: question after question, off one reading.
 
     Questions are typed, or piped in, one to a line. A model that you choose with --model remembers the
@@ -207,7 +208,7 @@ def chat(inputs: Inputs, options: Options, sampling: Sampling, chat: Chat) -> No
         raise click.UsageError("chat has no -o; type /save FILE, or send standard output there")
     if "-" in inputs or sys.stdin is None:
         raise click.UsageError("chat takes its questions from standard input; name files or folders to read")
-    with out, Book(_read(out, inputs), launch, out.show, out) as book:
+    with out, Book(_read(out, inputs), launch, out.show, out, keeping.folder(out)) as book:
         talk = Questions(book) if cannot_write(launch.config) else book.conversation(sampling, chat)
         converse(talk, book.corpus, out)
 

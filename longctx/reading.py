@@ -107,6 +107,11 @@ class Reading:
             yield piece
             started = perf_counter()
 
+    def close(self) -> None:
+        """Wait until all that was read is kept; otherwise that is done when the program ends."""
+        if self._keeper:
+            self._keeper.close()
+
     def _with(self, session: Session) -> Self:
         other = copy(self)
         other.session = session

@@ -63,8 +63,7 @@ def read(engine: Engine, store: Folder | None, *paths: Path, stop: int | None = 
     for number, _ in enumerate(reading.read()):
         if number == stop:
             break
-    if reading._keeper:
-        reading._keeper.close()
+    reading.close()
     return reading
 
 
@@ -232,8 +231,7 @@ def test_two_at_once_do_not_disturb_each_other(
     for _ in zip(one.read(), two.read(), strict=True):
         pass
     for each in (one, two):
-        assert each._keeper
-        each._keeper.close()
+        each.close()
     assert len(said) == 1
     assert "another longctx" in said[0]
     again = read(engine, store, path)
