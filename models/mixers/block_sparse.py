@@ -2,6 +2,9 @@
 
 Means of short and of long windows of keys say which blocks a query may care for; it then attends to these
 alone, to the first ones and to those right before it. Short texts are attended to as a whole.
+
+In a chunk, the window is attended to in one piece, and to each other block come the tokens that chose it: so
+the cost of attention does not grow with the text, only that of the choice does.
 """
 
 import itertools
