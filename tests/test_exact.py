@@ -178,3 +178,9 @@ def test_the_closest_sentence_has_the_words_and_the_kind(write: Write) -> None:
         assert found is not None
         assert found.text == found.span.text() == "It burned down in 1871."
         assert closest(index, "zeppelin", index.search("zeppelin", 3)) is None
+
+
+def test_what_repeats_the_question_is_no_answer(write: Write) -> None:
+    """Who asks for the rack of a node would be told the node's own name."""
+    log = write("a.log", "2026-05-01 01:40:57 INFO [search-1] the rack of node K7-R2P is 'north-14'\n")
+    assert "K7-R2P" not in [text for text, _ in told("What is the rack of node K7-R2P?", log)]

@@ -20,6 +20,7 @@ from longctx.quotes.exact.options import options
 from longctx.quotes.exact.prose import stated
 from longctx.quotes.exact.requirements import package, requirements, said
 from longctx.quotes.exact.settings import SETTINGS, settings
+from longctx.quotes.exact.words import words
 from longctx.text.source import Document
 
 MOST = 10  # places; more of them say that the question names nothing in particular
@@ -48,10 +49,17 @@ def look_up(question: str, documents: Iterable[Document]) -> list[Exact]:
     if asked is None:
         return []
     likely = [one for one in documents if _mentions(one, asked)]
+    said = set(words(question))
     for find in _ways(asked, likely):
-        if found := find():
+        # What only repeats the question answers nothing.
+        if found := [one for one in find() if not _repeats(one.text, said)]:
             return list(dict.fromkeys(found))
     return []
+
+
+def _repeats(text: str, said: set[str]) -> bool:
+    own = words(text)
+    return bool(own) and said.issuperset(own)
 
 
 def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list[Exact]]]:
