@@ -3,14 +3,15 @@
 On a CPU there are none of these, and a copy is done when it is asked for.
 """
 
+import warnings
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
-from longctx.kernels.select import failures
-
+LARGE = 1 << 26  # bytes, from which on the C library gives a tensor pages of its own
 Mark = torch.cuda.Event | None  # a moment in the work of a device
 
 
@@ -56,15 +57,20 @@ class Lane:
     def pinned(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the host, whose pages now stay where they are, so that the device can read them.
 
-        torch's own pinned memory is rounded up to a power of two, which would be up to twice as much.
+        torch's own pinned memory is rounded up to a power of two, which would be up to twice as much; but small
+        tensors, which may share a page with others, are not pinned one by one.
         """
-        if self._stream is None or tensor.numel() == 0 or tensor.is_pinned():
+        if self._stream is None or tensor.is_pinned():
             return tensor
+        if tensor.nbytes < LARGE:
+            return tensor.pin_memory()
         runtime = torch.cuda.cudart()
-        if int(runtime.cudaHostRegister(tensor.data_ptr(), tensor.nbytes, 0)):
-            failures["pinned memory"] = "the system allows no more of it; copies wait for the host"
-        else:
+        if runtime.cudaHostRegister(tensor.data_ptr(), tensor.nbytes, 0) == runtime.cudaError.success:
             weakref.finalize(tensor, _unpin, self.device, tensor.data_ptr()).atexit = False
+            return tensor
+        warnings.warn("the system lets no more memory be pinned: experts come slowly", stacklevel=2)
+        with suppress(RuntimeError):  # CUDA tells the error once more, to whoever calls it next
+            torch.zeros(1, device=self.device)
         return tensor
 
 
