@@ -57,8 +57,8 @@ class Lane:
     def pinned(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the host, whose pages now stay where they are, so that the device can read them.
 
-        torch's own pinned memory is rounded up to a power of two, which would be up to twice as much; but small
-        tensors, which may share a page with others, are not pinned one by one.
+        torch's own pinned memory is rounded up to a power of two, which would be up to twice as much; but
+        small tensors, which may share a page with others, cannot be pinned where they are.
         """
         if self._stream is None or tensor.is_pinned():
             return tensor
