@@ -46,6 +46,7 @@ _ASKING = frozenset(("many", "much", "how", "project", "app"))
 _STATES = frozenset(
     ("enabled", "enable", "disabled", "disable", "on", "off", "active", "allowed", "mode", "turned", "use")
 )
+_DONE = re.compile(r"\b(?:is|are|was|were) (\w+ed)\W*$")  # "Which tag is deployed?"
 _REFUSED = re.compile(
     r"(?:why|can|could|may|should|shall|must|do|did|will|would|has|have|had|how (?:do|does|did|can"
     r"|is|are|to))\b"
@@ -119,6 +120,7 @@ def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
     )
     tokens = re.sub(r"['’]s\b", "", text).split()
     titled = sum(token[0].isupper() for token in tokens[1:]) > len(tokens) * 2 / 3
+    done = found[1] if (found := _DONE.search(text)) and wanted in ("", "version", "number") else ""
     before = ""
     for at, token in enumerate(tokens):
         proper = at > 0 and not titled and bool(re.match(r"\W*[A-Z][a-z]", token))
@@ -127,6 +129,7 @@ def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
             carries = (
                 word in _ASKING
                 or verb
+                or word == done
                 or (word == "go" and wanted != "version")
                 or (word in common_words() and not proper)
             )

@@ -10,7 +10,8 @@ from longctx.quotes.exact.lines import Line
 from longctx.quotes.exact.words import cover, stem, stems
 from longctx.quotes.prose import common_words
 
-_COMMON = frozenset(map(stem, common_words()))
+_TITLES = ("dr", "mr", "mrs", "ms", "prof", "sir")
+_COMMON = frozenset(map(stem, (*common_words(), *_TITLES)))
 _PERSON = frozenset(map(stem, ("name", "person", "who", "contact", "member", "employee")))
 _RULE = re.compile(r"\|?[\s:|-]+\|?$")
 
@@ -60,9 +61,8 @@ def _asked_for(
         left = asked.required - named
         fitting = [_fits(asked, left, rest, head) for head in heads]
         if asked.wanted == "name" and not rest:  # "who is the driver?"
-            fitting = [
-                0 if _PERSON & set(stems(head)) else one for head, one in zip(heads, fitting, strict=True)
-            ]
+            names = [j for j, head in enumerate(heads) if _PERSON & set(stems(head))] or [0]
+            fitting = [0 if j in names else one for j, one in enumerate(fitting)]
         best = min((one for j, one in enumerate(fitting) if one is not None and j != i), default=None)
         for j, value in enumerate(row):
             if j != i and best is not None and fitting[j] == best and looks_right(asked, value):

@@ -8,8 +8,8 @@ from longctx.quotes.exact.lines import Line
 
 _NAME = r"[`\"']?(?P<name>[A-Za-z_$][\w$.:-]*\w|\w)[`\"']?(?:\(\))?"
 _KIND = (
-    r"(?:class|function|func|method|constant|variable|type|struct|macro|enum|interface|trait|table|view|index|target"
-    r"|procedure|trigger|module|rule|property|decorator|dataclass|component|hook|alias|union|protocol|typedef)"
+    r"(?:(?:data )?class|function|func|method|constant|variable|type|struct|macro|enum|interface|trait|table"
+    r"|view|index|target|procedure|trigger|module|rule|property|decorator|dataclass|component|hook|alias|union|protocol|typedef)"
 )
 _DONE = r"(?:defined|declared|implemented|created|introduced|written)"
 _ASKED = [
@@ -24,6 +24,8 @@ _ASKED = [
         rf"(?:(?:find|show)(?: me)? )?(?:the )?definition of (?:the )?(?:(?P<kind>{_KIND}) )?{_NAME}\W*$",
     )
 ]
+_WHERE = re.compile(rf"where(?:'s| is| are) (?:the )?{_NAME}\W*$", re.IGNORECASE)
+_CODED = re.compile(r"[a-z][A-Z]|\w_\w")  # what only a program calls a thing
 _BEFORE = (
     r"(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|declare"
     r"|pub(?:\([\w ]+\))?|unsafe|inline|virtual|override|sealed|data|extern|const|partial) +)*"
@@ -44,7 +46,8 @@ def defined_name(question: str) -> str:
     for form in _ASKED:
         if found := form.match(" ".join(question.split())):
             return re.split(r"\.|::", found["name"])[-1]
-    return ""
+    alone = _WHERE.match(" ".join(question.split()))
+    return alone["name"] if alone and _CODED.search(alone["name"]) else ""
 
 
 def definitions(name: str, lines: Iterable[Line], file: str) -> Iterator[Exact]:

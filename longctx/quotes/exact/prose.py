@@ -13,9 +13,10 @@ from longctx.quotes.exact.words import cover, stem, stems
 Found = tuple[str, int] | None
 _WHICH = re.compile(r"(?:(?:on|at|to|under) )?(?:which|what)\b|[\w -]+ of ", re.IGNORECASE)
 _NOUN = re.compile(
-    r"(?:(?:\w+ )?(?:which|what)(?:'s| is| are)?(?: the| our| my)? )?(?P<noun>[\w -]+)", re.IGNORECASE
+    r"(?:(?:\w+ )?(?:which|what)(?:'s| is| are| was| were)?(?: the| our| my)? )?(?P<noun>[\w -]+)",
+    re.IGNORECASE,
 )
-_CODE = r"[`\"]?(?P<value>(?=[\w./:+-]*\d)[\w+-][\w./:+-]*(?<=\w)(?: \d[\d.,]*(?<=\d))*)"
+_CODE = r"[`\"]?(?P<value>(?=[\w./:+-]*\d)[\w+-][\w./:+-]*(?<=\w)(?: \d[\d.,]*(?<=\d))*%?)"
 _CURRENCY = (
     r"(?:[$€£¥]|(?:euros?|dollars?|pounds?|cents?|francs?|rupees?|yen|won|kroner|kr|zł|Kč|lei|[A-Z]{3})\b)"
 )
@@ -23,6 +24,7 @@ _MONEY = rf"(?:[$€£¥] ?\d(?:[\d,.]*\d)?|\d(?:[\d,. ]*\d)? ?{_CURRENCY})"
 _COSTS = frozenset(map(stem, ("cost", "price", "fee", "charge")))
 _PATH = re.compile(r"(?<![\w/])[`\"']?(?P<path>(?:https?:/|~|\.{1,2}|[A-Z]:)?[/\\][\w.~/\\-]*\w/?)[`\"']?")
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|June?|July?|Aug|Sep|Oct|Nov|Dec)[a-z]*"
+_CLOCK = r"\d{1,2}[:.]\d\d(?: ?[ap]\.?m\.?)?"
 _DATE = (
     rf"(?:\d{{4}}-\d\d-\d\d|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}(?:,? \d{{4}})?|{_MONTH} \d{{1,2}}(?:,"
     rf" \d{{4}})?|(?:{_MONTH} )?[12]\d{{3}})"
@@ -71,7 +73,7 @@ def _numbered(asked: Asked, text: str) -> Found:
             continue
         joined = r"[ -]".join(map(re.escape, said[:size]))
         rest = r"(?: of (?:the |an? )?(?:[\w'-]+ ){0,4}?)?"
-        form = rf"(?<!\w){joined}s?{rest}(?: ?(?:is|are|was|no\.|number|:|=))?:? ?{_CODE}(?![\w%])"
+        form = rf"(?<!\w){joined}s?{rest}(?: ?(?:is|are|was|no\.|number|:|=))?:? ?{_CODE}(?!\w)"
         if found := re.search(form, text, re.IGNORECASE):
             return found["value"], found.start("value")
     return None
@@ -81,8 +83,8 @@ def _priced(asked: Asked, text: str) -> Found:
     """Find the price right after "X costs"."""
     names = [one for one in asked.terms if not one.light and not one.forms & _COSTS]
     end = end_of_words(names, text) if names and len(names) < len(asked.terms) else -1
-    costs = rf"(?: \w+){{0,2}}? (?:costs?|is priced at|is charged at) (?:\w+ ){{0,2}}?(?P<value>{_MONEY})"
-    found = re.compile(costs).match(text, end) if end >= 0 else None
+    verb = r"(?:(?: \w+){0,2}?| [^,;]{0,60} and) (?:costs?|is priced at|is charged at)"
+    found = re.compile(rf"{verb} (?:\w+ ){{0,2}}?(?P<value>{_MONEY})").match(text, end) if end >= 0 else None
     return (found["value"], found.start("value")) if found else None
 
 
@@ -94,13 +96,23 @@ def _placed(asked: Asked, text: str) -> Found:
 
 def _dated(asked: Asked, text: str) -> Found:
     """Find the date right after the verb with which a question ends, in a clause without another."""
-    if asked.wanted != "time" or len(re.findall(_DATE, text)) != 1:
+    if asked.wanted != "time" or len(re.findall(rf"{_DATE}|{_CLOCK}", text)) != 1:
         return None
     end = end_of_words(asked.terms[-1:], text)
-    found = re.compile(rf" (?:(?:in|on|at|by|since|for|from) )?(?:the )?(?P<value>{_DATE})").match(
-        text, max(end, 0)
+    said = rf" (?:(?:in|on|at|by|since|for|from) )?(?:the )?(?P<value>{_DATE}|{_CLOCK})"
+    found = re.compile(said).match(text, end) if end >= 0 else None
+    return (found["value"], found.start("value")) if found else None
+
+
+def _counted(asked: Asked, text: str) -> Found:
+    """Find how many of a thing there are, where a clause says that something has them."""
+    if not re.match(r"how many\b", asked.text, re.IGNORECASE):
+        return None
+    having = re.finditer(
+        r"\b(?:has|have|had|holds?|with|there (?:are|were)) (?P<value>\d[\d,.]*) (?P<noun>\w+)", text
     )
-    return (found["value"], found.start("value")) if found and end >= 0 else None
+    found = next((one for one in having if stem(one["noun"].lower()) in asked.terms[0].forms), None)
+    return (found["value"], found.start("value")) if found else None
 
 
 def _titled(asked: Asked, text: str) -> Found:
@@ -130,4 +142,11 @@ def _possessed(asked: Asked, text: str) -> Found:
     return None
 
 
-_RELATIONS: tuple[Callable[[Asked, str], Found], ...] = (_numbered, _priced, _placed, _dated, _titled)
+_RELATIONS: tuple[Callable[[Asked, str], Found], ...] = (
+    _numbered,
+    _priced,
+    _placed,
+    _dated,
+    _counted,
+    _titled,
+)

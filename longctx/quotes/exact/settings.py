@@ -25,6 +25,8 @@ _OPENING = re.compile(rf"{_LEAD}{_NAMED}(?:\s*:\s*[\w\[\], .]+(?==))?\s*[:=]?>?\
 _SECTION = re.compile(r"\s*\[+(?P<key>[^\[\]]+)\]+\s*$")
 _BLOCK = re.compile(r"\s*(?P<key>(?:[\w.-]+ ){0,2}[\w./\"-]+)\s*\{\s*$")  # server {, resource "a" "b" {
 _ITEM = re.compile(r"\s*(?:- +)?(?P<quote>[\"']?)(?P<value>[^\s\"'\[\]{}].*?)(?P=quote)\s*,?\s*$")
+_LITERAL_ITEM = re.compile(r"\s*(?P<value>\"[^\"]*\"|'[^']*'|[-+]?\d[\d_.]*)\s*,?\s*$")
+_TOGETHER = re.compile(r"\s*(?P<names>\w+(?:, \w+)+) = (?P<values>[^(,]+(?:, [^(,]+)+?)\s*$")  # A, B = 1, 2
 _PAIR = re.compile(
     r"[\"']?(?P<key>[\w.-]+)[\"']?\s*[=:]\s*(?P<value>\"[^\"]*\"|'[^']*'|\[[^\]]*\]|[^\s,{}]+)"
 )
@@ -121,13 +123,17 @@ def _in_program(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
     if function := _FUNCTION.match(line.text):
         for one in _ARGUMENT.finditer(line.text, function.end()):
             yield Fact((function["name"], f"default {one['key']}"), unquoted(one["value"]), line.quote)
+    elif found := _TOGETHER.match(line.text):
+        values = found["values"].split(", ")
+        for name, value in zip(found["names"].split(", "), values, strict=False):
+            yield Fact((*path, name), unquoted(value), line.quote)
     elif found := _DEFINE.match(line.text):
         yield Fact((*path, found["key"]), unquoted(_COMMENT.sub("", found["value"])), line.quote)
     elif found := _SETTING.match(line.text):
         if _constant(found["key"], found["value"], line.text):
             yield from _value(line, path, found["key"], found["value"])
-    elif path and (found := _ITEM.match(line.text)):
-        yield Fact(path, unquoted(_COMMENT.sub("", found["value"])), line.quote)
+    elif path and (found := _LITERAL_ITEM.match(line.text)):
+        yield Fact(path, unquoted(found["value"]), line.quote)
 
 
 def _opened(text: str) -> str:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _HUMPS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_ENDING = re.compile(r"(?<=..)(?:ing|ed|er|or|e)$")
+_ENDING = re.compile(r"(?<=..)(?:ing|ed|er|or|(?<=[ct])ion|e)$")
 # How programmers shorten words.
 _WHOLE = {
     **{
