@@ -156,7 +156,7 @@ def main() -> None:
                 question, [*longctx, "ask", question, str(log), "--threads", str(args.threads), "--json"]
             )
             found = json.loads(asked.answer)["answer"] if asked.answer else ""
-            if right not in found:
+            if found.strip("'\"") != right:
                 missed.append(f"{question} {found!r}")
             asked.answer = found
             runs += [asked, run(f"{Path(searcher).name} -F {words}", [searcher, "-F", words, str(log)])]
