@@ -1,6 +1,6 @@
 """Texts that you can ask from Python, again and again: what was indexed or read once is kept."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Self
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from longctx.quotes.index import PassageIndex
     from longctx.reading import Reading
     from longctx.store.folder import Folder
+    from longctx.tasks.ask import Opening
     from longctx.tasks.conversation import Conversation
     from longctx.tasks.parts import Finder
     from longctx.text.source import Corpus, Document, Skipped
@@ -194,25 +195,59 @@ class Book:
             OptionError: when the prompt template names the question before the texts.
             DoesNotFitError: as of `ask`.
         """
-        from longctx.tasks import lookup
         from longctx.tasks.conversation import Conversation
-        from longctx.tasks.frame import notes, read_template
-        from longctx.tasks.prompt import Prompt, build_prompt
+        from longctx.tasks.lookup import cannot_write
+        from longctx.tasks.many import read_before
 
         self._check_open()
-        if lookup.cannot_write(self._launch.config):
+        if cannot_write(self._launch.config):
             raise ModelError("the bundled model holds no conversation; ask it question by question")
-        engine, chat, how = self._engine, chat or Chat(), sampling or Sampling(max_tokens=ROOM)
-        template = read_template(chat.template, lookup.template(engine))
-
-        def opening(question: str) -> Prompt:
-            return build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
-
-        if (before := opening("a").before) != opening("b").before:
-            raise OptionError("the prompt template names the question before the document; put it behind")
-        self._launch.say(self._out, *notes(engine.tokenizer, engine.folder, how))
-        reading = self._read_after(before, self._filled)
+        chat, how = chat or Chat(), sampling or Sampling(max_tokens=ROOM)
+        opening = self._opening(chat)
+        reading = self._read_after(read_before(opening), how)
+        reading.index = self._filled
         return Conversation(reading, self.corpus.documents, opening, how, chat)
+
+    def ask_all(
+        self,
+        questions: Sequence[str],
+        *,
+        passages: int = 3,
+        deep: bool = False,
+        sampling: Sampling | None = None,
+        chat: Chat | None = None,
+    ) -> Iterator[Answer]:
+        """Answer many questions off one reading; yield the answers in the order of the questions.
+
+        A model that writes works on several answers at a time, which costs little more than one.
+
+        Args:
+            passages, deep, sampling: as of `ask`.
+            chat: how a model that writes is spoken to.
+
+        Raises:
+            OptionError: when the prompt template names the question before the texts.
+            InputError, DoesNotFitError, ModelError: as of `ask`.
+        """
+        from longctx.tasks import many, quoted
+        from longctx.tasks.lookup import cannot_write
+
+        self._check_open()
+        if not all(question.strip() for question in questions):
+            raise InputError("a question is empty; ask something")
+        if cannot_write(self._launch.config):
+            yield from (self.ask(question, passages=passages, deep=deep) for question in questions)
+            return
+        chat, how = chat or Chat(), sampling or Sampling(max_tokens=ROOM)
+        opening = self._opening(chat)
+        longest = max((len(opening(question).after) for question in questions), default=0)
+        reading = self._read_after(many.read_before(opening), how, longest)
+        answers = many.write_all(reading, questions, opening, how, chat)
+        for question, answer in zip(questions, answers, strict=True):
+            answer.quotations = quoted.check(answer.text, self.corpus.documents, question)
+            answer.evidence = self._filled.search(question, passages)
+            answer.usage = self.usage
+            yield answer
 
     def close(self) -> None:
         """Free what was read, and remove temporary files. Closing twice does no harm."""
@@ -279,38 +314,47 @@ class Book:
 
     def _generate(self, question: str, passages: int, sampling: Sampling, system: str | None) -> Answer:
         """Let a model write, from what it has read up to the question."""
-        from longctx.tasks import lookup, quoted
+        from longctx.tasks import quoted
         from longctx.tasks.ask import write
-        from longctx.tasks.frame import notes, read_template
-        from longctx.tasks.prompt import build_prompt
 
-        engine, chat = self._engine, Chat(system=system)
-        template = read_template(None, lookup.template(engine))
-        prompt = build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
-        if (room := prompt.tokens + sampling.max_tokens) > ROOM:
-            self._launch.plan(self.corpus, room).check()
-        reading = self._reading
-        if reading is None or list(reading.before) != list(prompt.before):
-            reading = self._read_after(prompt.before)
-            said = notes(engine.tokenizer, engine.folder, sampling)
-            self._launch.notes.extend(note for note in said if note not in self._launch.notes)
+        chat = Chat(system=system)
+        prompt = self._opening(chat)(question)
+        reading = self._read_after(prompt.before, sampling, len(prompt.after))
         answer = self._last(_returned(write(reading.fork(), prompt, sampling, chat)))
         answer.quotations = quoted.check(answer.text, self.corpus.documents, question)
         answer.evidence = self._filled.search(question, passages)
         answer.usage = self.usage
         return answer
 
-    def _read_after(self, before: Sequence[int], index: "PassageIndex | None" = None) -> "Reading":
-        """Read everything after the beginning of a prompt, and keep that instead of what was kept."""
+    def _opening(self, chat: Chat) -> "Opening":
+        """Return what makes the prompt around the texts of a question."""
+        from longctx.tasks import ask
+
+        return ask.opening(self._engine, chat)
+
+    def _read_after(self, before: Sequence[int], sampling: Sampling, asked: int = 0) -> "Reading":
+        """Read everything after the beginning of a prompt, unless that is what was kept; keep it.
+
+        Args:
+            asked: the tokens of the prompt's end.
+        """
         from longctx.reading import Reading
+        from longctx.tasks.frame import notes
         from longctx.tasks.prompt import header
 
+        engine, launch = self._engine, self._launch
+        if (room := len(before) + asked + sampling.max_tokens) > ROOM:
+            launch.plan(self.corpus, room).check()
+        if self._reading is not None and list(self._reading.before) == list(before):
+            return self._reading
+        said = notes(engine.tokenizer, engine.folder, sampling)
+        launch.say(self._out, *(note for note in said if note not in launch.notes))
         if self._reading is not None:
             self._spent.add(self._reading.usage)
             self._reading = None
         corpus = self.corpus
-        chunk, store = self._launch.chunk, self._store
-        reading = Reading(self._engine, corpus.documents, before, chunk, header(corpus), index, store)
+        chunk, store = launch.chunk, self._store
+        reading = Reading(engine, corpus.documents, before, chunk, header(corpus), self._index, store)
         self._tell(reading.read())
         self._reading = reading
         return reading

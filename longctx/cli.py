@@ -7,6 +7,7 @@ import click
 
 import longctx
 from longctx import manners
+from longctx.asking import answer_all, questions_and_inputs
 from longctx.chat import Chat
 from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
@@ -101,8 +102,11 @@ def summarize(
 
 
 @main.command()
-@click.argument("question")
-@click.argument("inputs", nargs=-1, type=click.Path())
+@click.argument("words", nargs=-1, metavar="QUESTION [INPUTS]...")
+@click.option(
+    "-Q", "more", multiple=True, help="Ask this; may be repeated. All that is no option is then read."
+)
+@click.option("--questions", "file", type=click.Path(), help="Ask each line of this file.")
 @click.option("--passages", type=click.IntRange(0), default=3, help="Quote this many passages.")
 @click.option("--quick", is_flag=True, help="Read only the passages that match the question best.")
 @click.option("--budget", type=click.IntRange(1), default=4096, help="With --quick, read this many tokens.")
@@ -113,8 +117,9 @@ def summarize(
 @store_options
 @model_options
 def ask(
-    question: str,
-    inputs: Inputs,
+    words: Inputs,
+    more: Inputs,
+    file: str | None,
     passages: int,
     quick: bool,
     budget: int,
@@ -132,14 +137,30 @@ def ask(
     by the bundled model, if it finds them. Otherwise you see the sentence closest to the question, which may
     not answer it. A model that you choose with --model answers in its own words.
 
+    Many questions (-Q, --questions) are answered off one reading; a model that writes works on several of
+    them at a time.
+
     \b
     Examples:
       longctx ask "What is the timeout of the database?" config/
       longctx ask "When did the upload fail first?" app.log
       longctx ask "Who signed the lease?" lease.docx --model hypenet-2b
+      longctx ask --questions questions.txt book.epub --json
     """
-    manners.check_question(question, inputs)
+    questions, inputs = questions_and_inputs(words, more, file)
+    for asked in questions:
+        manners.check_question(asked, inputs)
     launch, out = Launch(options), options.out()
+    if len(questions) > 1:
+        if quick or everything:
+            raise click.UsageError("--quick and --all go with one question; ask one by one")
+        from longctx.book import Book
+
+        how = {"passages": passages, "deep": deep, "sampling": sampling, "chat": chat}
+        with out, Book(_read(out, inputs), launch, out.show, out) as book:
+            answer_all(book, questions, out, chat.strict, **how)
+        return
+    question = questions[0]
     with out, _read(out, inputs) as corpus:
         from longctx.tasks import ask as task
         from longctx.tasks import parts

@@ -50,9 +50,10 @@ store.kept  store.writer  store.keeper  reading
 tasks  tasks.results
 styles  output  manners  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
-tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.niah  tasks.summarize  tasks.extract
+tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.many  tasks.niah
+tasks.summarize  tasks.extract
 book
-render  examine  doctor  shelf  guide  talk  cli  __main__
+render  examine  doctor  shelf  guide  asking  talk  cli  __main__
 """
 ORDER = TABLE.split()
 # Configurations are read without torch; all other modules of models/ and kernels/ compute with it.

@@ -27,6 +27,7 @@ from longctx.text.source import Corpus, Document
 from longctx.text.span import Quote, Span
 from longctx.text.stretches import whole
 
+Opening = Callable[[str], Prompt]  # a question -> the prompt around the documents
 CONSIDERED = 3  # passages whose sentences are compared
 INDEXED = 1 << 24  # bytes that are indexed: about seven seconds
 SMALL = 1 << 20  # bytes of a file that is looked at whole, for the sections that a fact stands in
@@ -54,11 +55,7 @@ def ask(
     Yields:
         Progress while reading, Text and Thought while a capable model writes, and the Answer last.
     """
-    prompt_file = read_template(chat.template, lookup.template(engine))
-
-    def prompt(asked: str) -> Prompt:
-        return build_prompt(engine.tokenizer, engine.folder, prompt_file, chat, question=asked)
-
+    prompt = opening(engine, chat)
     with PassageIndex() as index:
         yield from fill(index, corpus)
         evidence = index.search(question, passages_wanted)
@@ -77,6 +74,12 @@ def ask(
         answer.tokens_in_all, answer.estimated = chosen.tokens_in_all, not chosen.exact
         answer.passages_read = len(chosen.documents)
     yield answer
+
+
+def opening(engine: Engine, chat: Chat) -> Opening:
+    """Return what makes the prompt around the documents of a question."""
+    template = read_template(chat.template, lookup.template(engine))
+    return lambda question: build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
 
 
 def consult(

@@ -1,13 +1,13 @@
 """`chat`: questions about a text that was read once, each of which knows the ones before."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from longctx.chat import Chat
 from longctx.reading import Reading
 from longctx.sampling import Sampling
 from longctx.tasks import quoted
-from longctx.tasks.ask import write
+from longctx.tasks.ask import Opening, write
 from longctx.tasks.prompt import Prompt, next_turn
 from longctx.tasks.results import Answer, Text, Thought
 from longctx.text.source import Document
@@ -44,7 +44,7 @@ class Conversation:
         self,
         reading: Reading,
         documents: list[Document],
-        opening: Callable[[str], Prompt],
+        opening: Opening,
         sampling: Sampling,
         chat: Chat,
     ) -> None:

@@ -1,0 +1,113 @@
+"""What `ask` was given: one question, or many, and what to look for the answers in."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from longctx.errors import InputError, QuotationError
+from longctx.options import Inputs
+
+if TYPE_CHECKING:
+    from longctx.book import Book
+    from longctx.output import Output
+
+LARGEST = 1 << 24  # bytes of a file of questions
+
+
+def questions_and_inputs(words: Inputs, more: Sequence[str], file: str | None) -> tuple[list[str], Inputs]:
+    """Return the questions, and what is read for them.
+
+    Without -Q and --questions the question is the first word, or the last where the first names a file
+    and the last does not.
+
+    Args:
+        words: all that is no option.
+        more: as given with -Q.
+        file: as given with --questions.
+    """
+    asked = [*more, *(_lines(file) if file else ())]
+    if more or file:
+        if not all(map(str.strip, asked)) or not asked:
+            raise click.UsageError(f"{file or '-Q'}: there is no question in it")
+        if file == "-" and (not words or "-" in words):
+            raise click.UsageError("--questions - reads questions from standard input; name files to read")
+        return asked, words
+    if not words:
+        raise click.UsageError("there is no question; try: longctx ask 'Who is Alice?' book.txt")
+    if not words[0].strip():
+        raise click.UsageError("the question is empty")
+    if len(words) > 1 and _is_there(words[0]) and not _is_there(words[-1]):
+        return [words[-1]], words[:-1]
+    return [words[0]], words[1:]
+
+
+def answer_all(book: "Book", questions: Sequence[str], out: "Output", strict: bool, **how: Any) -> None:
+    """Answer many questions off one reading, and show each answer as soon as it is whole.
+
+    Args:
+        how: the arguments of `Book.ask_all`.
+
+    Raises:
+        QuotationError: when it is strict, and a quotation does not stand in the documents.
+    """
+    from longctx import render
+
+    values, texts, missing, wrong = [], [], 0, 0
+    for question, answer in zip(questions, book.ask_all(questions, **how), strict=True):
+        out.hide()
+        text = f"## {_heading(question)}\n\n{render.answer_text(answer, streamed=False)}\n"
+        if out.live:
+            click.echo(text)
+        texts.append(text)
+        values.append({"question": question, **render.answer_values(answer)})
+        missing += answer.how in ("not found", "closest")
+        wrong += sum(one.place is None for one in answer.quotations)
+    if not out.live:
+        everything = {"answers": values, "notes": book.notes, "sources": render.source_values(book.corpus)}
+        usage = {"usage": render.usage_values(book.usage)}
+        out.write("\n".join(texts), {"command": "ask", **everything, **usage})
+    if book.usage.tokens_read:
+        out.note(render.usage_line(book.usage))
+    if strict and wrong:
+        raise QuotationError(f"{wrong} quotations do not stand in the text")
+    if missing:
+        out.note(f"{missing} of {len(questions)} questions have no answer")
+        sys.exit(1)
+
+
+def _heading(question: str) -> str:
+    from longctx.output import clean
+
+    return clean(" ".join(question.split()))
+
+
+def _is_there(word: str) -> bool:
+    try:
+        return word == "-" or Path(word).exists()
+    except (OSError, ValueError):  # too long for a name, or with a null character
+        return False
+
+
+def _lines(file: str) -> list[str]:
+    """Return the lines of a file that are not empty.
+
+    Raises:
+        InputError: when it cannot be read, or is no text.
+    """
+    from longctx.checkpoint import read_bounded
+
+    try:
+        if file == "-":
+            content = sys.stdin.buffer.read(LARGEST + 1) if sys.stdin else b""
+            if len(content) > LARGEST:
+                raise ValueError(f"larger than {LARGEST >> 20} MiB")
+            text = content.decode()
+        else:
+            text = read_bounded(Path(file), LARGEST).decode()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{file}: cannot read the questions: {why}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,100 @@
+"""`ask` with one question or many: what is a question, what is a file, and what comes out."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import longctx
+from longctx.cli import main
+from longctx.sampling import Sampling
+
+LEASE = "The monthly rent is 1,250 euros.\nEither party may end the lease with three months' notice.\n"
+SETTINGS = "server:\n  port: 8080\ndatabase:\n  pool_size: 10\n"
+TALE = "The otter swam along the river and the heron watched it from the bank.\n" * 20
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lease.txt").write_text(LEASE)
+    (tmp_path / "app.yaml").write_text(SETTINGS)
+    (tmp_path / "questions.txt").write_text("What is pool_size set to?\n\nWhat is port set to?\n")
+    return tmp_path
+
+
+def ask(*words: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["ask", *words, "--threads", "1"], input=stdin)
+
+
+def test_the_question_may_stand_last(here: Path) -> None:
+    """If this fails `ask app.yaml "..."`, which many people type first, says that there is no such file."""
+    first, last = ask("What is pool_size set to?", "app.yaml"), ask("app.yaml", "What is pool_size set to?")
+    assert first.exit_code == last.exit_code == 0
+    assert first.stdout == last.stdout
+    assert first.stdout.startswith("10\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--questions", "questions.txt", "app.yaml"],
+        ["-Q", "What is pool_size set to?", "app.yaml", "-Q", "What is port set to?"],
+    ],
+)
+def test_many_questions_are_answered_in_their_order(here: Path, words: list[str]) -> None:
+    """If this fails a file of questions costs a reading each, or answers stand below the wrong question."""
+    result = ask(*words, "--json")
+    assert result.exit_code == 0, result.output
+    answers = json.loads(result.stdout)["answers"]
+    assert [(one["question"], one["answer"]) for one in answers] == [
+        ("What is pool_size set to?", "10"),
+        ("What is port set to?", "8080"),
+    ]
+    text = ask(*words).stdout
+    assert text.index("## What is pool_size") < text.index("\n10\n") < text.index("## What is port")
+
+
+def test_questions_from_standard_input(here: Path) -> None:
+    """If this fails a program cannot pipe its questions in, or they are taken for the text."""
+    result = ask("--questions", "-", "app.yaml", "--json", stdin="What is port set to?\nWhat is Xyzzy?\n")
+    assert [one["answer"] for one in json.loads(result.stdout)["answers"]] == ["8080", ""]
+    assert result.exit_code == 1
+    assert "1 of 2 questions have no answer" in result.stderr
+    assert ask("--questions", "-", stdin="Why?\n").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "there is no question"),
+        (["  ", "app.yaml"], 2, "the question is empty"),
+        (["-Q", " ", "app.yaml"], 2, "there is no question in it"),
+        (["--questions", "nowhere.txt", "app.yaml"], 3, "nowhere.txt: cannot read the questions"),
+        (["--questions", "app.yaml", "lease.txt", "--quick"], 2, "--quick and --all go with one question"),
+        (["x" * 5000, "app.yaml"], 1, ""),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(here: Path, words: list[str], code: int, said: str) -> None:
+    """If this fails a slip of the fingers ends in a traceback or a long wait."""
+    result = ask(*words)
+    assert result.exit_code == code, result.output
+    if code > 1:
+        assert said in " ".join(result.stderr.split())
+
+
+def test_a_model_that_writes_reads_once_for_all(tmp_path: Path, checkpoint: Path) -> None:
+    """If this fails a hundred questions about a book cost a hundred readings."""
+    path = tmp_path / "tale.txt"
+    path.write_text(TALE)
+    questions = ["Who swam?", "Who watched?", "Where was the bank?"]
+    how = Sampling(max_tokens=5)
+    with longctx.read(path, model=str(checkpoint), threads=1) as book:
+        alone = [book.ask(question, sampling=how).text for question in questions]
+        tokens = book.usage.tokens_read
+        together = list(book.ask_all(questions, sampling=how))
+        assert [answer.text for answer in together] == alone
+        assert book.usage.tokens_read == tokens > 300
+        assert all(answer.evidence and answer.how == "generated" for answer in together)
+        assert [one.text for one in book.ask_all(questions[::-1], sampling=how)] == alone[::-1]
