@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from longctx.errors import ModelError
-from longctx.sampling import Sampling, StopStrings, pick
-from longctx.tokens.tokenizer import Detokenizer, Tokenizer
+from longctx.sampling import Sampling
+from longctx.tokens.tokenizer import Tokenizer
+from longctx.writing import Piece, Pointer, Writing
 
 if TYPE_CHECKING:
     import torch
@@ -24,31 +25,6 @@ if TYPE_CHECKING:
     from longctx.models.weight import Form
 
 LONGEST_PIECE = 4096  # tokens of a prompt read at once; documents have chunks of their own
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """The token that got most of the pointer heads' attention, and its share."""
-
-    position: int
-    mass: float
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A step of an answer.
-
-    Attributes:
-        text: to show now; may be empty while a character or a stop string is incomplete.
-        token: the id written; None if the answer ended without one.
-        pointer: where the model looked when it wrote the token; None for models without pointer heads.
-        finish: why the answer ended, on its last piece.
-    """
-
-    text: str
-    token: int | None
-    pointer: Pointer | None
-    finish: Literal["stop", "length"] | None
 
 
 @dataclass
@@ -106,6 +82,10 @@ class Engine:
     def session(self) -> "Session":
         """Start a session before the first token."""
         return Session(self, self.model.new_state())
+
+    def writing(self, sampling: Sampling) -> Writing:
+        """Begin an answer."""
+        return Writing(self.tokenizer, self.model.config.stop_ids, self.forbidden, sampling)
 
     @cached_property
     def step(self) -> "DecodeStep | None":
@@ -202,28 +182,13 @@ class Session:
         """
         import torch
 
-        config = self.engine.model.config
-        forbidden = self.engine.forbidden
-        random = torch.Generator(self.engine.device).manual_seed(sampling.seed)
-        detokenizer, stops = Detokenizer(self.engine.tokenizer), StopStrings(sampling.stop)
-        written: list[int] = []
         self.read(prompt[:-1])
-        token = prompt[-1]
-        while len(written) < sampling.max_tokens:
+        writing, token = self.engine.writing(sampling), prompt[-1]
+        while not writing.ended:
             with torch.inference_mode():
                 logits, pointer = self._next(token)
-                logits[forbidden] = float("-inf")
-                token = pick(logits, written, sampling, random)
-            written.append(token)
-            if token in config.stop_ids:
-                yield Piece(stops.push(detokenizer.flush())[0] + stops.flush(), None, None, "stop")
-                return
-            text, stopped = stops.push(detokenizer.push(token))
-            yield Piece(text, token, pointer, "stop" if stopped else None)
-            if stopped:
-                return
-        text, stopped = stops.push(detokenizer.flush())
-        yield Piece(text if stopped else text + stops.flush(), None, None, "stop" if stopped else "length")
+                yield from writing.take(logits, pointer)
+            token = writing.written[-1]
 
     def _next(self, token: int) -> tuple["Tensor", Pointer | None]:
         """Read one token; return the logits (V,) of the one after it, and where the model looked."""

@@ -8,7 +8,7 @@ from copy import copy
 from time import perf_counter
 from typing import Self
 
-from longctx.engine import Engine, Piece, Session
+from longctx.engine import Engine, Session
 from longctx.progress import Progress, Usage
 from longctx.quotes.index import PassageIndex
 from longctx.sampling import Sampling
@@ -17,6 +17,7 @@ from longctx.store.keeper import Keeper, keeper_of
 from longctx.text.source import Document
 from longctx.text.span import Span
 from longctx.tokens.stream import TokenStream
+from longctx.writing import Piece
 
 
 class Reading:

@@ -60,6 +60,11 @@ class DecodeStep:
         """Tell whether steps are replays of a graph; otherwise they are launched kernel by kernel."""
         return self._graph is not None
 
+    @property
+    def places(self) -> int:
+        """Return the number of branches."""
+        return len(self._bound)
+
     @torch.inference_mode()
     def run(self, tokens: Sequence[int], states: Sequence[State]) -> Tensor:
         """Move each state past its token and return the logits, (B, vocab_size) float32.

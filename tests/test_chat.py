@@ -16,13 +16,14 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from longctx.chat import Chat, Thoughts
 from longctx.cli import main
-from longctx.engine import Piece, Session
+from longctx.engine import Session
 from longctx.errors import ModelError
 from longctx.models.config_file import read_config, translate
 from longctx.sampling import Sampling
 from longctx.tasks import frame
 from longctx.tasks.prompt import build_prompt
 from longctx.tokens.tokenizer import Detokenizer, Tokenizer
+from longctx.writing import Piece
 
 CHATML = (
     "{% for m in messages %}<|end|>{{ m.role }}\n{{ m.content | trim }}\n{% endfor %}"

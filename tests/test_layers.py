@@ -40,11 +40,12 @@ models.config  models.target  models.published  models.families.common  models.f
 models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama
 models.families.bailing  models.config_file
 models.rotary  models.weight  models.lane  models.slots  models.offload  models.feedforward
-models.mixers.memory  models.kv_log  models.mixers.device_log  models.mixers.lightning  models.mixers.softmax
+models.mixers.memory  models.kv_log  models.mixers.branches  models.mixers.device_log
+models.mixers.lightning  models.mixers.softmax
 models.mixers.block_sparse  models.mixers.latent
 models.state  models.decoder  models.step  models.shards  models.rounded
 models.weights  models.quantize
-known  cache  download  hub  preferences  engine  rates  plan  away  needs
+known  cache  download  hub  preferences  writing  engine  together  rates  plan  away  needs
 store  store.files  store.manifest  store.fingerprint  store.thin  store.match  store.segment  store.folder
 store.kept  store.writer  store.keeper  reading
 tasks  tasks.results

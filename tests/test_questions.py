@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longctx.engine import Pointer
 from longctx.quotes.prose import within_bracket
 from longctx.tasks.lookup import start_of
 from longctx.tasks.questions import asks_for_all, keys, names, one_by_one
+from longctx.writing import Pointer
 
 KEY = st.from_regex(r"[a-z]{2,8}[-_][a-z]{2,8}", fullmatch=True)
 KEYS = st.lists(KEY, min_size=2, max_size=6, unique=True)

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longctx.cli import main
-from longctx.engine import Piece, Session
+from longctx.engine import Session
 from longctx.sampling import Sampling
 from longctx.tasks.quoted import LEAST_KEPT, check, pattern, quotations_of
 from longctx.text.source import Document
+from longctx.writing import Piece
 
 TEXT = (
     "The ferry left the quay at noon.\r\n\r\n“Count them twice,” said Old Marten, “for the\n"

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from longctx.engine import Engine, Pointer, Session
+from longctx.engine import Engine, Session
 from longctx.sampling import Sampling
 from longctx.tasks.lookup import start_of
+from longctx.writing import Pointer
 
 CHUNK = 2048
 LONGEST_ANSWER = 64

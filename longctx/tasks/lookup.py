@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from longctx.engine import Engine, Pointer
+from longctx.engine import Engine
 from longctx.models.config import ModelConfig
 from longctx.quotes.passages import MOST_CHARACTERS
 from longctx.quotes.prose import common_words, within_bracket
@@ -19,6 +19,7 @@ from longctx.tasks.questions import asks_for_all, names, one_by_one
 from longctx.tasks.results import Answer, Part
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.span import LINE_END, Quote, Span, line_around
+from longctx.writing import Pointer
 
 NOT_FOUND = "not found"
 LONGEST_FACT = 64  # tokens of a copied answer

@@ -20,6 +20,7 @@ from longctx.kernels.attention import Partial, choose_attend, torch_merge
 from longctx.kernels.select import Site
 from longctx.models.config import BlockSparseSpec, SoftmaxSpec
 from longctx.models.kv_log import KVLog
+from longctx.models.mixers.branches import HostLogs
 from longctx.models.mixers.softmax import Softmax
 
 LONGER = 4  # long windows are so many times as long as short ones
@@ -108,8 +109,9 @@ class BlockSparse(Softmax):
         """Return the memory before the first token."""
         return WindowedLog(self.spec.stride, batch, self.spec.n_kv_heads, self.spec.head_dim, dtype, device)
 
-    def new_steps(self, batch: int, rows: int, device: torch.device) -> None:
-        """Return None: no kernel of a decode step chooses blocks yet."""
+    def new_steps(self, batch: int, rows: int, device: torch.device) -> HostLogs | None:
+        """Return the memories of a decode step of several branches on a CPU; no kernel chooses blocks yet."""
+        return HostLogs(batch, self.attend) if batch > 1 and device.type == "cpu" else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, memory: KVLog) -> Tensor:
         """Attend to the log and to the chunk itself, and append the chunk."""

@@ -17,6 +17,7 @@ from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import LatentSpec
 from longctx.models.kv_log import KVLog
+from longctx.models.mixers.branches import Apart
 from longctx.models.rotary import Positions, rotate
 from longctx.models.weight import Weight
 
@@ -72,8 +73,13 @@ class Latent(nn.Module):
         """Return the memory before the first token."""
         return KVLog(batch, 1, self.spec.kv_rank + self._turned, dtype, device, values=False)
 
-    def new_steps(self, batch: int, rows: int, device: torch.device) -> None:
-        """Return None: no kernel of a decode step reads such a log yet."""
+    def new_steps(self, batch: int, rows: int, device: torch.device) -> Apart | None:
+        """Return the memories of a step of several branches on a CPU; no kernel reads such a log yet."""
+        return Apart(batch, self.forward) if batch > 1 and device.type == "cpu" else None
+
+    def step(self, x: Tensor, memory: Apart, positions: Positions) -> Tensor:
+        """Do what `forward` does for a token of each branch, x (B, 1, hidden), in a decode step."""
+        return memory.run(x, positions)
 
     def forward(self, x: Tensor, memory: KVLog, positions: Positions) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""

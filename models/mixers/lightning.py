@@ -132,8 +132,8 @@ class Lightning(nn.Module):
         return LightningMemory(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> LightningSteps | None:
-        """Return the memories of a decode step; None where the kernels do not run."""
-        if not self.mix.raw:
+        """Return the memories of a decode step; None where the kernels do not run, and for one branch."""
+        if not self.mix.raw and not (batch > 1 and device.type == "cpu"):
             return None
         return LightningSteps(torch.zeros(batch, *state_shape(self.spec), device=device))
 

@@ -10,6 +10,7 @@ from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import SoftmaxSpec
 from longctx.models.kv_log import KVLog
+from longctx.models.mixers.branches import HostLogs
 from longctx.models.mixers.device_log import DeviceLog
 from longctx.models.mixers.memory import Pointed
 from longctx.models.rotary import Positions, rotate
@@ -49,9 +50,14 @@ class Softmax(nn.Module):
         """Return the memory before the first token."""
         return KVLog(batch, self.spec.n_kv_heads, self.spec.head_dim, dtype, device)
 
-    def new_steps(self, batch: int, rows: int, device: torch.device) -> DeviceLog | None:
-        """Return the memories of a decode step; None if its kernels do not run."""
-        return DeviceLog(self.spec, batch, rows, device) if self.can_step else None
+    def new_steps(self, batch: int, rows: int, device: torch.device) -> DeviceLog | HostLogs | None:
+        """Return the memories of a decode step; None if its kernels do not run.
+
+        Without them a step still pays for several branches on a CPU, which read the weights once.
+        """
+        if self.can_step:
+            return DeviceLog(self.spec, batch, rows, device)
+        return HostLogs(batch, self.attend) if batch > 1 and device.type == "cpu" else None
 
     def forward(self, x: Tensor, memory: KVLog, positions: Positions) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
@@ -76,7 +82,7 @@ class Softmax(nn.Module):
         memory.append(k, v)
         return mixed
 
-    def step(self, x: Tensor, memory: DeviceLog, positions: Positions) -> Tensor:
+    def step(self, x: Tensor, memory: DeviceLog | HostLogs, positions: Positions) -> Tensor:
         """Do what `forward` does for a token of each branch, x (B, 1, hidden), in a decode step."""
         projected = self._queries(x.transpose(0, 1), positions).transpose(0, 1), self._keys(x), self.v(x)
         q, k, v = (self._heads(rows)[:, :, 0] for rows in projected)
