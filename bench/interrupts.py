@@ -27,7 +27,7 @@ def trial(number: signal.Signals, delay: float) -> str:
         temporary, text = Path(folder, "tmp"), Path(folder, "text.txt")
         temporary.mkdir()
         text.write_text(TEXT, encoding="utf-8")
-        command = [sys.executable, "-m", "longctx", "ask", QUESTION, "--threads", "1", "-o"]
+        command = [sys.executable, "-m", "longctx", "ask", QUESTION, "--all", "--threads", "1", "-o"]
         with text.open("rb") as stdin:
             process = subprocess.Popen(
                 [*command, str(temporary / "answer.txt")],
@@ -40,8 +40,10 @@ def trial(number: signal.Signals, delay: float) -> str:
             process.send_signal(number)
             out, err = process.communicate(timeout=120)
         left = sorted(path.name for path in temporary.iterdir())
-    if process.returncode == 0 and left == ["answer.txt"]:
+    if process.returncode in (0, 1) and left == ["answer.txt"] and b"Traceback" not in err:
         return "over before"
+    if b"Failed to import the site module" in err:
+        return "before any code but Python's own: nothing can be done about it"
     if process.returncode == -number and not out + err:
         return "before Python takes signals: ended by the system"  # a shell says 128 + n here, too
     if process.returncode != 128 + number or out or left or b"Traceback" in err or b"Error" in err:

@@ -4,11 +4,12 @@ import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
 
-from longctx.errors import DoesNotFitError, LongctxError
+from longctx.errors import DoesNotFitError, InputError, LongctxError
 from longctx.machine import prepare_cpu
 
 EXIT_CODES = """
@@ -48,10 +49,23 @@ class Commands(click.Group):
 
     def _run(self, *args: Any, **kwargs: Any) -> int:
         try:
+            _check_folder()
             exit_code = super().main(*args, **kwargs)
             return exit_code if isinstance(exit_code, int) else 0
         except (Exception, KeyboardInterrupt) as error:
             return _exit_code(error)
+
+
+def _check_folder() -> None:
+    """Refuse to run where the libraries below would end the process.
+
+    Raises:
+        InputError: when the current folder was deleted.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise InputError("the current folder was deleted; go to another one") from error
 
 
 def _exit_code(error: BaseException) -> int:
@@ -74,6 +88,8 @@ def _exit_code(error: BaseException) -> int:
     ):
         say("out of memory; longctx plan tells what a run needs")
         code = DoesNotFitError.exit_code
+    elif isinstance(error, OSError | ImportError):  # of the machine, and no fault of the program
+        say(f"unexpected: {error}")
     else:
         traceback.print_exception(error)
     return code

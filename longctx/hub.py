@@ -10,6 +10,7 @@ from pathlib import Path
 import longctx
 from longctx import known
 from longctx.cache import here, is_whole, other_format
+from longctx.checkpoint import shorten
 from longctx.errors import ModelError
 from longctx.progress import Progress
 
@@ -68,7 +69,14 @@ def own_folder(model: str | None) -> Path | None:
     """
     if model is None or model == "bundled":
         return BUNDLED
-    path = Path(model).expanduser()
+    try:
+        path = Path(model).expanduser()
+        path.stat()
+    except FileNotFoundError:
+        return None
+    except (OSError, RuntimeError, ValueError) as error:  # nobody's home, a name too long, a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"--model {shorten(model)}: no such model or folder ({reason})") from error
     if path.is_file():
         raise ModelError(
             other_format(path.name, [path.name])

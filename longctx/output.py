@@ -176,6 +176,13 @@ def _bar(console: "Console") -> "Bar":
 
 def _check_writable(path: Path) -> None:
     """Refuse an unwritable output before an hour of reading, not after."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({reason}); choose another file for -o") from error
     if path.is_dir():
         raise OutputError(f"{path}: is a directory; -o takes a file")
     if not path.parent.is_dir():

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from longctx.cli import main
 from longctx.text.source import gather
 
 QUESTION = "What is the special magic number for quiet-lantern?"
@@ -142,3 +144,41 @@ def test_nothing_to_read_is_said_at_once() -> None:
     os.close(terminal)
     assert process.returncode == 2
     assert b"nothing to read" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--model", "~nobody-of-that-name/x"), 4),
+        (("--model", "n" * 300), 4),
+        (("-o", "n" * 300), 6),
+        (("--passages", str(1 << 63)), 1),
+    ],
+    ids=["home", "model", "output", "passages"],
+)
+def test_odd_options_cost_one_line(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
+    """If this fails a mistyped option ends in a traceback."""
+    (tmp_path / "a.txt").write_text(STORY)
+    run = CliRunner().invoke(main, ["ask", "Who left the quay?", str(tmp_path / "a.txt"), *arguments])
+    assert (run.exit_code, run.stderr.count("\n")) == (code, 0 if code == 1 else 1), run.output
+
+
+def test_a_deleted_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails torch's own library ends the process where a folder was deleted under the user."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    run = CliRunner().invoke(main, ["ask", "Who?", str(tmp_path)])
+    assert run.exit_code == 3
+    assert "the current folder was deleted" in run.stderr
+
+
+def test_what_the_machine_lacks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails little memory (ulimit -v) ends in a traceback of the import of torch."""
+
+    def fails(*_: object) -> None:
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("longctx.text.source.gather", fails)
+    run = CliRunner().invoke(main, ["ask", "Who?", str(tmp_path)])
+    assert (run.exit_code, run.stderr.count("\n")) == (70, 1)

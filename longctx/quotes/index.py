@@ -163,7 +163,7 @@ class PassageIndex:
         if not terms:
             return []
         query = _any_of(terms, any(self._foreign))
-        count = max(ROWS, limit * (MOST_NEIGHBOURS + 1))
+        count = min(max(ROWS, limit * (MOST_NEIGHBOURS + 1)), self._added)
         scores = {
             (row, document): score for row, document, score in self._database.execute(_BEST, (query, count))
         }

@@ -105,7 +105,7 @@ def make_sample(
         budget -= cost
         chosen.append(at)
     if not chosen:
-        raise InputError(f"--length {length}: too short for a needle and a sentence; take a longer one")
+        raise InputError("too short for a needle, a sentence and an answer; take a longer --length")
     split = _nearest([haystack.costs[at] for at in chosen], depth)
     sentences = [haystack.sentences[at] for at in chosen]
     return Sample(
