@@ -8,6 +8,7 @@ import click
 import longctx
 from longctx import manners
 from longctx.asking import answer_all, questions_and_inputs
+from longctx.begin import load_writer, read, read_inputs
 from longctx.chat import Chat
 from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
@@ -24,17 +25,13 @@ from longctx.options import (
     sampling_options,
     store_options,
 )
-from longctx.progress import Progress
 from longctx.sampling import Sampling
 from longctx.shelf import models
 
 if TYPE_CHECKING:
-    from longctx.engine import Engine
     from longctx.output import Output
     from longctx.tasks.haystack import Kind
     from longctx.text.source import Corpus
-
-LONG = 1 << 20  # bytes of texts that take a while
 
 
 @click.group(
@@ -78,7 +75,7 @@ def summarize(
       zcat big.log.gz | longctx summarize
     """
     launch, out = Launch(options), options.out()
-    with out, _read(out, inputs) as corpus:
+    with out, read_inputs(out, inputs) as corpus:
         from longctx.tasks import summarize as task
         from longctx.tasks.extract import extract
         from longctx.tasks.lookup import cannot_write
@@ -87,7 +84,7 @@ def summarize(
         if cannot_write(launch.config):
             events = extract(corpus, words=words)
         else:
-            engine = _writer(launch, out, corpus, sampling, chat, "summarize.md", words=words)
+            engine = load_writer(launch, out, corpus, sampling, chat, "summarize.md", words=words)
             events = task.summarize(
                 engine,
                 corpus,
@@ -95,7 +92,7 @@ def summarize(
                 sampling=sampling,
                 chunk=launch.chunk,
                 chat=chat,
-                store=keeping.folder(out, corpus.piped),
+                store=keeping.folder(out, corpus),
             )
         *_, answer = map(out.show, events)
         _finish(out, "summarize", answer, corpus, chat.strict, notes=launch.notes)
@@ -157,11 +154,12 @@ def ask(
         from longctx.book import Book
 
         how = {"passages": passages, "deep": deep, "sampling": sampling, "chat": chat}
-        with out, Book(_read(out, inputs), launch, out.show, out) as book:
+        corpus = read_inputs(out, inputs)
+        with out, Book(corpus, launch, out.show, out, keeping.folder(out, corpus)) as book:
             answer_all(book, questions, out, chat.strict, **how)
         return
     question = questions[0]
-    with out, _read(out, inputs) as corpus:
+    with out, read_inputs(out, inputs) as corpus:
         from longctx.tasks import ask as task
         from longctx.tasks import parts
         from longctx.tasks.lookup import cannot_write
@@ -179,14 +177,14 @@ def ask(
                 load=lambda: parts.load(launch, out, corpus, sampling.max_tokens),
                 deep=deep,
                 everything=everything,
-                store=keeping.folder(out, corpus.piped),
+                store=keeping.folder(out, corpus),
             )
             *_, shown = map(out.show, found)
             _finish(out, "ask", shown, corpus, chat.strict, question=question, notes=launch.notes)
             return
         # No text has more tokens than bytes.
         text = min(budget, corpus.bytes) if quick else corpus
-        engine = _writer(launch, out, text, sampling, chat, "ask.md", question=question)
+        engine = load_writer(launch, out, text, sampling, chat, "ask.md", question=question)
         events = task.ask(
             engine,
             corpus,
@@ -196,7 +194,7 @@ def ask(
             chunk=launch.chunk,
             chat=chat,
             budget=budget if quick else None,
-            store=keeping.folder(out, corpus.piped),
+            store=keeping.folder(out, corpus),
         )
         *_, answer = map(out.show, events)
         _finish(out, "ask", answer, corpus, chat.strict, question=question, notes=launch.notes)
@@ -229,7 +227,8 @@ def chat(inputs: Inputs, options: Options, keeping: Keeping, sampling: Sampling,
         raise click.UsageError("chat has no -o; type /save FILE, or send standard output there")
     if "-" in inputs or sys.stdin is None:
         raise click.UsageError("chat takes its questions from standard input; name files or folders to read")
-    with out, Book(_read(out, inputs), launch, out.show, out, keeping.folder(out)) as book:
+    corpus = read_inputs(out, inputs)
+    with out, Book(corpus, launch, out.show, out, keeping.folder(out, corpus)) as book:
         talk = Questions(book) if cannot_write(launch.config) else book.conversation(sampling, chat)
         converse(talk, book.corpus, out)
 
@@ -319,7 +318,7 @@ def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) 
     """
     launch, out = Launch(options, to_plan=True), options.out()
     if length is None:
-        with out, _read(out, inputs) as corpus:
+        with out, read_inputs(out, inputs) as corpus:
             planned = launch.plan(corpus, max_tokens, calibrate=True)
     else:
         planned = launch.plan(length, max_tokens, calibrate=True)
@@ -329,6 +328,7 @@ def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) 
     planned.check()
 
 
+main.add_command(read)
 main.add_command(models)
 main.add_command(help_)
 main.add_command(completion)
@@ -355,41 +355,6 @@ def doctor(options: Options) -> None:
     text = "\n".join(f"{'ok  ' if row.ok else 'FAIL'} {row.name:<14} {row.value}" for row in rows)
     out.write(text, {"command": "doctor", "checks": [vars(row) for row in rows]})
     sys.exit(0 if all(row.ok for row in rows) else 1)
-
-
-def _read(out: "Output", inputs: Inputs) -> "Corpus":
-    """Gather the inputs; without any, read standard input unless it is a terminal."""
-    from longctx.text.source import gather
-
-    manners.check_inputs(inputs)
-    stdin = sys.stdin.buffer if sys.stdin else None  # closed in services, and by <&-
-    if not inputs and (stdin is None or stdin.isatty()):
-        raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
-    corpus = gather(inputs, stdin, out.show)
-    out.report_sources(corpus)
-    if corpus.bytes > LONG:
-        out.show(Progress("starting", 0, corpus.bytes, 0))  # what works is imported only now
-    return corpus
-
-
-def _writer(
-    launch: Launch,
-    out: "Output",
-    text: "Corpus | int",
-    sampling: Sampling,
-    chat: Chat,
-    template: str,
-    **asked: str | int,
-) -> "Engine":
-    """Load the model that answers, with room for what it is asked, and say how it is going to be."""
-    from longctx.tasks import frame
-    from longctx.tasks.prompt import build_prompt
-
-    source = frame.read_template(chat.template, template)
-    prompt = build_prompt(launch.tokenizer, launch.folder, source, chat, **asked)
-    engine = launch.engine(out, text, prompt.tokens + sampling.max_tokens)
-    launch.say(out, *frame.notes(engine.tokenizer, engine.folder, sampling))
-    return engine
 
 
 def _finish(

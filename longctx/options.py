@@ -17,6 +17,7 @@ from longctx.sampling import Sampling
 if TYPE_CHECKING:
     from longctx.output import Output
     from longctx.store.folder import Folder
+    from longctx.text.source import Corpus
 
 Inputs = tuple[str, ...]  # files and folders
 Lengths = tuple[int, ...]  # in tokens
@@ -60,7 +61,7 @@ class Keeping:
     fresh: bool = False
     no_store: bool = False
 
-    def folder(self, out: "Output", piped: bool = False) -> "Folder | None":
+    def folder(self, out: "Output", corpus: "Corpus") -> "Folder | None":
         """Return where readings are kept; None when none is, having said why unless it was asked for.
 
         Of itself, neither a quick reading is kept nor what came through a pipe.
@@ -68,10 +69,11 @@ class Keeping:
         from longctx.store import folder
         from longctx.store.files import Unusable
 
-        if self.no_store or (piped and not self.store):
+        given = corpus.reading
+        if not given and (self.no_store or (corpus.piped and not self.store)):
             return None
-        root = Path(self.store).absolute() if self.store else folder.default_root()
-        least = 0.0 if self.store else folder.LEAST_SECONDS
+        root = given or (Path(self.store).absolute() if self.store else folder.default_root())
+        least = 0.0 if self.store or given else folder.LEAST_SECONDS
         try:
             return folder.open_folder(root, out.note, self.store_budget, least, fresh=self.fresh)
         except Unusable as reason:

@@ -5,6 +5,7 @@ It knows token ids and places, not what a question or an answer means.
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from pathlib import Path
 from time import perf_counter
 from typing import Self
 
@@ -107,6 +108,11 @@ class Reading:
             self.usage.write_seconds += perf_counter() - started
             yield piece
             started = perf_counter()
+
+    @property
+    def kept(self) -> Path | None:
+        """Return the folder where it is kept, if it is."""
+        return self._keeper.entry if self._keeper else None
 
     def close(self) -> None:
         """Wait until all that was read is kept; otherwise that is done when the program ends."""

@@ -1,17 +1,23 @@
 """What was read is kept: no text is read twice, and what comes of it is the same to the last bit."""
 
+import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from longctx import signals
 from longctx.engine import Engine
+from longctx.errors import InputError
 from longctx.models.state import State
 from longctx.reading import Reading
 from longctx.store import keeper
+from longctx.store.files import sha256_of
 from longctx.store.folder import READINGS, Folder, open_folder
+from longctx.store.portable import pack, unpack
 from longctx.store.thin import most_useful
 from longctx.store.writer import Writer
 from longctx.text.source import Document, gather
@@ -295,3 +301,78 @@ def test_snapshots_grow_rarer_towards_the_beginning() -> None:
     assert len(ordered) == 12
     assert ordered[-2:] == [999, 1000]
     assert ordered[0] < 700
+
+
+def test_a_reading_in_one_file_needs_neither_the_texts_nor_the_store(
+    engine: Engine, store: Folder, tmp_path: Path, said: list[str]
+) -> None:
+    """If this fails the one who gets a reading must read the text again, or cannot."""
+    paths = write(tmp_path / "a.txt", text(6)), write(tmp_path / "b.txt", text(6, 50))
+    first = read(engine, store, *paths)
+    place = str(first.locate(first.session.position - 1))
+    assert first.kept
+    pack(first.kept, gather([str(path) for path in paths]), tmp_path / "x.lctx")
+    for path in paths:
+        path.unlink()
+    with unpack(tmp_path / "x.lctx") as corpus:
+        assert corpus.reading
+        assert "contains the text" in corpus.notes[0]
+        other = open_folder(corpus.reading, said.append)
+        before = engine.tokenizer.encode("Read:")
+        again = Reading(engine, corpus.documents, before, CHUNK, header, store=other)
+        assert [event.tokens for event in again.read()] == [0]
+        assert_same(first.session.state, again.session.state)
+        assert str(again.locate(again.session.position - 1)) == place
+    assert not said
+
+
+@pytest.mark.parametrize("harm", ["cut", "compressed", "name", "encoding"])
+def test_a_reading_of_strangers_is_not_trusted(
+    engine: Engine, store: Folder, tmp_path: Path, harm: str
+) -> None:
+    """If this fails a file from a stranger fills the disk, writes elsewhere, or ends in a traceback."""
+    path = write(tmp_path / "a.txt", text(4))
+    kept = read(engine, store, path).kept
+    assert kept
+    pack(kept, gather([str(path)]), tmp_path / "x.lctx")
+    with zipfile.ZipFile(tmp_path / "x.lctx") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    manifest = json.loads(members["manifest.json"])
+    if harm == "name":
+        manifest["reading"]["segments"][0]["file"]["name"] = "../../out"
+    if harm == "encoding":
+        manifest["reading"]["documents"][0]["encoding"] = "zlib_codec"
+    manifest["seal"] = sha256_of(manifest["reading"])
+    members["manifest.json"] = json.dumps(manifest).encode()
+    how = zipfile.ZIP_DEFLATED if harm == "compressed" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(tmp_path / "x.lctx", "w", how) as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+    if harm == "cut":
+        os.truncate(tmp_path / "x.lctx", 5000)
+    with pytest.raises(InputError, match="not a reading that can be used"):
+        unpack(tmp_path / "x.lctx")
+
+
+def test_a_first_interrupt_keeps_what_was_read(
+    engine: Engine, store: Folder, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails Ctrl-C after an hour loses the hour."""
+    monkeypatch.setattr(keeper, "TOKENS", 1 << 20)
+    monkeypatch.setattr(keeper.Keeper, "_answer_signal", lambda _: None)
+    path = write(tmp_path / "a.txt", text(9))
+    reading = Reading(
+        engine, gather([str(path)]).documents, engine.tokenizer.encode("Read:"), CHUNK, store=store
+    )
+    with pytest.raises(KeyboardInterrupt):
+        for number, _ in enumerate(reading.read()):
+            if number == 4:
+                assert signals._patient
+                assert signals._patient.note()  # as the handler does
+                assert not signals._patient.note()
+    assert said == [
+        f"stopped; {reading.session.position} tokens are kept: the same command goes on from there"
+    ]
+    again = read(engine, store, path)
+    assert again.usage.tokens_reused == reading.session.position
+    assert_same(again.session.state, read(engine, None, path).session.state)

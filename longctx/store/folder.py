@@ -17,6 +17,7 @@ from longctx.store.manifest import NAME
 SHARE = 10  # of the disk's free bytes, a store may take one in so many
 LEAST_SECONDS = 1.0  # of reading, for it to be kept where nobody asked for that
 READINGS = "readings"
+GIVEN = "portable"  # the name of a reading that came with its text
 
 
 @dataclass

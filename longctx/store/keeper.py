@@ -15,7 +15,7 @@ import longctx
 from longctx import signals
 from longctx.store.files import LaterVersion, Unusable, sha256_of
 from longctx.store.fingerprint import fingerprint
-from longctx.store.folder import Folder
+from longctx.store.folder import GIVEN, Folder
 from longctx.store.kept import KeptReading
 from longctx.store.manifest import NAME as MANIFEST
 from longctx.store.manifest import Manifest, Snapshot, Source, differences, read_manifest
@@ -118,6 +118,11 @@ class Keeper:
         """Keep all that was read, while whatever follows goes on."""
         self._checkpoint(session, stream)
 
+    @property
+    def entry(self) -> Path:
+        """Return the folder of what is kept."""
+        return self._entry
+
     def close(self) -> None:
         """Wait until all is written."""
         if self._writer is not None:
@@ -125,6 +130,9 @@ class Keeper:
 
     def _best(self, stream: TokenStream) -> tuple[KeptReading, Proven] | None:
         """Return what was kept of this text, or else of another one that begins like it."""
+        given = self._folder.entry(GIVEN)
+        if given.exists() and (found := self._opened(given, stream)):
+            return found
         if (self._entry / MANIFEST).exists():
             return self._opened(self._entry, stream)
         shared: dict[Path, int] = {}
@@ -143,6 +151,8 @@ class Keeper:
             if path == self._entry:
                 self._seal = kept.seal
             if kept.manifest.fingerprint != self._manifest.fingerprint:
+                if path.name == GIVEN:
+                    self._say_other(kept.manifest)
                 return None
             if kept.damage:
                 self._refuse(f"after {kept.manifest.tokens:,} tokens, {kept.damage}")
@@ -224,10 +234,15 @@ class Keeper:
         for path in self._folder.entries():
             if path.name.endswith(f"-{self._text}"):
                 with suppress(Unusable):
-                    other = differences(read_manifest(path)[0].fingerprint, self._manifest.fingerprint)
-                    if "prompt" not in other:
-                        self._refuse(f"it was read with another {', another '.join(other)}")
+                    if self._say_other(read_manifest(path)[0]):
                         return
+
+    def _say_other(self, manifest: Manifest) -> bool:
+        """Say in what another reading of this text differs, unless it has another task."""
+        other = differences(manifest.fingerprint, self._manifest.fingerprint)
+        if "prompt" not in other:
+            self._refuse(f"it was read with another {', another '.join(other)}")
+        return "prompt" not in other
 
 
 def _alike(one: Sequence[Source], other: Sequence[Source]) -> int:

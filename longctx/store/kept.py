@@ -117,6 +117,9 @@ class KeptReading:
             state.adopt(snapshot.position, constants, logs)
         except (ValueError, KeyError) as error:
             raise Unusable(f"{snapshot.file.name} is of another model ({error})") from error
+        for name, count in state.rows().items():
+            if name.endswith((".keys", ".values")) and count != snapshot.position:
+                raise Unusable(f"{name} has {count:,} rows for {snapshot.position:,} tokens")
 
     def _add_rows(self, number: int, logs: "Mapping[str, list[Tensor]]") -> None:
         tensors = self.segment(number)

@@ -23,7 +23,7 @@ class Source:
     Attributes:
         name: in citations. header: what introduced it to the model, if anything.
         place: of the file: its path, or what else tells it from others of its name.
-        start, end: bytes of that file.
+        start, end: bytes of that file. kind: see `Document`.
         size, mtime_ns, inode: of the file. While they are the same, the text is; 0 where that is not so.
     """
 
@@ -33,6 +33,7 @@ class Source:
     start: int
     end: int
     encoding: str
+    kind: str = "text"
     size: int = 0
     mtime_ns: int = 0
     inode: int = 0
@@ -108,9 +109,13 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write the manifest; the one before is replaced at once or not at all."""
+        self.write_to(folder / NAME)
+
+    def write_to(self, path: Path) -> None:
+        """Write it to a file of any name."""
         reading = asdict(self)
         value = {"format": FORMAT, "version": VERSION, "seal": sha256_of(reading), "reading": reading}
-        write_json(folder / NAME, value)
+        write_json(path, value)
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:

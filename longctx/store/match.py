@@ -49,7 +49,7 @@ def describe(read: Document | Span, header: Header) -> Source:
     told = header(document) if header else None
     place = os.path.abspath(document.name)  # noqa: PTH100  # a name need not be a path
     bytes_ = (read.byte_start, read.byte_end) if isinstance(read, Span) else (read.start, read.end)
-    at = *bytes_, document.encoding
+    at = *bytes_, document.encoding, document.kind
     return Source(document.name, told, place, *at, size, mtime, inode)
 
 

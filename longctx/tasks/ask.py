@@ -82,6 +82,12 @@ def opening(engine: Engine, chat: Chat) -> Opening:
     return lambda question: build_prompt(engine.tokenizer, engine.folder, template, chat, question=question)
 
 
+def ahead(engine: Engine, corpus: Corpus, chunk: int, chat: Chat, store: Folder) -> Reading:
+    """Return a reading of all documents, not begun, that the next question can go on from."""
+    before = opening(engine, chat)("").before
+    return Reading(engine, corpus.documents, before, chunk, header(corpus), store=store)
+
+
 def consult(
     corpus: Corpus,
     question: str,

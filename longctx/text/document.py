@@ -106,12 +106,14 @@ class Corpus:
 
     Attributes:
         piped: some came through a pipe, and can be read only now.
+        reading: a store that came with the documents.
     """
 
     documents: list[Document] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     piped: bool = False
+    reading: Path | None = None
     meter: Meter = field(default_factory=Meter, repr=False, compare=False)
     _remove: "weakref.finalize[..., Corpus] | None" = field(default=None, repr=False, compare=False)
     _folder: Path = field(default=Path(), repr=False, compare=False)
