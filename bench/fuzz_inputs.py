@@ -8,6 +8,7 @@ import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -92,9 +93,10 @@ WORDS = [
 def zipped(files: dict[str, bytes]) -> bytes:
     """Return a zip archive of files."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w") as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            member = zipfile.ZipInfo(name)  # of 1980: the same again tomorrow
+            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 
 
@@ -110,7 +112,7 @@ def tarred(files: dict[str, bytes]) -> bytes:
 
 
 SQUEEZE: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
-    ".gz": (gzip.compress, gzip.decompress),
+    ".gz": (lambda raw: gzip.compress(raw, mtime=0), gzip.decompress),
     ".bz2": (bz2.compress, bz2.decompress),
     ".xz": (lzma.compress, lzma.decompress),
     ".zst": (zstandard.compress, zstandard.decompress),
@@ -173,7 +175,7 @@ def _damaged_json(value: Any, random: Random) -> bytes:
         places = _places(value)
         if places:
             where, key = random.choice(places)
-            where[key] = random.choice(VALUES)
+            where[key] = deepcopy(random.choice(VALUES))
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 

@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=5.0, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     moments = random.Random(args.seed)
     found = Counter(
         trial(signal.Signals[args.signal], moments.uniform(0, args.within)) for _ in range(args.runs)

@@ -6,9 +6,7 @@
 Importing longctx loads nothing else; what you use is imported then, and torch only once a model is needed.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing takes 10 ms, in which a Ctrl-C would not be obeyed yet
 if TYPE_CHECKING:
     from longctx.book import Book as Book
     from longctx.book import read as read
@@ -52,6 +50,8 @@ __all__ = [  # noqa: PLE0604  # the names above, each imported on first use
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'longctx' has no attribute {name!r}")
+    from importlib import import_module
+
     value = globals()[name] = getattr(import_module(f"longctx.{_HOME[name]}"), name)
     return value
 

@@ -225,6 +225,8 @@ def test_the_proof_holds_for_any_pattern(
         ("a(?!b)c", "ac"),
         ("a(?!b)", "ab"),
         ("(?:ab)+", "ba"),
+        ("x(?:ab)*", "ba"),
+        ("x(?:ab){1,2}", "ba"),
         ("a{2}", "aa"),
         ("a{,3}b", "ab"),
         ("a++b", "ab"),

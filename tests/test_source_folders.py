@@ -124,6 +124,36 @@ def test_git_knows_what_is_tracked_deleted_ignored_and_elsewhere(tmp_path: Path)
         assert names(corpus, tmp_path) == ["built/page.txt"]
 
 
+def test_git_hears_nothing_of_the_environment_and_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails git lists another repository (in a hook), or a stranger's folder makes it reach out."""
+    seen: dict[str, str] = {}
+
+    def ran(_: object, *, env: dict[str, str], **__: object) -> object:
+        seen.update(env)
+        raise OSError("no git")
+
+    monkeypatch.setattr(subprocess, "run", ran)
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT"):
+        monkeypatch.setenv(name, "1")
+    assert walk.listed_by_git(str(tmp_path)) == []
+    assert {key: value for key, value in seen.items() if key.startswith("GIT_")} == {
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
+    }
+    assert seen["PATH"]
+
+
+def test_rules_behind_a_link_are_not_read(tmp_path: Path) -> None:
+    """If this fails a folder reads files outside it, as a .gitignore whose lines messages may quote."""
+    make(tmp_path, {"rules": "*.txt\n", "folder/a.txt": "a", "folder/b.md": "b"})
+    (tmp_path / "folder" / ".gitignore").symlink_to(tmp_path / "rules")
+    with gather([str(tmp_path / "folder")]) as corpus:
+        assert names(corpus, tmp_path / "folder") == ["a.txt", "b.md"]
+
+
 @needs_git
 def test_a_repository_cannot_start_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, asking about a downloaded repository could run whatever its configuration says."""

@@ -31,6 +31,30 @@ def test_no_merge_makes_a_special_token(folder: Path, tmp_path: Path, ignore_mer
     assert tokenizer.special_tokens["qxj"] == 401
 
 
+def test_a_merge_of_a_special_token_is_left_out(folder: Path, tmp_path: Path) -> None:
+    """If this fails a tokenizer in which a special token is part of a merge cannot be loaded."""
+    specification = json.loads((folder / "tokenizer.json").read_text())
+    model = specification["model"]
+    special = specification["added_tokens"][0]["content"]
+    model["vocab"] |= {special: 0, f"{special}q": 400}
+    model["merges"] += [[special, "q"]]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(specification))
+    tokenizer = Tokenizer.load(tmp_path, 401)
+    assert 400 not in tokenizer.encode(f"{special}q")
+
+
+@pytest.mark.parametrize(
+    "processor",
+    ["x", {"processors": ["x"]}, {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}]}],
+)
+def test_a_damaged_post_processor_is_one_line(folder: Path, tmp_path: Path, processor: object) -> None:
+    """If this fails a damaged tokenizer.json ends in a traceback."""
+    specification = json.loads((folder / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**specification, "post_processor": processor}))
+    with pytest.raises(ModelError, match="post_processor"):
+        Tokenizer.load(tmp_path, 1000)
+
+
 def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
     """Its ids would lie beyond the embedding table, or mean other words."""
     with pytest.raises(ModelError, match=r"ids up to 399, the model only 399"):

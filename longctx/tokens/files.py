@@ -116,16 +116,24 @@ def check_added(added: Sequence[dict[str, Any]], backend: Backend, origin: Path)
             raise ModelError(f"{origin}: {detail}; added tokens do not fit the vocabulary; download it again")
 
 
-def opening(specification: dict[str, Any]) -> list[int]:
-    """Return the special tokens that a post-processor puts before a text."""
-    processor = specification.get("post_processor") or {}
-    found: list[int] = []
+def opening(specification: dict[str, Any], origin: Path) -> list[int]:
+    """Return the special tokens that a post-processor puts before a text.
+
+    Raises:
+        ModelError: when it is not one.
+    """
+    try:
+        return list(_opening(specification.get("post_processor") or {}))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ModelError(f"{origin}: its post_processor is damaged; {AGAIN}") from error
+
+
+def _opening(processor: dict[str, Any]) -> Iterator[int]:
     for one in processor.get("processors") or [processor]:
         if one.get("type") == "TemplateProcessing":
             before = takewhile(lambda piece: "SpecialToken" in piece, one.get("single") or [])
             names = [piece["SpecialToken"]["id"] for piece in before]
-            found += [id for name in names for id in one["special_tokens"][name]["ids"]]
-    return found
+            yield from (int(id) for name in names for id in one["special_tokens"][name]["ids"])
 
 
 def without_special(specification: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Tokenizer:
         plain = without_special(bare)
         self._plain = build(plain, origin)
         self.vocab_size = 1 + max(self._full.get_vocab(with_added_tokens=True).values(), default=-1)
-        self.opening = opening(specification)
+        self.opening = opening(specification, origin)
         self.boundaries: Boundaries | None = None
         self.note = ""
         try:
