@@ -184,3 +184,15 @@ def test_what_repeats_the_question_is_no_answer(write: Write) -> None:
     """Who asks for the rack of a node would be told the node's own name."""
     log = write("a.log", "2026-05-01 01:40:57 INFO [search-1] the rack of node K7-R2P is 'north-14'\n")
     assert "K7-R2P" not in [text for text, _ in told("What is the rack of node K7-R2P?", log)]
+
+
+def test_a_long_log_is_looked_through_only_where_it_may_tell(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log of some megabytes would take minutes, or give a line's number wrongly."""
+    monkeypatch.setattr("longctx.quotes.exact.look_up.WHOLE", 0)
+    text = "".join(f"2024-03-02T0{n}:00:00Z INFO upload: sent\n\n" for n in range(9))
+    text += "2024-03-02T09:30:00Z ERROR upload: refused\nRate: 5\n\nBaud rate: 96"
+    document = write("a.log", text)
+    assert told("when did the upload fail first?", document) == [("2024-03-02T09:30:00Z", "a.log:19")]
+    assert told("what is the baud rate?", document) == [("96", "a.log:22")]

@@ -75,6 +75,7 @@ class Asked:
     Attributes:
         terms: its telling words in order. wanted: what its answer must look like.
         needles: of each word that only words answer, how these may begin; a text must hold one of each.
+        implied: the same of words that the looks of a value may answer for.
         coded: names in it that only a program could have. dotted: the words of one with dots, as a path.
     """
 
@@ -84,6 +85,7 @@ class Asked:
     coded: tuple[str, ...]
     dotted: tuple[str, ...]
     needles: tuple[tuple[str, ...], ...]
+    implied: tuple[tuple[str, ...], ...]
 
     @property
     def required(self) -> set[int]:
@@ -103,9 +105,12 @@ def parse(question: str) -> Asked | None:
     if not terms:
         return None
     dotted = next((words(name) for name in coded if re.search(r"\w\.\w", name)), ())
-    asked = Asked(text, terms, wanted, coded, dotted, ())
-    required = (terms[i] for i in sorted(asked.required) if not terms[i].forms & IMPLIED)
-    return replace(asked, needles=tuple(map(_beginnings, required)))
+    asked = Asked(text, terms, wanted, coded, dotted, (), ())
+    required = [terms[i] for i in sorted(asked.required)]
+    needles = tuple(_beginnings(one) for one in required if not one.forms & IMPLIED)
+    return replace(
+        asked, needles=needles, implied=tuple(_beginnings(one) for one in required if one.forms & IMPLIED)
+    )
 
 
 def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
@@ -142,6 +147,11 @@ def _beginnings(one: Term) -> tuple[str, ...]:
     return tuple(form[: 4 if len(form) > 4 else 2] for form in known_as(one))
 
 
-def mentions(asked: Asked, lower: str) -> bool:
-    """Tell whether a text, in lower case, may hold all that a question names."""
-    return all(any(one in lower for one in term) for term in asked.needles)
+def mentions(asked: Asked, lower: str, *, outright: bool = False) -> bool:
+    """Tell whether a text, in lower case, may hold all that a question names.
+
+    Args:
+        outright: also what the looks of a value may answer for.
+    """
+    needles = asked.needles + asked.implied if outright else asked.needles
+    return all(any(one in lower for one in term) for term in needles)

@@ -46,14 +46,30 @@ def lines(document: Document, wanted: re.Pattern[str] | None = None) -> Iterator
 def _of_block(
     document: Document, byte: int, number: int, whole: str, wanted: re.Pattern[str] | None
 ) -> Iterator[Line]:
-    at = measured = 0
     simple = "\r" not in whole
+    if simple and wanted:
+        yield from _found(document, byte, number, whole, wanted)
+        return
+    at = measured = 0
     for count, line in enumerate(whole.split("\n") if simple else whole.splitlines(keepends=True)):
         body = line if simple else line.rstrip("\r\n")
         if len(body) <= LONGEST and (not wanted or wanted.search(body)):
             byte, measured = byte_after(document, byte, whole[measured:at]), at
             yield Line(document, byte, body, number + count if simple else number + line_ends(whole, at))
         at += len(line) + simple
+
+
+def _found(document: Document, byte: int, number: int, whole: str, wanted: re.Pattern[str]) -> Iterator[Line]:
+    """Yield the lines in which a pattern is found, without a look at the others."""
+    at, search = 0, wanted.search
+    while found := search(whole, at):
+        start = whole.rfind("\n", at, found.start()) + 1 or at
+        end = whole.find("\n", found.end())
+        end = len(whole) if end < 0 else end
+        byte, number = byte_after(document, byte, whole[at:start]), number + whole.count("\n", at, start)
+        if end - start <= LONGEST:
+            yield Line(document, byte, whole[start:end], number)
+        byte, number, at = byte_after(document, byte, whole[start : end + 1]), number + 1, end + 1
 
 
 def _with_end(blocks: Iterator[str]) -> Iterator[str | None]:

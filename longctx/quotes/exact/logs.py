@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from longctx.quotes.exact.asked import Asked
+from longctx.quotes.exact.asked import Asked, mentions
 from longctx.quotes.exact.fact import Exact
 from longctx.quotes.exact.lines import Line
 from longctx.quotes.exact.words import Term, cover, stem, stems
@@ -21,11 +21,18 @@ _LEVELS = {
 }
 # How a log says that something went wrong.
 _WRONG = frozenset(map(stem, ("fail", "failure", "error", "refused", "exception", "crash")))
+WRONG = ("fail", "err", "refus", "exception", "crash")
+_WRONG_WORD = re.compile("|".join(WRONG))
 _BEGAN = frozenset(
     ("start", "started", "begin", "began", "turn", "turned", "happen", "happened", "occur", "switched")
 )
 _REACH = 60  # characters of a line in which its time begins
 _MOST_TIMES = 3  # that are shown where the question says neither first nor last
+
+
+def asks_what_went_wrong(asked: Asked) -> bool:
+    """Tell whether a question says that something failed, which a log may say in several words."""
+    return any(one.forms & _WRONG for one in asked.terms)
 
 
 def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
@@ -44,9 +51,13 @@ def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
     if when and not needed:
         return
     needed -= {i for i in needed if terms[i].word in _BEGAN} if len(needed) > 1 else set()
+    wrong = any(terms[i].forms & _WRONG for i in needed)
     found: list[tuple[str, str, Line]] = []
     most = 0  # of the question's words, in the lines that hold all that are needed
     for line in lines:
+        lower = line.text.lower()
+        if not mentions(asked, lower) or (wrong and not _WRONG_WORD.search(lower)):
+            continue
         if not TIME.search(line.text[:_REACH]):
             continue
         there = _there(terms, line.text)

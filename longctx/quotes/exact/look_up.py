@@ -5,15 +5,15 @@ section, a row, a column, an option, a package, a person. Each answer is read of
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from longctx.quotes.exact.asked import Asked, parse
+from longctx.quotes.exact.asked import Asked, mentions, parse
 from longctx.quotes.exact.cells import cells
 from longctx.quotes.exact.definitions import defined_name, definitions
 from longctx.quotes.exact.fact import Exact, Fact, fit
 from longctx.quotes.exact.json_facts import json_facts
 from longctx.quotes.exact.lines import Line, lines
-from longctx.quotes.exact.logs import times
+from longctx.quotes.exact.logs import WRONG, asks_what_went_wrong, times
 from longctx.quotes.exact.mail import header, headers
 from longctx.quotes.exact.named import named
 from longctx.quotes.exact.options import options
@@ -71,12 +71,12 @@ def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list
     if name:
         yield lambda: _all(requirements(name, _lines(one, [name.rsplit("/", 1)[-1]])) for one in texts)
     yield lambda: _best(asked, documents, needles)
-    yield lambda: _all(cells(asked, _lines(one, []), one.name) for one in texts)
-    yield lambda: _all(options(asked, _lines(one, [])) for one in prosaic)
-    yield lambda: _all(times(asked, _lines(one, needles)) for one in prosaic)
+    yield lambda: _all(cells(asked, _lines(one, needles), one.name) for one in texts if _has_table(one))
+    yield lambda: _all(options(asked, _lines(one, needles)) for one in prosaic)
+    yield lambda: _all(times(asked, _logged(one, asked)) for one in prosaic)
     if name:
         yield lambda: _all(said(name, _lines(one, [name])) for one in prosaic)
-    yield lambda: _all(stated(asked, _lines(one, needles)) for one in prosaic)
+    yield lambda: _all(stated(asked, _telling_lines(one, asked, needles)) for one in prosaic)
 
 
 def _best(asked: Asked, documents: Iterable[Document], needles: list[str]) -> list[Exact]:
@@ -100,8 +100,8 @@ def _facts(document: Document, asked: Asked, needles: list[str]) -> Iterator[Fac
     if _JSON.search(document.name):
         return json_facts(document)
     if SETTINGS.search(document.name) or _CODE.search(document.name):
-        return settings(_lines(document, needles), document.name, asked.coded)
-    return iter(()) if _TABLE.search(document.name) else named(_lines(document, needles))
+        return settings(_telling_lines(document, asked, needles), document.name, asked.coded)
+    return iter(()) if _TABLE.search(document.name) else named(_telling_lines(document, asked, needles))
 
 
 def _all(readers: Iterable[Iterable[Exact]]) -> list[Exact]:
@@ -119,6 +119,14 @@ def _about(document: Document) -> str:
     return document.name.rsplit("/", 1)[-1].lower().replace("dockerfile", "dockerfile image container")
 
 
+def _has_table(document: Document) -> bool:
+    """Tell whether a document may hold a table; of a long one its start has to show it."""
+    if document.end - document.start <= WHOLE or _TABLE.search(document.name):
+        return True
+    first = next(iter(document.blocks()), "")
+    return "\t" in first or "|" in first
+
+
 def _mentions(document: Document, asked: Asked) -> bool:
     about = _about(document) + document.name.lower()
     missing = [term for term in asked.needles if not any(one in about for one in term)]
@@ -128,6 +136,31 @@ def _mentions(document: Document, asked: Asked) -> bool:
         lower = block.lower()
         missing = [term for term in missing if not any(one in lower for one in term)]
     return not missing
+
+
+def _telling_lines(document: Document, asked: Asked, needles: list[str]) -> Iterator[Line]:
+    """Return the lines of a document; of a long one only those that name all that is asked for."""
+    if document.end - document.start <= WHOLE or not needles:
+        yield from lines(document)
+        return
+    for line in lines(document, _rarest(document, asked.needles + asked.implied)):
+        if mentions(asked, line.text.lower(), outright=True):
+            yield line
+
+
+def _logged(document: Document, asked: Asked) -> Iterator[Line]:
+    """Return the lines of a log that may tell of what is asked for."""
+    groups = asked.needles + (WRONG,) * asks_what_went_wrong(asked)
+    if document.end - document.start <= WHOLE or not groups:
+        return lines(document)
+    return lines(document, _rarest(document, groups))
+
+
+def _rarest(document: Document, groups: Sequence[Sequence[str]]) -> re.Pattern[str]:
+    """Return a pattern for the one of several groups of needles that the start of a document has least of."""
+    first = next(iter(document.blocks()), "").lower()
+    group = min(groups, key=lambda group: sum(map(first.count, group)))
+    return re.compile("|".join(map(re.escape, group)), re.IGNORECASE)
 
 
 def _lines(document: Document, needles: list[str]) -> Iterator[Line]:

@@ -45,7 +45,7 @@ def stated(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
     """Yield what sentences state of the thing that is asked for, and of that alone."""
     kind = contact_kind(asked)
     for text, starts in sentences(lines):
-        if not mentions(asked, text.lower()):
+        if not mentions(asked, text.lower(), outright=not kind):
             continue
         found = contact(asked, text, *kind) if kind else _possessed(asked, text) or _in_clause(asked, text)
         if found:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _HUMPS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -141,18 +142,17 @@ def cover(asked: Sequence[Term], name: Sequence[str]) -> tuple[set[int], set[int
 
     "time out" is timeout, and "wifi" is Wi-Fi.
     """
+    places: dict[str, list[int]] = {}
+    for j, form in enumerate(name):
+        places.setdefault(form, []).append(j)
+    pairs = {stem(one + other): j for j, (one, other) in enumerate(pairwise(name))} if len(name) > 1 else {}
     of_question: set[int] = set()
     of_name: set[int] = set()
     for i, one in enumerate(asked):
-        for j, form in enumerate(name):
-            joined = form + name[j + 1] if j + 1 < len(name) else ""
-            if form in one.forms:
-                of_question.add(i)
-                of_name.add(j)
-            elif joined and (joined == one.word or stem(joined) in one.forms):
-                of_question.add(i)
-                of_name |= {j, j + 1}
-            elif i + 1 < len(asked) and stem(one.word + asked[i + 1].word) == form:
-                of_question |= {i, i + 1}
-                of_name.add(j)
+        found = [j for form in one.forms for j in places.get(form, ())]
+        found += [pairs[form] + more for form in one.forms if form in pairs for more in (0, 1)]
+        joined = places.get(stem(one.word + asked[i + 1].word), ()) if i + 1 < len(asked) else ()
+        if found or joined:
+            of_question |= {i, i + 1} if joined else {i}
+            of_name.update(found, joined)
     return of_question, of_name
