@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from longctx.engine import Engine
     from longctx.output import Output
     from longctx.text.source import Corpus
+    from longctx.text.until import Point
 
 SUFFIX = ".lctx"  # of a reading in one file
 LONG = 1 << 20  # bytes of texts that take a while
 
 
-def read_inputs(out: "Output", inputs: Inputs) -> "Corpus":
-    """Gather the inputs; without any, read standard input unless it is a terminal."""
+def read_inputs(out: "Output", inputs: Inputs, until: "Point | None" = None) -> "Corpus":
+    """Gather the inputs, up to a point; without any, read standard input unless it is a terminal."""
     from longctx.text.source import gather
 
     manners.check_inputs(inputs)
@@ -33,23 +34,26 @@ def read_inputs(out: "Output", inputs: Inputs) -> "Corpus":
     if not inputs and (stdin is None or stdin.isatty()):
         raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")
     if any(item.endswith(SUFFIX) for item in inputs):
-        return _portable(out, inputs)
-    corpus = gather(inputs, stdin, out.show)
+        corpus = _portable(inputs)
+    else:
+        corpus = gather(inputs, stdin, out.show)
+    if until:
+        from longctx.text.until import cut
+
+        cut(corpus, until)
     out.report_sources(corpus)
     if corpus.bytes > LONG:
         out.show(Progress("starting", 0, corpus.bytes, 0))  # what works is imported only now
     return corpus
 
 
-def _portable(out: "Output", inputs: Inputs) -> "Corpus":
+def _portable(inputs: Inputs) -> "Corpus":
     """Open a reading with its text, which stands alone."""
     from longctx.store.portable import unpack
 
     if len(inputs) > 1:
         raise click.UsageError(f"a {SUFFIX} file is read alone; leave the other inputs out")
-    corpus = unpack(Path(inputs[0]))
-    out.report_sources(corpus)
-    return corpus
+    return unpack(Path(inputs[0]))
 
 
 def load_writer(

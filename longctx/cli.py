@@ -24,6 +24,7 @@ from longctx.options import (
     model_options,
     sampling_options,
     store_options,
+    until_option,
 )
 from longctx.sampling import Sampling
 from longctx.shelf import models
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from longctx.output import Output
     from longctx.tasks.haystack import Kind
     from longctx.text.source import Corpus
+    from longctx.text.until import Point
 
 
 @click.group(
@@ -55,12 +57,19 @@ def main() -> None:
 @main.command()
 @click.argument("inputs", nargs=-1, type=click.Path())
 @click.option("--words", type=click.IntRange(10), default=300, help="Aim for this many words.")
+@until_option
 @sampling_options
 @chat_options
 @store_options
 @model_options
 def summarize(
-    inputs: Inputs, words: int, options: Options, keeping: Keeping, sampling: Sampling, chat: Chat
+    inputs: Inputs,
+    words: int,
+    until: "Point | None",
+    options: Options,
+    keeping: Keeping,
+    sampling: Sampling,
+    chat: Chat,
 ) -> None:
     """Summarize files, folders or standard input.
 
@@ -75,7 +84,7 @@ def summarize(
       zcat big.log.gz | longctx summarize
     """
     launch, out = Launch(options), options.out()
-    with out, read_inputs(out, inputs) as corpus:
+    with out, read_inputs(out, inputs, until) as corpus:
         from longctx.tasks import summarize as task
         from longctx.tasks.extract import extract
         from longctx.tasks.lookup import cannot_write
@@ -109,6 +118,7 @@ def summarize(
 @click.option("--budget", type=click.IntRange(1), default=4096, help="With --quick, read this many tokens.")
 @click.option("--deep", is_flag=True, help="Let the bundled model read the text whatever the question.")
 @click.option("--all", "everything", is_flag=True, help="Let it read all of a very long text, part by part.")
+@until_option
 @sampling_options
 @chat_options
 @store_options
@@ -122,6 +132,7 @@ def ask(
     budget: int,
     deep: bool,
     everything: bool,
+    until: "Point | None",
     options: Options,
     keeping: Keeping,
     sampling: Sampling,
@@ -143,6 +154,7 @@ def ask(
       longctx ask "When did the upload fail first?" app.log
       longctx ask "Who signed the lease?" lease.docx --model hypenet-2b
       longctx ask --questions questions.txt book.epub --json
+      longctx ask --until "Chapter 9" "Who is the thief?" novel.epub
     """
     questions, inputs = questions_and_inputs(words, more, file)
     for asked in questions:
@@ -154,12 +166,12 @@ def ask(
         from longctx.book import Book
 
         how = {"passages": passages, "deep": deep, "sampling": sampling, "chat": chat}
-        corpus = read_inputs(out, inputs)
+        corpus = read_inputs(out, inputs, until)
         with out, Book(corpus, launch, out.show, out, keeping.folder(out, corpus)) as book:
             answer_all(book, questions, out, chat.strict, **how)
         return
     question = questions[0]
-    with out, read_inputs(out, inputs) as corpus:
+    with out, read_inputs(out, inputs, until) as corpus:
         from longctx.tasks import ask as task
         from longctx.tasks import parts
         from longctx.tasks.lookup import cannot_write
@@ -202,11 +214,19 @@ def ask(
 
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path())
+@until_option
 @sampling_options
 @chat_options
 @store_options
 @model_options
-def chat(inputs: Inputs, options: Options, keeping: Keeping, sampling: Sampling, chat: Chat) -> None:
+def chat(
+    inputs: Inputs,
+    until: "Point | None",
+    options: Options,
+    keeping: Keeping,
+    sampling: Sampling,
+    chat: Chat,
+) -> None:
     """Talk about files and folders: question after question, off one reading.
 
     Questions are typed, or piped in, one to a line. A model that you choose with --model remembers the
@@ -227,7 +247,7 @@ def chat(inputs: Inputs, options: Options, keeping: Keeping, sampling: Sampling,
         raise click.UsageError("chat has no -o; type /save FILE, or send standard output there")
     if "-" in inputs or sys.stdin is None:
         raise click.UsageError("chat takes its questions from standard input; name files or folders to read")
-    corpus = read_inputs(out, inputs)
+    corpus = read_inputs(out, inputs, until)
     with out, Book(corpus, launch, out.show, out, keeping.folder(out, corpus)) as book:
         talk = Questions(book) if cannot_write(launch.config) else book.conversation(sampling, chat)
         converse(talk, book.corpus, out)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from longctx.output import Output
     from longctx.store.folder import Folder
     from longctx.text.source import Corpus
+    from longctx.text.until import Point
 
 Inputs = tuple[str, ...]  # files and folders
 Lengths = tuple[int, ...]  # in tokens
@@ -238,6 +239,29 @@ store_options = _as_one(
     ),
     click.option("--fresh", is_flag=True, help="Read anew, whatever is kept of the text."),
     click.option("--no-store", is_flag=True, help="Neither keep what is read nor use what is kept."),
+)
+
+
+class Until(click.ParamType["Point"]):
+    """Where texts are to end: a line, a percentage or a regular expression."""
+
+    name = "line|percent|regex"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Point":
+        """Return the point."""
+        from longctx.text.until import Point
+
+        try:
+            return Point.parse(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+until_option = click.option(
+    "--until",
+    type=Until(),
+    help="Answer as if nothing had been written after this line, after this percentage of the text, or from "
+    "the first line on that matches this regular expression.",
 )
 
 

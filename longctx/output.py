@@ -88,6 +88,8 @@ class Output:
             self.note(f"not read: {skipped.name}: {skipped.reason}", detail=True)
         if corpus.skipped:
             self.note(f"not read: {_by_reason(corpus.skipped)} (-v or --json lists them)")
+        if corpus.cut:
+            self.note(str(corpus.cut))
 
     def write(self, text: str, values: dict[str, Any]) -> None:
         """Write the result: `text` for people, or `values` as one JSON object."""

@@ -81,6 +81,33 @@ class scratch:  # used as a function
         self._path.unlink(missing_ok=True)
 
 
+class within:  # used as a function
+    """Raise TimeoutError in what takes longer than so many seconds, where the system can: in the main thread.
+
+    Only what asks for signals is ended so: Python itself, and its regular expressions.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._can = hasattr(signal, "setitimer")
+
+    def __enter__(self) -> None:
+        try:
+            self._before = signal.signal(signal.SIGALRM, self._stop) if self._can else None
+        except ValueError:  # another thread
+            self._can = False
+        if self._can:
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        if self._can:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._before)
+
+    def _stop(self, *_: object) -> None:
+        raise TimeoutError(f"more than {self._seconds} s")
+
+
 class patience:  # used as a function
     """Let a first Ctrl-C only be noted while something is finished; a second one ends the program at once.
 

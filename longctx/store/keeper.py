@@ -19,7 +19,7 @@ from longctx.store.folder import GIVEN, Folder
 from longctx.store.kept import KeptReading
 from longctx.store.manifest import NAME as MANIFEST
 from longctx.store.manifest import Manifest, Snapshot, Source, differences, read_manifest
-from longctx.store.match import Header, Proven, describe
+from longctx.store.match import Header, Proven, describe, which
 from longctx.store.segment import told
 from longctx.store.writer import Checkpoint, Writer, beside, use
 from longctx.text.source import Document
@@ -59,7 +59,7 @@ class Keeper:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._manifest = Manifest(marks, len(before), sources, created=now, longctx=longctx.__version__)
         self._group = sha256_of(marks)[:DIGITS]
-        self._text = sha256_of([(one.place, one.header, one.start) for one in sources])[:DIGITS]
+        self._text = sha256_of([which(*pair) for pair in zip(sources, documents, strict=True)])[:DIGITS]
         self._entry = folder.entry(f"{self._group}-{self._text}")
         self._origin: KeptReading | None = None
         self._seal = ""  # of the manifest that the entry had

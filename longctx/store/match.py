@@ -53,6 +53,14 @@ def describe(read: Document | Span, header: Header) -> Source:
     return Source(document.name, told, place, *at, size, mtime, inode)
 
 
+def which(source: Source, read: Document | Span) -> list[str | int | None]:
+    """Return what tells a text from others, however it grows or changes.
+
+    One that the user has cut is another text: keeping it must not cost what is kept of all of it.
+    """
+    return [source.place, source.header, source.start, *([source.end] if document_of(read).cut else ())]
+
+
 def prove(
     kept: Sequence[Source],
     anchors: Sequence[Anchor],

@@ -32,7 +32,8 @@ class Document:
 
     `kind` is what the text was or is: "text", "csv", "pdf" ... (longctx.formats.kinds). Where its lines are
     not those of the file that has the name, `place` says what follows the name in a citation. `stamp` tells
-    whether the file is still the same, where others may write to it. `meter` is told of what is read.
+    whether the file is still the same, where others may write to it. `meter` is told of what is read. `cut`:
+    it ends before the text does, because the user wanted it to.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Document:
     place: Callable[[Stretch], str] | None = field(default=None, repr=False, compare=False)
     stamp: Stamp | None = field(default=None, repr=False, compare=False)
     meter: Meter = field(default_factory=Meter, repr=False, compare=False)
+    cut: bool = False
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
@@ -100,6 +102,32 @@ class Skipped:
     advice: str = ""
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Where the user wanted the texts to end, and what comes of it.
+
+    Attributes:
+        given: what the user typed.
+        place: of the last line that is read. line, lines: its number, and the lines of that document.
+        documents, of: how many documents are read, of how many.
+    """
+
+    given: str
+    place: str
+    line: int
+    lines: int
+    documents: int
+    of: int
+
+    def __str__(self) -> str:
+        read = f"read to line {self.line:,} of {self.lines:,} ({self.place})"
+        if (self.line, self.documents) == (self.lines, self.of):
+            read = "all is read"
+        elif self.of > 1:
+            read += f", {self.documents:,} of {self.of:,} documents"
+        return f"--until {printable(self.given)}: {read}"
+
+
 @dataclass
 class Corpus:
     """All documents to read, in order. As a context manager, it removes spooled files on exit.
@@ -107,6 +135,7 @@ class Corpus:
     Attributes:
         piped: some came through a pipe, and can be read only now.
         reading: a store that came with the documents.
+        cut: where the texts end, if that was asked for.
     """
 
     documents: list[Document] = field(default_factory=list)
@@ -114,6 +143,7 @@ class Corpus:
     notes: list[str] = field(default_factory=list)
     piped: bool = False
     reading: Path | None = None
+    cut: Cut | None = None
     meter: Meter = field(default_factory=Meter, repr=False, compare=False)
     _remove: "weakref.finalize[..., Corpus] | None" = field(default=None, repr=False, compare=False)
     _folder: Path = field(default=Path(), repr=False, compare=False)
