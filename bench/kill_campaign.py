@@ -131,7 +131,7 @@ def campaign(engine: Engine, room: Path, kills: int, words: int, seed: int) -> T
         started = time.perf_counter()
         expected = digest(read(engine, text, None))
         whole = time.perf_counter() - started
-        while killed(engine, text, store, progress, draw.uniform(0, 0.4) * whole):
+        while killed(engine, text, store, progress, draw.uniform(0, 0.8) * whole):
             tally.kills += 1
             kept, cut = check_store(store)
             tally.while_writing += cut
