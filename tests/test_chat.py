@@ -307,7 +307,7 @@ def test_sentencepiece_style_tokenizers_are_held_whole_and_it_is_said(style: str
     (tmp_path / "book.txt").write_text(text)
     found = run("ask", "Who wrote?", str(tmp_path / "book.txt"), "--model", str(folder), "--max-tokens", "2")
     assert found.exit_code == 0, found.stderr
-    assert "allows no cuts" in found.stderr
+    assert "the tokens of long documents may differ where they are cut" in found.stderr
     tokenizer = Tokenizer.load(folder, 400)
     assert tokenizer.encode(text) == backend.encode(text, add_special_tokens=False).ids
     assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_rounded_and_said(
     """If this fails a model that would run in 8 bits is refused, or answers are rounded without a word."""
     text = tmp_path / "a.txt"
     text.write_text("Nobody in the village knew why the river had changed its course.\n" * 9)
-    given = str(text), "--model", str(checkpoint), "--max-tokens", "3"
+    given = str(text), "--model", str(checkpoint), "--max-tokens", "3", "--chunk", "16"
     whole = json.loads(invoked("plan", *given, "--json").stdout)
     assert whole["form"] == "packed"
     assert whole["forms"]["float32"] == whole["weights"]

@@ -58,7 +58,7 @@ def test_what_needs_no_model_does_not_wait_for_torch(tmp_path: Path, arguments: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [("ask", "Which number?", "book.txt", "--deep"), ("doctor",)], ids=" ".join
+    "arguments", [("ask", "Which number?", "book.txt", "--deep", "--no-store"), ("doctor",)], ids=" ".join
 )
 def test_configuration_and_tokenizer_are_read_once(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """If this fails every command builds its tokenizer twice, which takes seconds for a large one."""

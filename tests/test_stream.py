@@ -143,6 +143,7 @@ CODECS = st.sampled_from(
 @SLOW_FIXTURES
 @given(encoding=CODECS, data=st.binary(max_size=80), window=st.integers(1, 30))
 @example(encoding="utf-16-le", data=b"\x00\xd8A\x00", window=1)
+@example(encoding="euc_jp", data=b"\x8f\x000", window=1)
 @example(encoding="utf-8", data=b"\xe2\xe2\x82\xac\xe2(\xef\xbf\xbd\xff", window=1)
 def test_damaged_bytes_do_not_shift_places(
     tokenizers: dict[str, Tokenizer], tmp_path: Path, encoding: str, data: bytes, window: int

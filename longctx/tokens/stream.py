@@ -157,11 +157,17 @@ class TokenStream:
 
     def _windows_of(self, number: int, span: Span, byte: int, line: int) -> Iterator[tuple[int, Span, str]]:
         """Yield the windows of a span from a cut on."""
-        document = span.document
-        for text in self._cut(replace(document, start=byte, end=span.byte_end)):
-            end, last = byte_after(document, byte, text), line + line_ends(text)
-            yield number, Span(document, byte, end, line, last), text
-            byte, line = end, last
+        document, held = span.document, ""
+        for piece in self._cut(replace(document, start=byte, end=span.byte_end)):
+            text = held + piece
+            window = Span(document, byte, byte_after(document, byte, text), line, line + line_ends(text))
+            # After a damaged byte the bytes of a window alone may decode to another text.
+            held = text if "\ufffd" in text and window.text() != text else ""
+            if not held:
+                yield number, window, text
+                byte, line = window.byte_end, window.last_line
+        if held:
+            yield number, window, held
 
     def _cut(self, document: Document) -> Iterator[str]:
         """Cut at the last place inside a window, or else (one very long word) at the first place after it."""
