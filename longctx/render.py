@@ -1,6 +1,7 @@
 """Results as text for people and as JSON values for programs."""
 
 import dataclasses
+import math
 from typing import Any
 
 from rich.console import Console
@@ -70,7 +71,16 @@ def _how(answer: results.Answer) -> str:
         return how + "; the passages below match the question best" * any(
             one.score for one in answer.evidence
         )
+    if answer.how == "found" and answer.confidence is not None:
+        return f"{HOW['found']}; {_likely(answer)}"
     return HOW[answer.how]
+
+
+def _likely(answer: results.Answer) -> str:
+    """Say how likely copied words are to be right, in whole percent and never as certainty."""
+    found = [part.confidence for part in answer.parts if part.confidence is not None]
+    each = "each at least " if len(found) > 1 else ""
+    return f"{each}{min(99, math.floor(100 * min(found or [answer.confidence or 0.0])))} % likely to be right"
 
 
 def _evidence(answer: results.Answer, style: Style) -> list[str]:

@@ -51,7 +51,7 @@ store.kept  store.writer  store.keeper  store.portable  reading
 tasks  tasks.results
 styles  output  manners  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
-tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.many  tasks.niah
+tasks.verifier  tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.many  tasks.niah
 tasks.summarize  tasks.extract
 book
 render  examine  doctor  shelf  guide  asking  talk  begin  cli  __main__

@@ -1,22 +1,26 @@
 """Everything for models that copy, from the prompt to checking the answer.
 
 Such a model has pointer heads: it answers with words of the text and shows where they stand. An answer
-counts only if its words really stand there and the words around them fit the question.
+counts only if its words really stand there, and the verifier finds it likely enough.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from longctx.engine import Engine
 from longctx.models.config import ModelConfig
 from longctx.quotes.passages import MOST_CHARACTERS
 from longctx.quotes.prose import common_words, within_bracket
+from longctx.quotes.second_look import Look
 from longctx.reading import Reading
 from longctx.sampling import Sampling
 from longctx.tasks.prompt import Prompt
-from longctx.tasks.questions import asks_for_all, names, one_by_one
+from longctx.tasks.questions import asks_for_all, one_by_one
 from longctx.tasks.results import Answer, Part
+from longctx.tasks.verifier import Copied, probability, threshold
+from longctx.text.document import Document
 from longctx.text.offsets import byte_after, line_ends
 from longctx.text.span import LINE_END, Quote, Span, line_around
 from longctx.writing import Pointer
@@ -25,16 +29,35 @@ NOT_FOUND = "not found"
 LONGEST_FACT = 64  # tokens of a copied answer
 CLOSER = 3  # passages to reread, each alone, if no answer was found
 MOST_ANSWERS = 20  # to a question that asks for all answers
-# Of the pointer's attention. The bundled model gave 60 needles of 16k tokens 0.79 or more. Of 250 questions
-# about an encyclopedia, which it cannot answer, 24 are shown an answer within these limits, 12 of them a
-# wrong one (python -m bench.answers).
-LEAST_MASS = 0.5
-CERTAIN_MASS = 0.9
-SHARED = 0.5  # share of the question's words around a less than certain answer
-SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT = 0.75, 0.3  # if the model said "not found" but pointed at a place
 AROUND = 200  # bytes on each side of an answer to search for the question's words
 _WORD = re.compile(r"\w+")
-_OF_NEEDLES = {"mentioned", "provided", "special", "text"}  # filler of questions about needles
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Words that the model copied, and that stand where it looked.
+
+    Attributes:
+        text: the words as they are shown. source: their line.
+        position, tokens: where the session read them.
+        copied: what is known about them.
+    """
+
+    text: str
+    source: Quote
+    position: int
+    tokens: int
+    copied: Copied
+
+    @cached_property
+    def probability(self) -> float:
+        """How likely it is that this answers the question."""
+        return probability(self.copied)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is likely enough to be shown."""
+        return self.probability >= threshold()
 
 
 def template(engine: Engine) -> str:
@@ -101,66 +124,100 @@ def short_answer(reading: Reading, prompt: Sequence[int]) -> tuple[str, list[Poi
 
 
 def look_up(reading: Reading, question: str, prompt: Sequence[int]) -> Answer:
-    """Let the model copy one answer, and check it against the source.
-
-    The answer counts as found only if it stands word for word where the pointer heads look, their attention
-    is not scattered, and the words around it include every name in the question, and one of its other
-    words if the attention is certain, or half of them otherwise.
-    """
-    text, pointers, torn = _copied(reading, prompt)
-    if not text:
+    """Let the model copy one answer; it counts as found if it is likely to answer the question."""
+    found = propose(reading, question, prompt)
+    if found is None:
         return Answer("not found", "")
-    pointer = pointers[0]
-    share, least = (0.0 if pointer.mass >= CERTAIN_MASS else SHARED), LEAST_MASS
-    if torn:
-        share, least = SHARED_IN_DOUBT, LEAST_MASS_IN_DOUBT
-    checked = _check(reading.locate(pointer.position), text, question, share)
-    if checked is None or pointer.mass < least:
-        return Answer("not found", "", confidence=pointer.mass)
-    text, source = checked
-    return Answer("found", text, source=source, confidence=pointer.mass)
+    if not found.counts:
+        return Answer("not found", "", confidence=found.probability)
+    return Answer("found", found.text, source=found.source, confidence=found.probability)
 
 
 def look_closer(
     reading: Reading, likely: Iterable[Quote], question: str, prompt: Sequence[int]
 ) -> Answer | None:
     """Read each passage alone and ask again: in a short text, a small model errs less."""
-    for passage in likely:
-        span = passage.span
-        part = replace(span.document, start=span.byte_start, end=span.byte_end)
-        alone = Reading(reading.engine, [part], reading.before, MOST_CHARACTERS)
-        for _ in alone.read():
-            pass
-        found = look_up(alone, question, prompt)
-        reading.usage.tokens_written += alone.usage.tokens_written
-        reading.usage.write_seconds += alone.usage.read_seconds + alone.usage.write_seconds
-        if found.source:
-            line = found.source.span.first_line + span.first_line - 1
-            whole = replace(found.source.span, document=span.document, first_line=line, last_line=line)
-            found.source = line_around(whole)
-            return found
+    for found in propose_closer(reading, likely, question, prompt):
+        if found.counts:
+            return Answer("found", found.text, source=found.source, confidence=found.probability)
     return None
 
 
 def look_up_all(reading: Reading, question: str, prompt: Sequence[int]) -> Iterator[Part]:
-    """Yield answers one by one, asking again without those already found, until none is left.
-
-    The first token's attention is divided among all answers, and may be half of a short answer's. So
-    attention is judged over the whole answer, by the limits for an answer in doubt.
-    """
+    """Yield answers one by one, asking again without those already found, until none is left."""
     known: set[str] = set()
     while len(known) < MOST_ANSWERS:
-        text, pointers, torn = _copied(reading, prompt)
-        if not text or text in known:
+        found = propose(reading, question, prompt)
+        if found is None or found.text in known or not found.counts:
             return
-        pointer = start_of(pointers)
-        place = reading.locate(pointer.position)
-        checked = _check(place, text, question, SHARED_IN_DOUBT if torn else SHARED)
-        if checked is None or pointer.mass < LEAST_MASS_IN_DOUBT:
-            return
-        known.add(text)
-        yield Part("", *checked, pointer.mass)
-        reading = reading.without(pointer.position, pointer.position + len(pointers))
+        known.add(found.text)
+        yield Part("", found.text, found.source, found.probability)
+        reading = reading.without(found.position, found.position + found.tokens)
+
+
+def propose(
+    reading: Reading, question: str, prompt: Sequence[int], passage: Quote | None = None
+) -> Proposal | None:
+    """Let the model copy an answer; None if it refuses, or what it wrote does not stand where it looked.
+
+    Args:
+        passage: all that was read, if it was a passage alone.
+    """
+    text, pointers, refused = _copied(reading, prompt)
+    if not text:
+        return None
+    best = start_of(pointers)
+    for position in dict.fromkeys((best.position, pointers[0].position)):
+        place = reading.locate(position)
+        if place and (standing := _standing(place, text)):
+            break
+    else:
+        return None
+    before, text, after, quote = standing
+    on_line = [p.mass for number, p in enumerate(pointers) if p.position - number == position]
+    document = passage.span.document if passage else place.document
+    copied = Copied(
+        question,
+        before,
+        text,
+        after,
+        first=pointers[0].mass,
+        mean=sum(on_line) / len(pointers),
+        straight=len(on_line) / len(pointers),
+        refused=refused,
+        alone=passage is not None,
+        look=_look(reading, question, document),
+    )
+    if text[0] in "(:" and _WORD.match(before, len(before) - 1):
+        text = quote.text.strip()  # the rest of a definition, `(path):` after `def read`, means nothing alone
+    return Proposal(text, quote, position, len(pointers), copied)
+
+
+def propose_closer(
+    reading: Reading, likely: Iterable[Quote], question: str, prompt: Sequence[int]
+) -> Iterator[Proposal]:
+    """Read each passage alone and yield what is copied out of it, with its place in the whole text."""
+    for passage in likely:
+        span = passage.span
+        part = replace(span.document, start=span.byte_start, end=span.byte_end)
+        alone = Reading(reading.engine, [part], reading.before, MOST_CHARACTERS, index=reading.index)
+        for _ in alone.read():
+            pass
+        found = propose(alone, question, prompt, passage)
+        reading.usage.tokens_written += alone.usage.tokens_written
+        reading.usage.write_seconds += alone.usage.read_seconds + alone.usage.write_seconds
+        if found:
+            line = found.source.span.first_line + span.first_line - 1
+            whole = replace(found.source.span, document=span.document, first_line=line, last_line=line)
+            yield replace(found, source=line_around(whole))
+
+
+def _look(reading: Reading, question: str, document: Document) -> Look:
+    """Return the question's words and their rarity; all are as rare where no passages are indexed."""
+    if reading.index:
+        return reading.index.look(question, document)
+    asked = {word.lower(): 1.0 for word in _WORD.findall(question) if word.lower() not in common_words()}
+    return Look.at(question, asked, lambda words: {word: word.lower() for word in words})
 
 
 def start_of(pointers: Sequence[Pointer]) -> Pointer:
@@ -211,15 +268,11 @@ def _copy(reading: Reading, prompt: Sequence[int], begun: Sequence[int] = ()) ->
     return text.strip(), pointers
 
 
-def _check(place: Span | None, text: str, question: str, share: float) -> tuple[str, Quote] | None:
-    """Return the answer and its line if `text` stands there and its surroundings fit the question.
+def _standing(place: Span, text: str) -> tuple[str, str, str, Quote] | None:
+    """Return the text around an answer, the answer between, and its line, if it stands at that place.
 
-    They fit if they hold a word of it, at least this share of its words, and all its names. The rest of a
-    definition, such as `(path):` after `def read`, means nothing alone: its line is the answer. An answer
-    inside a bracket ends where that closes.
+    An answer inside a bracket ends where that closes.
     """
-    if place is None:
-        return None
     document = place.document
     first = max(document.start, place.byte_start - AROUND)
     last = min(document.end, place.byte_end + len(text.encode()) + AROUND)
@@ -229,17 +282,9 @@ def _check(place: Span | None, text: str, question: str, share: float) -> tuple[
     at = around.find(text, max(0, start - 2))
     if not 0 <= at <= start + 2:
         return None
-    asked = {w.lower() for w in _WORD.findall(question)} - common_words() - _OF_NEEDLES
-    near = {w.lower() for w in _WORD.findall(around.replace("_", " ")) + _WORD.findall(around)}
-    if not asked & near or len(asked & near) < share * len(asked):
-        return None
-    if any(name.lower() not in around.lower() for name in names(question)):
-        return None
-    before = LINE_END.split(around[:at])[-1]
-    text = within_bracket(before, text)
-    byte = byte_after(document, first, around[:at])
+    before = around[:at]
+    text = within_bracket(LINE_END.split(before)[-1], text)
+    byte = byte_after(document, first, before)
     line = place.first_line + line_ends(around, at) - line_ends(around, start)
     quote = line_around(Span(document, byte, byte_after(document, byte, text), line, line))
-    if text[0] in "(:" and _WORD.match(around, at - 1):
-        text = quote.text.strip()
-    return text, quote
+    return before, text, around[at + len(text) :], quote

@@ -69,7 +69,7 @@ class Answer:
         text: the answer; empty when there is none.
         closest: the sentence closest to the question, which need not answer it.
         source: the line that a found answer stands in.
-        confidence: the share of the pointer heads' attention at that place.
+        confidence: of words that a model copied, the probability that they answer the question.
         parts: the answers one by one, if the question asks for several; source is the first one's.
         evidence: passages that match the question best, or the sentences of an extracted summary.
         finish: "length" when the answer was cut at the token limit.
