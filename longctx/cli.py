@@ -13,6 +13,7 @@ from longctx.chat import Chat
 from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
 from longctx.guide import completion, help_
+from longctx.keep import store
 from longctx.launch import Launch
 from longctx.options import (
     Inputs,
@@ -350,6 +351,7 @@ def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) 
 
 main.add_command(read)
 main.add_command(models)
+main.add_command(store)
 main.add_command(help_)
 main.add_command(completion)
 

@@ -15,6 +15,7 @@ from longctx.errors import ModelError
 from longctx.progress import Progress
 
 BUNDLED = Path(longctx.__file__).parent / "models" / "bundled"
+_SNAPSHOT = re.compile(r".*/models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-f]{40})")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -104,6 +105,14 @@ def repository(model: str) -> tuple[str, str | None]:
             f"{known.nearest(name)}`longctx models` lists short names"
         )
     return name, revision or None
+
+
+def name_of(folder: Path) -> str:
+    """Return the name by which --model finds a folder again: "bundled", a repository at a commit, a path."""
+    if folder == BUNDLED:
+        return "bundled"
+    found = _SNAPSHOT.fullmatch(folder.as_posix())
+    return f"{found[1]}/{found[2]}@{found[3]}" if found else str(folder.resolve())
 
 
 def is_sketch(folder: Path) -> bool:

@@ -265,6 +265,18 @@ until_option = click.option(
 )
 
 
+class Age(click.ParamType[float]):
+    """A span of time such as 12h, 30d or 2w, in seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        if not (found := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?) ?(min|h|d|w)", value)):
+            self.fail(f"{value!r} is not an age such as 12h, 30d or 2w", param, ctx)
+        return float(found[1]) * {"min": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
+
+
 class Length(click.ParamType[int]):
     """A number of tokens such as 4096, 64k or 1M (binary: 64k is 65,536)."""
 

@@ -47,14 +47,14 @@ models.state  models.decoder  models.step  models.shards  models.rounded
 models.weights  models.quantize
 known  cache  download  hub  preferences  writing  engine  together  rates  plan  away  needs
 store  store.files  store.manifest  store.fingerprint  store.thin  store.match  store.segment  store.folder
-store.kept  store.writer  store.keeper  store.portable  reading
+store.kept  store.writer  store.keeper  store.portable  store.listing  store.verify  reading
 tasks  tasks.results
 styles  output  manners  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
 tasks.verifier  tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.many  tasks.niah
 tasks.summarize  tasks.extract
 book
-render  examine  doctor  shelf  guide  asking  talk  begin  cli  __main__
+render  examine  doctor  shelf  proof  keep  guide  asking  talk  begin  cli  __main__
 """
 ORDER = TABLE.split()
 # Configurations are read without torch; all other modules of models/ and kernels/ compute with it.

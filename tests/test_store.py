@@ -281,15 +281,21 @@ def test_a_store_that_cannot_be_written_costs_no_answer(
     assert "cannot be written" in said[1]
 
 
-def test_a_store_is_the_users_own(tmp_path: Path) -> None:
+def test_a_store_is_the_users_own(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails other users of a machine read what you read."""
     from longctx.store.files import Unusable
 
     folder = open_folder(tmp_path / "store", print)
     assert (folder.root / READINGS).stat().st_mode & 0o777 == 0o700
+    read(engine, folder, write(tmp_path / "a.txt", text(3)))
+    for path in folder.root.rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
     (tmp_path / "link").symlink_to(folder.root)
     with pytest.raises(Unusable, match="symbolic link"):
         open_folder(tmp_path / "link", print)
+    monkeypatch.setattr(os, "getuid", lambda: folder.root.stat().st_uid + 1)
+    with pytest.raises(Unusable, match="another user"):
+        open_folder(folder.root, print)
 
 
 def test_snapshots_grow_rarer_towards_the_beginning() -> None:

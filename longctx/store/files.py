@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 1 << 20
+PRIVATE = 0o600  # what was read is its reader's own
 LARGEST_MANIFEST = 256 << 20
 
 
@@ -60,7 +61,8 @@ def sha256_file(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON; what stood there is replaced at once or not at all."""
     with signals.scratch(_part(path)) as part:
-        with part.open("xb") as file:
+        part.touch(PRIVATE, exist_ok=False)
+        with part.open("wb") as file:
             file.write(json.dumps(value, indent=1).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -97,10 +99,12 @@ def write_tensors(path: Path, tensors: Mapping[str, "Sequence[Tensor]"], told: M
         here = [piece.cpu() for piece in pieces]
         whole[name] = here[0].contiguous() if len(here) == 1 else torch.cat(here, dim=-2)
     with signals.scratch(_part(path)) as part:
+        part.touch(PRIVATE)
         try:
             save_file(whole, part, metadata=dict(told))
         except SafetensorError as error:
             raise Unusable(f"{path.name} cannot be written ({error})") from error
+        part.chmod(PRIVATE)  # it may have been made anew
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         digest = sha256_file(part)

@@ -50,7 +50,8 @@ class Folder:
         """
         with suppress(OSError):
             found = [path for path in (self.root / READINGS).iterdir() if path.name.startswith(begin)]
-            return sorted(found, key=last_used, reverse=True)
+            real = [path for path in found if path.is_dir() and not path.is_symlink()]
+            return sorted(real, key=last_used, reverse=True)
         return []
 
     def make_room(self, own: Path, more: int) -> None:
@@ -111,12 +112,12 @@ def open_folder(
         if not root.is_dir():
             raise Unusable(f"{root} cannot be made ({error.strerror})") from error
     for path in (root, root / READINGS):
-        _check_own(path)
+        check_own(path)
     folder.writable = os.access(root / READINGS, os.W_OK | os.X_OK)
     return folder
 
 
-def _check_own(path: Path) -> None:
+def check_own(path: Path) -> None:
     """Raise unless a path is a folder of the user's; close it to all others."""
     try:
         status = path.lstat()
@@ -133,7 +134,8 @@ def _check_own(path: Path) -> None:
 
 def locked(entry: Path) -> int | None:
     """Return a descriptor that locks a reading until it is closed; None when another process has it."""
-    descriptor = os.open(entry / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # which Windows lacks
+    descriptor = os.open(entry / "lock", flags, 0o600)
     try:
         import fcntl
     except ImportError:  # Windows

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import longctx
 from longctx import signals
+from longctx.hub import name_of
 from longctx.store.files import LaterVersion, Unusable, sha256_of
 from longctx.store.fingerprint import fingerprint
 from longctx.store.folder import GIVEN, Folder
@@ -58,6 +59,7 @@ class Keeper:
         sources = [describe(one, header) for one in documents]
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._manifest = Manifest(marks, len(before), sources, created=now, longctx=longctx.__version__)
+        self._manifest.model = name_of(engine.folder)
         self._group = sha256_of(marks)[:DIGITS]
         self._text = sha256_of([which(*pair) for pair in zip(sources, documents, strict=True)])[:DIGITS]
         self._entry = folder.entry(f"{self._group}-{self._text}")
@@ -68,7 +70,6 @@ class Keeper:
         self._ids = list(before)  # read since the last checkpoint
         self._anchors = 0  # of the stream, which are kept
         self._rows: dict[str, int] = {}  # of all logs, likewise
-        self._sources = 0  # likewise
         self._seconds = 0.0  # of reading, in earlier runs
         self._began = self._last = perf_counter()
 
@@ -177,7 +178,6 @@ class Keeper:
         manifest.snapshots = [one for one in kept.manifest.snapshots if one.position <= position]
         manifest.created, self._seconds = kept.manifest.created, kept.manifest.seconds
         self._origin, self._ids, self._anchors, self._rows = kept, [], len(anchors), rows
-        self._sources = 1 + max((one.part for one in anchors), default=-1)
         return anchors
 
     def _is_due(self) -> bool:
@@ -199,7 +199,6 @@ class Keeper:
         if self._writer.failure:
             return
         anchors = [one for one in stream.anchors[self._anchors :] if prompt + one.end <= end]
-        begun = 1 + max((one.part for one in anchors), default=self._sources - 1)
         kept = {**told(self._ids, anchors), **state.appended(self._rows)}
         self._writer.write(
             Checkpoint(
@@ -207,13 +206,12 @@ class Keeper:
                 end,
                 {name: pieces for name, pieces in kept.items() if pieces},
                 {name: x.clone() for name, x in state.constants().items()},
-                self._manifest.documents[self._sources : begun],
                 self._seconds + seconds,
                 beside(session.engine.device),
             )
         )
         self._anchors += len(anchors)
-        self._sources, self._ids, self._rows = begun, [], state.rows()
+        self._ids, self._rows = [], state.rows()
 
     def _stop(self, position: int) -> None:
         """End after Ctrl-C; say what is kept."""

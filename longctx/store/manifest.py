@@ -70,6 +70,7 @@ class Manifest:
         prompt: tokens before the documents.
         documents: in the order of reading; later ones may not have been read yet.
         seconds: that reading took, in all runs.
+        model: as --model takes it: "bundled", a repository with its commit, or a folder. Only a name.
     """
 
     fingerprint: dict[str, Any]
@@ -80,6 +81,7 @@ class Manifest:
     seconds: float = 0.0
     created: str = ""
     longctx: str = ""
+    model: str = ""
 
     @property
     def tokens(self) -> int:
@@ -101,10 +103,9 @@ class Manifest:
         """Return the end of the chain."""
         return self.segments[-1].chain if self.segments else sha256_of([FORMAT, VERSION, self.fingerprint])
 
-    def link(self, start: int, end: int, file: Written, sources: list[Source]) -> Segment:
-        """Return the next segment, in which these documents begin, tied to the chain."""
-        told = [[one.name, one.header, one.encoding, one.start] for one in sources]
-        link = canonical([self.chain, start, end, file.sha256, told])
+    def link(self, start: int, end: int, file: Written) -> Segment:
+        """Return the next segment, tied to the chain; its file names the texts by their digests."""
+        link = canonical([self.chain, start, end, file.sha256])
         return Segment(start, end, file, hashlib.sha256(link).hexdigest())
 
     def write(self, folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from longctx.store.files import Unusable, write_tensors
 from longctx.store.folder import Folder, locked
 from longctx.store.kept import KeptReading
-from longctx.store.manifest import NAME, Manifest, Snapshot, Source, read_manifest
+from longctx.store.manifest import NAME, Manifest, Snapshot, read_manifest
 from longctx.store.thin import most_useful
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ class Checkpoint:
     Attributes:
         start, end: positions of the session.
         appended: of the segment's tensors, in pieces. constants: of the snapshot.
-        sources: the documents that begin in it.
         seconds: that reading has taken so far, in all runs.
         beside: lets the writer copy them from a device beside its computation.
     """
@@ -40,7 +39,6 @@ class Checkpoint:
     end: int
     appended: "Mapping[str, Sequence[Tensor]]"
     constants: "Mapping[str, Tensor]"
-    sources: list[Source]
     seconds: float
     beside: Callable[[], AbstractContextManager[None]]
 
@@ -118,7 +116,7 @@ class Writer:
             snapshot = write_tensors(self._entry / f"state-{end:012}.safetensors", state, told)
             path = self._entry / f"segment-{start:012}-{end:012}.safetensors"
             segment = write_tensors(path, checkpoint.appended, told)
-        manifest.segments.append(manifest.link(start, end, segment, checkpoint.sources))
+        manifest.segments.append(manifest.link(start, end, segment))
         kept = most_useful([*(one.position for one in manifest.snapshots), end])
         manifest.snapshots = [one for one in manifest.snapshots if one.position in kept]
         manifest.snapshots.append(Snapshot(end, snapshot))
