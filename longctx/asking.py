@@ -1,18 +1,31 @@
 """What `ask` was given: one question, or many, and what to look for the answers in."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from longctx import manners
+from longctx.begin import load_writer
+from longctx.chat import Chat
 from longctx.errors import InputError, QuotationError
-from longctx.options import Inputs
+from longctx.launch import Launch
+from longctx.options import Inputs, Keeping
+from longctx.sampling import Sampling
 
 if TYPE_CHECKING:
     from longctx.book import Book
+    from longctx.engine import Engine
     from longctx.output import Output
+    from longctx.progress import Progress
+    from longctx.store.folder import Folder
+    from longctx.tasks.parts import Finder
+    from longctx.tasks.results import Answer, Text, Thought
+    from longctx.text.source import Corpus
 
 LARGEST = 1 << 24  # bytes of a file of questions
 
@@ -42,6 +55,91 @@ def questions_and_inputs(words: Inputs, more: Sequence[str], file: str | None) -
     if len(words) > 1 and _is_there(words[0]) and not _is_there(words[-1]):
         return [words[-1]], words[:-1]
     return [words[0]], words[1:]
+
+
+@dataclass
+class Asker:
+    """Asks one question, as often as one likes; the model is loaded once.
+
+    Attributes:
+        passages: how many to quote.
+        budget: tokens that a model that writes may read, if not all.
+        deep, everything: as of `tasks.ask.consult`.
+    """
+
+    launch: Launch
+    out: "Output"
+    keeping: Keeping
+    sampling: Sampling
+    chat: Chat
+    question: str
+    passages: int
+    budget: int | None
+    deep: bool
+    everything: bool
+    _engine: "Engine | None" = None
+    _store: "Folder | None" = None
+
+    def events(self, corpus: "Corpus") -> "Iterator[Progress | Text | Thought | Answer]":
+        """Yield what comes while texts are read, and the answer; at the end, what was read is kept."""
+        from longctx.tasks import ask as task
+
+        if not self._writes:
+            return task.consult(
+                corpus,
+                self.question,
+                passages_wanted=self.passages,
+                load=lambda: self._finder(corpus),
+                deep=self.deep,
+                everything=self.everything,
+                store=self._kept(corpus),
+            )
+        return task.ask(
+            self._writer(corpus),
+            corpus,
+            self.question,
+            passages_wanted=self.passages,
+            sampling=self.sampling,
+            chunk=self.launch.chunk,
+            chat=self.chat,
+            budget=self.budget,
+            store=self._kept(corpus),
+        )
+
+    @cached_property
+    def _writes(self) -> bool:
+        """Tell whether the model writes, having said which options do nothing with it."""
+        from longctx.tasks.lookup import cannot_write
+
+        writes = not cannot_write(self.launch.config)
+        if self.budget and not writes:
+            raise click.UsageError(
+                "--quick is for models that write; leave it out, or choose one with --model"
+            )
+        manners.note_idle(self.out, writes=writes)
+        return writes
+
+    def _finder(self, corpus: "Corpus") -> "Finder":
+        from longctx.tasks import parts
+
+        finder = parts.load(self.launch, self.out, corpus, self.sampling.max_tokens, self._engine)
+        self._engine = finder.engine
+        return finder
+
+    def _writer(self, corpus: "Corpus") -> "Engine":
+        if self._engine is None:
+            # No text has more tokens than bytes.
+            text = min(self.budget, corpus.bytes) if self.budget else corpus
+            at = self.launch, self.out, text, self.sampling, self.chat, "ask.md"
+            self._engine = load_writer(*at, question=self.question)
+        return self._engine
+
+    def _kept(self, corpus: "Corpus") -> "Folder | None":
+        """Return where readings are kept; what this command has kept is used even if it began afresh."""
+        self._store = (
+            replace(self._store, fresh=False) if self._store else self.keeping.folder(self.out, corpus)
+        )
+        return self._store
 
 
 def answer_all(book: "Book", questions: Sequence[str], out: "Output", strict: bool, **how: Any) -> None:

@@ -7,11 +7,11 @@ import click
 
 import longctx
 from longctx import manners
-from longctx.asking import answer_all, questions_and_inputs
+from longctx.asking import Asker, answer_all, questions_and_inputs
 from longctx.begin import load_writer, read, read_inputs
 from longctx.chat import Chat
-from longctx.errors import QuotationError
 from longctx.failures import EXIT_CODES, Commands
+from longctx.finish import answer_of, finish
 from longctx.guide import completion, help_
 from longctx.keep import store
 from longctx.launch import Launch
@@ -31,9 +31,7 @@ from longctx.sampling import Sampling
 from longctx.shelf import models
 
 if TYPE_CHECKING:
-    from longctx.output import Output
     from longctx.tasks.haystack import Kind
-    from longctx.text.source import Corpus
     from longctx.text.until import Point
 
 
@@ -104,8 +102,8 @@ def summarize(
                 chat=chat,
                 store=keeping.folder(out, corpus),
             )
-        *_, answer = map(out.show, events)
-        _finish(out, "summarize", answer, corpus, chat.strict, notes=launch.notes)
+        answer = answer_of(events, out)
+        finish(out, "summarize", answer, corpus, chat.strict, notes=launch.notes)
 
 
 @main.command()
@@ -120,6 +118,10 @@ def summarize(
 @click.option("--deep", is_flag=True, help="Let the bundled model read the text whatever the question.")
 @click.option("--all", "everything", is_flag=True, help="Let it read all of a very long text, part by part.")
 @until_option
+@click.option("--follow", is_flag=True, help="Ask again whenever the files have grown, until Ctrl-C.")
+@click.option(
+    "--every", type=click.FloatRange(0.1), default=5.0, help="With --follow, look every so many seconds."
+)
 @sampling_options
 @chat_options
 @store_options
@@ -134,6 +136,8 @@ def ask(
     deep: bool,
     everything: bool,
     until: "Point | None",
+    follow: bool,
+    every: float,
     options: Options,
     keeping: Keeping,
     sampling: Sampling,
@@ -149,6 +153,9 @@ def ask(
     Many questions (-Q, --questions) are answered off one reading; a model that writes works on several of
     them at a time.
 
+    With --follow the question is asked again whenever the files have grown; an answer is shown when it is
+    another one, in JSON as one line.
+
     \b
     Examples:
       longctx ask "What is the timeout of the database?" config/
@@ -156,10 +163,15 @@ def ask(
       longctx ask "Who signed the lease?" lease.docx --model hypenet-2b
       longctx ask --questions questions.txt book.epub --json
       longctx ask --until "Chapter 9" "Who is the thief?" novel.epub
+      longctx ask --follow app.log "What failed last?"
     """
     questions, inputs = questions_and_inputs(words, more, file)
     for asked in questions:
         manners.check_question(asked, inputs)
+    if follow:
+        from longctx import following
+
+        following.check(inputs, until, options.output, questions[1:])
     launch, out = Launch(options), options.out()
     if len(questions) > 1:
         if quick or everything:
@@ -171,46 +183,24 @@ def ask(
         with out, Book(corpus, launch, out.show, out, keeping.folder(out, corpus)) as book:
             answer_all(book, questions, out, chat.strict, **how)
         return
-    question = questions[0]
+    asker = Asker(
+        launch,
+        out,
+        keeping,
+        sampling,
+        chat,
+        question=questions[0],
+        passages=passages,
+        budget=budget if quick else None,
+        deep=deep,
+        everything=everything,
+    )
+    if follow:
+        with out:
+            following.follow(asker, inputs, every)
     with out, read_inputs(out, inputs, until) as corpus:
-        from longctx.tasks import ask as task
-        from longctx.tasks import parts
-        from longctx.tasks.lookup import cannot_write
-
-        if quick and cannot_write(launch.config):
-            raise click.UsageError(
-                "--quick is for models that write; leave it out, or choose one with --model"
-            )
-        manners.note_idle(out, writes=not cannot_write(launch.config))
-        if cannot_write(launch.config):
-            found = task.consult(
-                corpus,
-                question,
-                passages_wanted=passages,
-                load=lambda: parts.load(launch, out, corpus, sampling.max_tokens),
-                deep=deep,
-                everything=everything,
-                store=keeping.folder(out, corpus),
-            )
-            *_, shown = map(out.show, found)
-            _finish(out, "ask", shown, corpus, chat.strict, question=question, notes=launch.notes)
-            return
-        # No text has more tokens than bytes.
-        text = min(budget, corpus.bytes) if quick else corpus
-        engine = load_writer(launch, out, text, sampling, chat, "ask.md", question=question)
-        events = task.ask(
-            engine,
-            corpus,
-            question,
-            passages_wanted=passages,
-            sampling=sampling,
-            chunk=launch.chunk,
-            chat=chat,
-            budget=budget if quick else None,
-            store=keeping.folder(out, corpus),
-        )
-        *_, answer = map(out.show, events)
-        _finish(out, "ask", answer, corpus, chat.strict, question=question, notes=launch.notes)
+        answer = answer_of(asker.events(corpus), out)
+        finish(out, "ask", answer, corpus, chat.strict, question=asker.question, notes=launch.notes)
 
 
 @main.command()
@@ -377,37 +367,3 @@ def doctor(options: Options) -> None:
     text = "\n".join(f"{'ok  ' if row.ok else 'FAIL'} {row.name:<14} {row.value}" for row in rows)
     out.write(text, {"command": "doctor", "checks": [vars(row) for row in rows]})
     sys.exit(0 if all(row.ok for row in rows) else 1)
-
-
-def _finish(
-    out: "Output", command: str, answer: object, corpus: "Corpus", strict: bool, **more: object
-) -> None:
-    """Write an answer, which comes last of a task's events, then what it cost.
-
-    Raises:
-        QuotationError: when it is strict, and a quotation does not stand in the documents.
-    """
-    from longctx import render
-    from longctx.styles import PLAIN, for_stdout
-    from longctx.tasks.results import Answer
-
-    assert isinstance(answer, Answer)
-    values = {
-        "command": command,
-        **more,
-        **render.answer_values(answer),
-        "sources": render.source_values(corpus),
-    }
-    style = for_stdout(str(more.get("question", "")), render.shown(answer)) if out.live else PLAIN
-    out.write(
-        render.answer_text(answer, streamed=out.live and answer.how == "generated", style=style), values
-    )
-    if answer.tokens_in_all:
-        out.note(render.quick_line(answer))
-    if answer.usage.tokens_read or answer.usage.tokens_reused:
-        out.note(render.usage_line(answer.usage))
-    wrong = sum(one.place is None for one in answer.quotations)
-    if strict and wrong:
-        raise QuotationError(f"{wrong} of {len(answer.quotations)} quotations do not stand in the text")
-    if answer.how in ("not found", "closest"):
-        sys.exit(1)

@@ -59,8 +59,9 @@ def note_idle(out: "Output", *, writes: bool) -> None:
     if given := _given(COPYING if writes else WRITING):
         model = "a model that writes" if writes else "the bundled model, which writes nothing of its own"
         out.note(f"without effect with {model}: {', '.join(given)}")
-    if (alone := _given(("budget",))) and not _given(("quick",)):
-        out.note(f"without effect without --quick: {', '.join(alone)}")
+    for name, other in (("budget", "quick"), ("every", "follow")):
+        if _given((name,)) and not _given((other,)):
+            out.note(f"without effect without --{other}: --{name}")
 
 
 def _given(names: Iterable[str]) -> list[str]:

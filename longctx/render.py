@@ -147,6 +147,11 @@ def answer_values(answer: results.Answer) -> dict[str, Any]:
     }
 
 
+def result_values(command: str, answer: results.Answer, corpus: Corpus, **more: object) -> dict[str, Any]:
+    """Return all that a command says of one answer, for programs."""
+    return {"command": command, **more, **answer_values(answer), "sources": source_values(corpus)}
+
+
 def quick_line(answer: results.Answer) -> str:
     """Return how much of the text was read where it was not all."""
     about = "about " if answer.estimated else ""

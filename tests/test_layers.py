@@ -54,7 +54,7 @@ tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.
 tasks.verifier  tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.many  tasks.niah
 tasks.summarize  tasks.extract
 book
-render  examine  doctor  shelf  proof  keep  guide  asking  talk  begin  cli  __main__
+render  examine  doctor  shelf  proof  keep  guide  begin  finish  asking  following  talk  cli  __main__
 """
 ORDER = TABLE.split()
 # Configurations are read without torch; all other modules of models/ and kernels/ compute with it.

@@ -53,7 +53,8 @@ def ask(
         store: where the reading is kept and found again; such a selection is not.
 
     Yields:
-        Progress while reading, Text and Thought while a capable model writes, and the Answer last.
+        Progress while reading, Text and Thought while a capable model writes, and the Answer last. To go on
+        after it is to wait until all that was read is kept.
     """
     prompt = opening(engine, chat)
     with PassageIndex() as index:
@@ -74,6 +75,7 @@ def ask(
         answer.tokens_in_all, answer.estimated = chosen.tokens_in_all, not chosen.exact
         answer.passages_read = len(chosen.documents)
     yield answer
+    reading.close()
 
 
 def opening(engine: Engine, chat: Chat) -> Opening:
@@ -109,8 +111,10 @@ def consult(
         store: where its reading is kept and found again.
 
     Yields:
-        Progress while indexing and reading, and the Answer last.
+        Progress while indexing and reading, and the Answer last. To go on after it is to wait until all that
+        was read is kept.
     """
+    readings: list[Reading] = []
     with PassageIndex() as index:
         cells: Cells | None = None
         if corpus.bytes > indexed:
@@ -123,6 +127,7 @@ def consult(
             if not model.in_one_piece:
                 return (yield from in_parts(model, corpus, index, question, cells, everything))
             reading = finder(corpus, index, model.engine, model.chunk, store)
+            readings.append(reading)
             yield from reading.read()
             return copy(reading, question)
 
@@ -135,6 +140,8 @@ def consult(
             deep=deep or everything,
             facts=_where_to_look(corpus, question, cells, indexed),
         )
+    for reading in readings:
+        reading.close()
 
 
 def in_parts(

@@ -53,8 +53,13 @@ class Finder:
         return self.tokens <= self.room
 
 
-def load(launch: Launch, out: "Output", corpus: Corpus, answer_tokens: int) -> Finder:
+def load(
+    launch: Launch, out: "Output", corpus: Corpus, answer_tokens: int, engine: Engine | None = None
+) -> Finder:
     """Load a model that copies, with room for all of a text, or else for as much as fits and is read soon.
+
+    Args:
+        engine: the model, if it is loaded already.
 
     Raises:
         DoesNotFitError: when not even a short text fits beside the model.
@@ -62,7 +67,8 @@ def load(launch: Launch, out: "Output", corpus: Corpus, answer_tokens: int) -> F
     """
     tokens, exact = count_tokens(launch.tokenizer, corpus)
     room = launch.fitting(tokens if tokens <= MOST_READ else PART, answer_tokens)
-    return Finder(launch.engine(out, room, answer_tokens), launch.chunk, tokens, exact, room)
+    engine = engine or launch.engine(out, room, answer_tokens)
+    return Finder(engine, launch.chunk, tokens, exact, room)
 
 
 def read_in_parts(
