@@ -67,10 +67,12 @@ def _how(answer: results.Answer) -> str:
     if answer.by == "look-up":
         return LOOKED_UP
     if answer.how == "not found":
-        how = HOW["not found"] if answer.usage.tokens_read else "no word of the question stands in the text"
-        return how + "; the passages below match the question best" * any(
-            one.score for one in answer.evidence
-        )
+        matching = any(one.score for one in answer.evidence)
+        if answer.usage.tokens_read:
+            how = HOW["not found"]
+        else:
+            how = "no answer was found" if matching else "no word of the question stands in the text"
+        return how + "; the passages below match the question best" * matching
     if answer.how == "found" and answer.confidence is not None:
         return f"{HOW['found']}; {_likely(answer)}"
     return HOW[answer.how]

@@ -118,7 +118,13 @@ def _plain_heading_level(line: str, alone: bool) -> int | None:
 
 def is_code(text: str) -> bool:
     """Recognise program text by a comment at its top, its declarations or its symbols."""
-    return bool(COMMENT.match(text.lstrip()) or _CODE_LINE.search(text)) or not is_prose(text)
+    return _opens_with_comment(text.lstrip()) or bool(_CODE_LINE.search(text)) or not is_prose(text)
+
+
+def _opens_with_comment(text: str) -> bool:
+    """Tell a comment from a heading: one line behind "# " may be a heading of Markdown."""
+    found = COMMENT.match(text)
+    return found is not None and not (found["lines"] and re.fullmatch(r"#{1,6} [^\r\n]*\s*", found["lines"]))
 
 
 def is_prose(text: str) -> bool:
