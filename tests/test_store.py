@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,18 @@ import torch
 from longctx import signals
 from longctx.engine import Engine
 from longctx.errors import InputError
+from longctx.models.config_file import read_config
 from longctx.models.state import State
 from longctx.reading import Reading
 from longctx.store import keeper
-from longctx.store.files import sha256_of
+from longctx.store.files import LaterVersion, sha256_of
 from longctx.store.folder import READINGS, Folder, open_folder
+from longctx.store.manifest import read_manifest
 from longctx.store.portable import pack, unpack
 from longctx.store.thin import most_useful
 from longctx.store.writer import Writer
 from longctx.text.source import Document, gather
+from longctx.tokens.tokenizer import Tokenizer
 
 LINES = "The keeper of lamp {n} wrote down {m} ships before the river rose again.\n"
 CHUNK, INTERVAL = 32, 96  # tokens
@@ -211,18 +215,91 @@ def test_what_is_damaged_is_named_and_read_anew(
     assert "\n" not in said[0]
     assert again.usage.tokens_read
     assert_same(again.session.state, whole.session.state)
+    if damage == "a later version":
+        with pytest.raises(LaterVersion, match="version 2"):
+            read_manifest(entry(store))
 
 
-def test_other_weights_do_not_take_over_a_reading(
+def in_another_file(folder: Path, name: str) -> Engine:
+    """Load a checkpoint of which one file has other bytes, which mean the same or nearly so."""
+    path = folder / name
+    if name.endswith(".safetensors"):
+        flip(path, -1)
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()), indent=3))
+    return Engine.load(folder, "cpu", "float32")
+
+
+def of_bfloat16(folder: Path) -> Engine:
+    config = read_config(folder)
+    tokenizer = Tokenizer.load(folder, config.vocab_size)
+    return Engine.of(folder, config, tokenizer, torch.device("cpu"), torch.bfloat16, "plain")
+
+
+OTHERS: dict[str, Callable[[Path, Engine], Engine]] = {
+    "weights": lambda folder, _: in_another_file(folder, "model.safetensors"),
+    "tokenizer": lambda folder, _: in_another_file(folder, "tokenizer.json"),
+    "model": lambda folder, _: in_another_file(folder, "config.json"),
+    "dtype, another form": lambda folder, _: of_bfloat16(folder),
+    "form": lambda _, engine: Engine(engine.model, engine.tokenizer, engine.folder, "int8"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_model_neither_takes_over_a_reading_nor_spoils_it(
+    engine: Engine, store: Folder, tmp_path: Path, said: list[str], other: str
+) -> None:
+    """If this fails the state of one model is fed to another, or changing models loses what was read."""
+    path = write(tmp_path / "a.txt", text(5))
+    read(engine, store, path)
+    shutil.copytree(engine.folder, tmp_path / "other")
+    again = read(OTHERS[other](tmp_path / "other", engine), store, path)
+    assert again.usage.tokens_reused == 0
+    assert said == [f"store: what was kept of this text is not used: it was read with another {other}"]
+    assert read(engine, store, path).usage.tokens_read == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_processes_that_read_the_same_text_leave_one_sound_reading(
+    engine: Engine, store: Folder, tmp_path: Path
+) -> None:
+    """If this fails two terminals spoil each other's readings."""
+    path = write(tmp_path / "a.txt", text(5))
+    children = []
+    for _ in range(2):
+        if not (child := os.fork()):
+            try:
+                read(engine, store, path)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    again = read(engine, store, path)
+    assert again.usage.tokens_read == 0
+    assert_same(again.session.state, read(engine, None, path).session.state)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_store_on_a_disk_that_cannot_be_written_is_used_all_the_same(
     engine: Engine, store: Folder, tmp_path: Path, said: list[str]
 ) -> None:
-    """If this fails the state of one model is fed to another."""
-    path = write(tmp_path / "a.txt", text(9))
+    """If this fails a shared or mounted store is of no use, or each question complains of it."""
+    path, other = write(tmp_path / "a.txt", text(5)), write(tmp_path / "b.txt", text(5))
     read(engine, store, path)
-    other = Engine(engine.model, engine.tokenizer, engine.folder, "int8")
-    again = read(other, store, path)
-    assert again.usage.tokens_reused == 0
-    assert said == ["store: what was kept of this text is not used: it was read with another form"]
+    folders = [store.root, store.root / READINGS, entry(store)]
+    for folder in folders:
+        folder.chmod(0o500)
+    try:
+        locked = open_folder(store.root, said.append)
+        assert read(engine, locked, path).usage.tokens_read == 0
+        assert said == []
+        assert read(engine, locked, other).usage.tokens_read
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
+    assert len(said) == 1
+    assert "cannot be written" in said[0]
 
 
 def test_two_at_once_do_not_disturb_each_other(
