@@ -5,6 +5,7 @@ merged exactly (the online softmax of arXiv 2205.14135, section 3.1). So no mask
 pages are seen whole, and only attention within the chunk is causal.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
@@ -120,8 +121,8 @@ def attention_weights(q: Tensor, k: Tensor, earlier: Iterable[Page]) -> Tensor:
     """
     batch, heads, _, width = q.shape
     folded = _fold(q, heads // k.shape[1]).float() * width**-0.5
-    keys = [page_k for page_k, _ in earlier] + [k]
-    scores = torch.cat([folded @ page.float().transpose(-1, -2) for page in keys], dim=-1)
+    pages = itertools.chain(earlier, [(k, k)])
+    scores = torch.cat([folded @ page.float().transpose(-1, -2) for page, _ in pages], dim=-1)
     return torch.softmax(scores, dim=-1).reshape(batch, heads, -1)
 
 

@@ -1,13 +1,16 @@
 """The keys and values of one softmax layer, in pages that forks share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from longctx.kernels.attention import Page
+from longctx.models.kv_page import LogPage, Piece
+from longctx.models.kv_room import Room
 from longctx.models.mixers.memory import Pointed
 
 # Pages grow from the first size to the last: short texts and forks stay small, long ones have few pages.
@@ -20,6 +23,7 @@ class KVLog:
 
     Args:
         values: whether there are values besides; otherwise the keys are their own.
+        room: where finished pages go; None: they stay on the device.
     """
 
     def __init__(
@@ -30,29 +34,39 @@ class KVLog:
         dtype: torch.dtype,
         device: torch.device,
         values: bool = True,
+        room: Room | None = None,
     ):
         self.pointed: Pointed | None = None
         self._values = values
         self._shape = (batch, n_kv_heads, head_dim)
         self.dtype, self._device = dtype, device
-        self._full: list[Page] = []  # finished pages, possibly shared with forks
-        self._open: Page | None = None  # the page being written, private
+        self._room = room
+        self._full: list[Piece] = []  # finished pages, possibly shared with forks
+        self._open: LogPage | None = None  # the page being written, private
         self._used = 0  # tokens in the open page
         self._next = FIRST_PAGE
 
-    def pages(self) -> list[Page]:
-        """Return (k, v) views of all appended tokens, in order."""
-        return self.reserve() if self._used else list(self._full)
+    def pages(self) -> Iterable[Page]:
+        """Return (k, v) of all appended tokens, in order; what comes from elsewhere stays until the next."""
+        pieces = self._pieces()
+        if self._room is None or all(piece.page.tensors for piece in pieces):
+            return [self._load(piece) for piece in pieces]
+        return _Stream(self._room, pieces)
+
+    @property
+    def moves(self) -> bool:
+        """Tell whether pages may be moved, so that their addresses do not last."""
+        return self._room is not None
 
     @property
     def length(self) -> int:
         """Return the number of tokens in the log."""
-        return sum(k.shape[2] for k, _ in self._full) + self._used
+        return sum(piece.tokens for piece in self._full) + self._used
 
     @property
     def nbytes(self) -> int:
         """Return the bytes of the keys and values in the log (reserved room not counted)."""
-        return sum(k.nbytes + (v.nbytes if self._values else 0) for k, v in self.pages())
+        return sum(piece.nbytes for piece in self._pieces())
 
     def append(self, k: Tensor, v: Tensor) -> None:
         """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
@@ -60,7 +74,8 @@ class KVLog:
         while start < tokens:
             if self._open is None:
                 self._open = self._new_page()
-            page_k, page_v = self._open
+            assert self._open.tensors is not None
+            page_k, page_v = self._open.tensors
             count = min(page_k.shape[2] - self._used, tokens - start)
             page_k[:, :, self._used : self._used + count] = k[:, :, start : start + count]
             if self._values:
@@ -71,10 +86,11 @@ class KVLog:
     def between(self, start: int, end: int) -> Page:
         """Return (k, v) of the tokens start..end; they are copied only if they lie in several pages."""
         parts, at = [], 0
-        for page in self.pages():
-            tokens = page[0].shape[2]
+        for page, first, last in self._pieces():
+            tokens = last - first
             if at < end and start < at + tokens:
-                parts.append([x[:, :, max(0, start - at) : end - at] for x in page])
+                some = Piece(page, first + max(0, start - at), min(last, first + end - at))
+                parts.append(self._load(some))
             at += tokens
         k, v = (x[0] if len(x) == 1 else torch.cat(x, dim=2) for x in zip(*parts, strict=True))
         return k, v
@@ -88,40 +104,42 @@ class KVLog:
         """Make room for one more token and return all pages; the last, maybe empty, has the room."""
         if self._open is None:
             self._open = self._new_page()
-        k, v = self._open
-        return [*self._full, (k[:, :, : self._used], v[:, :, : self._used])]
+        return [self._load(piece) for piece in (*self._full, Piece(self._open, 0, self._used))]
 
     def advance(self, tokens: int = 1) -> None:
         """Count tokens that were written into the open page."""
         assert self._open is not None
         self._used += tokens
-        if self._used == self._open[0].shape[2]:
-            self._full.append(self._open)
+        if self._used == self._open.shape[2]:
+            self._full.append(Piece(self._open, 0, self._used))
+            if self._room:
+                self._room.settle(self._open)
             self._open, self._used = None, 0
 
     def without(self, start: int, end: int) -> Self:
         """Return a fork in which tokens start..end were never appended; nothing is copied."""
         child = self.fork()
         child._full, at = [], 0
-        for k, v in self.pages():
-            tokens = k.shape[2]
-            for kept in (slice(0, max(0, start - at)), slice(max(0, end - at), tokens)):
-                if kept.start < min(kept.stop, tokens):
-                    child._full.append((k[:, :, kept], v[:, :, kept]))
+        for page, first, last in self._pieces():
+            tokens = last - first
+            for begin, stop in ((0, min(tokens, start - at)), (max(0, end - at), tokens)):
+                if begin < stop:
+                    child._full.append(Piece(page, first + begin, first + stop))
             at += tokens
         return child
 
     def fork(self) -> Self:
         """Return a log that shares everything so far, without a copy, and appends to pages of its own."""
         child = copy(self)
-        child._full, child._open, child._used, child._next = self.pages(), None, 0, FIRST_PAGE
+        child._full, child._open, child._used, child._next = self._pieces(), None, 0, FIRST_PAGE
         return child
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all keys and values, (B, Hkv, n, D) each."""
         batch, n_kv_heads, head_dim = self._shape
         none = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=self.dtype, device=self._device)
-        keys, values = zip((none, none), *self.pages(), strict=True)
+        loaded = [self._load(piece) for piece in self._pieces()]
+        keys, values = zip((none, none), *loaded, strict=True)
         kept = {"keys": torch.cat(keys, dim=2)}
         return kept | {"values": torch.cat(values, dim=2)} if self._values else kept
 
@@ -139,8 +157,9 @@ class KVLog:
 
     def appended(self, since: Mapping[str, int]) -> dict[str, list[Tensor]]:
         """Return keys and values from a token on, (B, Hkv, n, D) each."""
-        pages = list(zip(*self.pages(), strict=True)) or [(), ()]
-        return {name: list(_after(kept, since[name])) for name, kept in zip(self._names, pages, strict=False)}
+        (first,) = {since[name] for name in self._names}
+        pages = [self._load(piece) for piece in _after(self._pieces(), first)]
+        return {name: [page[i] for page in pages] for i, name in enumerate(self._names)}
 
     def adopt(self, constants: Mapping[str, Tensor], logs: Mapping[str, Sequence[Tensor]]) -> None:
         """Take keys and values as pages of the sizes that they had, so that attention adds up alike.
@@ -164,37 +183,62 @@ class KVLog:
         """Append rows that nobody writes to: whole pages are shared."""
         while k.shape[2]:
             shared = k.device == self._device and self._open is None and self._next <= k.shape[2]
-            count = self._next if shared else self._room
+            count = self._next if shared else self._rows_left
             if shared:
-                self._full.append((k[:, :, :count], v[:, :, :count]))
+                self._full.append(Piece(LogPage(k[:, :, :count], v[:, :, :count]), 0, count))
                 self._next = min(2 * self._next, LAST_PAGE)
             else:
                 self.append(k[:, :, :count], v[:, :, :count])
             k, v = k[:, :, count:], v[:, :, count:]
 
     @property
-    def _room(self) -> int:
+    def _rows_left(self) -> int:
         """Return the rows that are left in the open page, or that the next will have."""
-        return self._next if self._open is None else self._open[0].shape[2] - self._used
+        return self._next if self._open is None else self._open.shape[2] - self._used
 
     @property
     def _names(self) -> tuple[str, ...]:
         return ("keys", "values") if self._values else ("keys",)
 
-    def _new_page(self) -> Page:
+    def _pieces(self) -> list[Piece]:
+        """Return all appended tokens, in order."""
+        return [*self._full, Piece(self._open, 0, self._used)] if self._open and self._used else [*self._full]
+
+    def _load(self, piece: Piece) -> Page:
+        """Return keys and values that stay."""
+        if self._room:
+            return self._room.load(piece)
+        assert piece.page.tensors is not None
+        return piece.of(piece.page.tensors)
+
+    def _new_page(self) -> LogPage:
         batch, n_kv_heads, head_dim = self._shape
         size, self._next = self._next, min(2 * self._next, LAST_PAGE)
 
-        def room() -> Tensor:
+        def empty() -> Tensor:
             return torch.empty(batch, n_kv_heads, size, head_dim, dtype=self.dtype, device=self._device)
 
-        keys = room()
-        return keys, room() if self._values else keys
+        keys = empty()
+        page = LogPage(keys, empty() if self._values else keys)
+        if self._room:
+            self._room.hold(page)
+        return page
 
 
-def _after(pages: Sequence[Tensor], start: int) -> Iterator[Tensor]:
-    """Yield what follows the first `start` rows of pages (B, H, n, D)."""
-    for page in pages:
-        if start < page.shape[2]:
-            yield page[:, :, start:]
-        start = max(0, start - page.shape[2])
+@dataclass(frozen=True)
+class _Stream:
+    """The pages of a log of which some are elsewhere; each time they are gone through they come anew."""
+
+    room: Room
+    pieces: list[Piece]
+
+    def __iter__(self) -> Iterator[Page]:
+        return self.room.stream(self.pieces)
+
+
+def _after(pieces: Sequence[Piece], start: int) -> Iterator[Piece]:
+    """Yield what follows the first `start` tokens of pieces."""
+    for page, first, last in pieces:
+        if first + start < last:
+            yield Piece(page, first + start, last)
+        start = max(0, start - (last - first))

@@ -45,7 +45,8 @@ class DecodeStep:
         self._layers: list[StepMemory[Any]] = []
         for layer in model.blocks():
             memory = layer.mixer.new_steps(batch, MOST_PAGES, device)
-            if memory is None or batch > MOST_AT_ONCE:
+            # What a step holds are the addresses of pages, unless attention runs branch by branch.
+            if memory is None or batch > MOST_AT_ONCE or (model.room and device.type == "cuda"):
                 raise StepError
             self._layers.append(memory)
         self._bound: list[weakref.ref[State] | None] = [None] * batch

@@ -144,7 +144,7 @@ def test_attention_decode_over_pages(heads: int, kv_heads: int, dim: int, keys: 
     for start in range(0, keys, 16384):
         log.append(k[:, :, start : start + 16384], v[:, :, start : start + 16384])
     q = torch.randn(1, heads, dim, device=DEVICE, dtype=BF16)
-    pages = log.pages()
+    pages = list(log.pages())
     table = kernel("pages_triton", "page_table")([pages], 64).to(DEVICE)
     counts = torch.tensor([len(pages)], dtype=torch.int32, device=DEVICE)
     wide_q = q.double().view(1, kv_heads, heads // kv_heads, dim)

@@ -66,7 +66,7 @@ def decode(table: Table, name: str, keys: int) -> None:
     from longctx.kernels.pages_triton import page_table
 
     heads, kv_heads, dim = sizes(name)
-    pages = log(keys, kv_heads, dim).pages()
+    pages = list(log(keys, kv_heads, dim).pages())
     rows = page_table([pages], len(pages)).to(HERE.device)
     counts = torch.tensor([len(pages)], dtype=torch.int32, device=HERE.device)
     q = torch.randn(1, heads, dim, device=HERE.device, dtype=BF16)

@@ -20,6 +20,7 @@ from longctx.kernels.attention import Partial, choose_attend, torch_merge
 from longctx.kernels.select import Site
 from longctx.models.config import BlockSparseSpec, SoftmaxSpec
 from longctx.models.kv_log import KVLog
+from longctx.models.kv_room import Room
 from longctx.models.mixers.branches import HostLogs
 from longctx.models.mixers.softmax import Softmax
 
@@ -40,9 +41,11 @@ class WindowedLog(KVLog):
         head_dim: int,
         dtype: torch.dtype,
         device: torch.device,
+        room: Room | None = None,
     ):
-        super().__init__(batch, n_kv_heads, head_dim, dtype, device)
+        super().__init__(batch, n_kv_heads, head_dim, dtype, device, room=room)
         self.stride = stride
+        # They choose what is read of the log, so they stay on the device.
         self._sums = KVLog(batch, n_kv_heads, head_dim, torch.float32, device, values=False)
         self._rest = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=dtype, device=device)
 
@@ -105,9 +108,12 @@ class BlockSparse(Softmax):
 
     spec: BlockSparseSpec
 
-    def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> WindowedLog:
-        """Return the memory before the first token."""
-        return WindowedLog(self.spec.stride, batch, self.spec.n_kv_heads, self.spec.head_dim, dtype, device)
+    def new_memory(
+        self, batch: int, dtype: torch.dtype, device: torch.device, room: Room | None = None
+    ) -> WindowedLog:
+        """Return the memory before the first token, whose pages go to a room."""
+        spec = self.spec
+        return WindowedLog(spec.stride, batch, spec.n_kv_heads, spec.head_dim, dtype, device, room)
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> HostLogs | None:
         """Return the memories of a decode step of several branches on a CPU; no kernel chooses blocks yet."""

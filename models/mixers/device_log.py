@@ -37,10 +37,12 @@ class DeviceLog(StepMemory[KVLog]):
         """Give a branch the pages of a log; the last page has room for its next token.
 
         Raises:
-            StepError: when there are more pages than rows.
+            StepError: when there are more pages than rows, or pages do not stay where they are.
         """
         from longctx.kernels.pages_triton import page_table
 
+        if memory.moves:
+            raise StepError
         if not moved and not memory.needs_page:
             return
         pages = memory.reserve()

@@ -17,6 +17,7 @@ from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import LatentSpec
 from longctx.models.kv_log import KVLog
+from longctx.models.kv_room import Room
 from longctx.models.mixers.branches import Apart
 from longctx.models.rotary import Positions, rotate
 from longctx.models.weight import Weight
@@ -69,9 +70,12 @@ class Latent(nn.Module):
         self.q_rms_norm = choose_norm(site, self.spec.q_rank or 1)
         self.kv_rms_norm = choose_norm(site, self.spec.kv_rank)
 
-    def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> KVLog:
-        """Return the memory before the first token."""
-        return KVLog(batch, 1, self.spec.kv_rank + self._turned, dtype, device, values=False)
+    def new_memory(
+        self, batch: int, dtype: torch.dtype, device: torch.device, room: Room | None = None
+    ) -> KVLog:
+        """Return the memory before the first token, whose pages go to a room."""
+        width = self.spec.kv_rank + self._turned
+        return KVLog(batch, 1, width, dtype, device, values=False, room=room)
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> Apart | None:
         """Return the memories of a step of several branches on a CPU; no kernel reads such a log yet."""

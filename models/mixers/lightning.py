@@ -127,8 +127,10 @@ class Lightning(nn.Module):
         self.rms_norm = choose_norm(site, self.width // self.spec.norm_groups)
         self.head_norm = choose_norm(site, self.spec.head_dim)
 
-    def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> LightningMemory:
-        """Return the memory before the first token; always float32."""
+    def new_memory(
+        self, batch: int, dtype: torch.dtype, device: torch.device, room: object = None
+    ) -> LightningMemory:
+        """Return the memory before the first token; always float32, and too small to go to a room."""
         return LightningMemory(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> LightningSteps | None:

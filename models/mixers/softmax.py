@@ -10,6 +10,7 @@ from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import SoftmaxSpec
 from longctx.models.kv_log import KVLog
+from longctx.models.kv_room import Room
 from longctx.models.mixers.branches import HostLogs
 from longctx.models.mixers.device_log import DeviceLog
 from longctx.models.mixers.memory import Pointed
@@ -46,9 +47,11 @@ class Softmax(nn.Module):
         self.rms_norm = choose_norm(site, self.spec.head_dim)
         self.can_step = can_decode(site, self.spec.head_dim)
 
-    def new_memory(self, batch: int, dtype: torch.dtype, device: torch.device) -> KVLog:
-        """Return the memory before the first token."""
-        return KVLog(batch, self.spec.n_kv_heads, self.spec.head_dim, dtype, device)
+    def new_memory(
+        self, batch: int, dtype: torch.dtype, device: torch.device, room: Room | None = None
+    ) -> KVLog:
+        """Return the memory before the first token, whose pages go to a room."""
+        return KVLog(batch, self.spec.n_kv_heads, self.spec.head_dim, dtype, device, room=room)
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> DeviceLog | HostLogs | None:
         """Return the memories of a decode step; None if its kernels do not run.
