@@ -1,5 +1,6 @@
 """Texts that you can ask from Python, again and again: what was indexed or read once is kept."""
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from os import PathLike, fspath
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from longctx.chat import Chat
 from longctx.errors import InputError, ModelError, OptionError
 from longctx.launch import Launch
-from longctx.options import Options
+from longctx.options import STORE, Keeping, Options
 from longctx.output import Output
 from longctx.progress import Progress, Usage
 from longctx.sampling import Sampling
@@ -37,6 +38,7 @@ def read(
     quant: str = "auto",
     threads: int | None = None,
     progress: Callable[[Progress], object] | None = None,
+    store: str | PathLike[str] | bool = True,
 ) -> "Book":
     """Find the texts in files and folders ("-" is standard input), to ask about them.
 
@@ -48,6 +50,8 @@ def read(
             LONGCTX_MODEL or your configuration file say.
         device, dtype, quant, threads: as the options of these names.
         progress: is called with the progress of finding, indexing and reading.
+        store: the folder in which readings and indexes are kept and found again. True is the command's own
+            (LONGCTX_STORE, or your data folder), with what took more than a second; False keeps nothing.
 
     Raises:
         InputError: when something is missing or cannot be read, or there is no text in it.
@@ -65,7 +69,10 @@ def read(
         threads=threads,
         chunk=None,
     )
-    return Book(corpus, Launch(options), progress)
+    launch = Launch(options)
+    where = os.environ.get(STORE) if isinstance(store, bool) else fspath(store)
+    keeping = Keeping(where or None, no_store=store is False)
+    return Book(corpus, launch, progress, store=keeping.place(corpus, launch.notes.append))
 
 
 class Book:
@@ -144,7 +151,12 @@ class Book:
             return self._generate(question, passages, sampling or Sampling(max_tokens=ROOM), system)
         if self.corpus.bytes > task.INDEXED:
             events = task.consult(
-                self.corpus, question, passages_wanted=passages, load=lambda: self._finder, deep=deep
+                self.corpus,
+                question,
+                passages_wanted=passages,
+                load=lambda: self._finder,
+                deep=deep,
+                store=self._store,
             )
             answer = self._last(events)
             self._spent.add(answer.usage)
@@ -285,15 +297,11 @@ class Book:
     def _filled(self) -> "PassageIndex":
         """The index of all passages, made on first use."""
         from longctx.quotes.index import PassageIndex
-        from longctx.tasks.ask import fill
+        from longctx.tasks.ask import index_of
 
         if self._index is None:
-            index = PassageIndex()
-            try:
-                self._tell(fill(index, self.corpus))
-            except BaseException:
-                index.__exit__()
-                raise
+            index = self._tell(_returned(index_of(self.corpus, self._store)))
+            assert isinstance(index, PassageIndex)
             self._index = index
         return self._index
 
@@ -307,7 +315,7 @@ class Book:
             self._spent.add(answer.usage)
             return answer
         if self._reading is None:
-            reading = ask.finder(self.corpus, self._filled, model.engine, model.chunk)
+            reading = ask.finder(self.corpus, self._filled, model.engine, model.chunk, self._store)
             yield from reading.read()
             self._reading = reading
         return ask.copy(self._reading, question)
@@ -378,7 +386,7 @@ class Book:
             raise InputError("this book is closed; read it again")
 
 
-def _returned(events: Generator[object, None, Answer]) -> Generator[object, None, None]:
+def _returned(events: Generator[object, None, object]) -> Generator[object, None, None]:
     """Yield what a task yields, then what it returns."""
     answer = yield from events
     yield answer

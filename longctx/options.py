@@ -53,6 +53,9 @@ class Options(Shown):
     chunk: int | None
 
 
+STORE = "LONGCTX_STORE"  # names a store in the environment
+
+
 @dataclass(frozen=True)
 class Keeping:
     """What is kept of a reading, and where, as it was given."""
@@ -67,6 +70,10 @@ class Keeping:
 
         Of itself, neither a quick reading is kept nor what came through a pipe.
         """
+        return self.place(corpus, out.note)
+
+    def place(self, corpus: "Corpus", say: Callable[[str], None]) -> "Folder | None":
+        """Return the same as `folder`, and say what there is to say in another way."""
         from longctx.store import folder
         from longctx.store.files import Unusable
 
@@ -76,9 +83,9 @@ class Keeping:
         root = given or (Path(self.store).absolute() if self.store else folder.default_root())
         least = 0.0 if self.store or given else folder.LEAST_SECONDS
         try:
-            return folder.open_folder(root, out.note, self.store_budget, least, fresh=self.fresh)
+            return folder.open_folder(root, say, self.store_budget, least, fresh=self.fresh)
         except Unusable as reason:
-            out.note(f"store: nothing is kept or reused: {reason}")
+            say(f"store: nothing is kept or reused: {reason}")
             return None
 
 
@@ -226,7 +233,7 @@ store_options = _as_one(
     Keeping,
     click.option(
         "--store",
-        envvar="LONGCTX_STORE",
+        envvar=STORE,
         show_envvar=True,
         show_default="in your own data folder, if reading takes more than a second",
         help="Keep what was read in this folder, and go on from what is kept there.",

@@ -23,6 +23,7 @@ quotes.exact  quotes.exact.words  quotes.exact.asked  quotes.exact.lines  quotes
 quotes.exact.settings  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
 quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail  quotes.exact.named
 quotes.exact.sentences  quotes.exact.contacts  quotes.exact.prose  quotes.exact.look_up
+quotes.terms
 quotes.index  quotes.scan  quotes.related  quotes.closest  quotes.outline  quotes.docstring  quotes.candidates
 quotes.coverage  quotes.extract
 structure.facts  structure.lines  structure.frequent  structure.logs
@@ -48,7 +49,7 @@ models.state  models.decoder  models.step  models.shards  models.rounded
 models.weights  models.quantize
 known  cache  download  hub  preferences  writing  engine  together  rates  plan  away  needs
 store  store.files  store.manifest  store.fingerprint  store.thin  store.match  store.segment  store.folder
-store.kept  store.writer  store.keeper  store.portable  store.listing  store.verify  reading
+store.kept  store.writer  store.passages  store.keeper  store.portable  store.listing  store.verify  reading
 tasks  tasks.results
 styles  output  manners  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack

@@ -3,17 +3,19 @@
 The index is in a temporary file. No model is asked here: a passage is found by its words, not by its meaning.
 """
 
-import itertools
 import math
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from longctx.errors import LongctxError, OutputError
-from longctx.quotes.prose import common_words, humps, unspaced_characters, with_pairs, words
+from longctx.quotes.prose import common_words, humps, with_pairs, words
 from longctx.quotes.second_look import PHRASES_WEIGHT, ROWS, Look
 from longctx.quotes.stems import JUDGED, TOKENIZER, Stems, cut_foreign, cut_latin, is_foreign_latin
+from longctx.quotes.terms import phrases_of, terms_of
 from longctx.text.source import Document
 from longctx.text.span import Quote, Span
 
@@ -40,6 +42,7 @@ _SPAN = (
 )
 _BEST_IN_DOCUMENT = _BEST.replace("MATCH ?", "MATCH ? AND document = ?")
 _SCORES = "SELECT rowid, -bm25(words, 1.0, 0.5, 1.0) FROM words"
+_KEPT = "CREATE TABLE documents(number INTEGER, first_row INTEGER, is_foreign INTEGER)"
 _HAVING = "SELECT count(*) FROM words WHERE words MATCH ?"
 
 
@@ -70,15 +73,9 @@ class PassageIndex:
     """
 
     def __init__(self) -> None:
+        self._begin()
         # An empty name is SQLite's temporary database: it moves to disk once it outgrows the cache.
         self._database = sqlite3.connect("", isolation_level=None)
-        self._documents: list[Document] = []
-        self._first_rows: list[int] = []
-        self._foreign: list[bool] = []  # of documents: of Latin letters, but not English
-        self._texts: list[tuple[int, str, str, str]] = []
-        self._places: list[tuple[int, int, int, int, int, int]] = []
-        self._added = 0
-        self._stems = Stems()
         try:
             for statement in _SCHEMA:
                 self._database.execute(statement)
@@ -87,6 +84,51 @@ class PassageIndex:
             raise LongctxError(
                 f"SQLite cannot search text ({error}): use a Python whose SQLite has FTS5"
             ) from error
+
+    def _begin(self) -> None:
+        self._documents: list[Document] = []
+        self._first_rows: list[int] = []
+        self._foreign: list[bool] = []  # of documents: of Latin letters, but not English
+        self._texts: list[tuple[int, str, str, str]] = []
+        self._places: list[tuple[int, int, int, int, int, int]] = []
+        self._added = 0
+        self._stems = Stems()
+
+    @classmethod
+    def load(cls, path: Path, documents: Sequence[Document]) -> Self:
+        """Open an index that was saved, of documents that are still the same; nothing can be added to it.
+
+        Raises:
+            sqlite3.Error, LookupError: when the file is no such index.
+        """
+        index = cls.__new__(cls)
+        index._begin()
+        index._database = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, isolation_level=None)
+        try:
+            for number, row, foreign in index._database.execute("SELECT * FROM documents ORDER BY first_row"):
+                index._documents.append(documents[number])
+                index._first_rows.append(row)
+                index._foreign.append(bool(foreign))
+            (index._added,) = index._database.execute("SELECT count(*) FROM places").fetchone()
+        except BaseException:
+            index.__exit__()
+            raise
+        return index
+
+    def save(self, path: Path, documents: Sequence[Document]) -> None:
+        """Write the index to a new file, its documents as numbers among those given.
+
+        Raises:
+            sqlite3.Error: when it cannot be written.
+        """
+        self._write()
+        numbers = {id(document): number for number, document in enumerate(documents)}
+        own = [numbers[id(document)] for document in self._documents]
+        with closing(sqlite3.connect(path, isolation_level=None)) as target:
+            self._database.backup(target)
+            target.execute(_KEPT)
+            rows = zip(own, self._first_rows, self._foreign, strict=True)
+            target.executemany("INSERT INTO documents VALUES (?, ?, ?)", rows)
 
     def __enter__(self) -> Self:
         return self
@@ -143,6 +185,8 @@ class PassageIndex:
         return self._look(question, foreign)
 
     def _write(self) -> None:
+        if not self._texts:
+            return
         try:
             self._database.execute("BEGIN")
             self._database.executemany(
@@ -159,7 +203,7 @@ class PassageIndex:
 
     def _hits(self, question: str, limit: int) -> list[_Hit]:
         """Rank rows by their words and a little by those in the name of their document, then look closer."""
-        terms = self._rarest(_terms(question))
+        terms = self._rarest(terms_of(question))
         if not terms:
             return []
         query = _any_of(terms, any(self._foreign))
@@ -207,7 +251,7 @@ class PassageIndex:
 
     def _phrases(self, question: str, hits: list[_Hit]) -> dict[int, float]:
         """Score rows by the pairs of neighbouring telling words of the question that they hold as phrases."""
-        query = " OR ".join(self._rarest(_phrases(question)))
+        query = " OR ".join(self._rarest(phrases_of(question)))
         if not query:
             return {}
         rows = ", ".join(str(hit.first) for hit in hits)
@@ -255,23 +299,6 @@ def rarity(having: int, total: int) -> float:
     return math.log(1 + (total - having + 0.5) / (having + 0.5))
 
 
-def _terms(question: str) -> list[str]:
-    """Write a question as FTS5 terms: its telling words, and its dotted or dashed names as a whole.
-
-    Every term is quoted, so that nothing in the question is query syntax.
-    """
-    terms: dict[str, None] = {}
-    for token in cut_foreign(_plain(question)).split():
-        inside = words(token)
-        if len(inside) > 1 and token.isascii():
-            terms[f'"{token}"'] = None
-        for word in (*inside, *humps(token).split()):
-            # A single character without word spaces around it stands at the start of a pair.
-            terms[f'"{word}"*' if len(word) == 1 and unspaced_characters(word) else f'"{word}"'] = None
-    telling = [term for term in terms if term.strip('"*').lower() not in common_words()]
-    return telling or list(terms)
-
-
 def _any_of(terms: list[str], foreign: bool) -> str:
     """Write terms as a query for any of them; in documents of other languages also for their cut form."""
     query = " OR ".join(terms)
@@ -279,19 +306,3 @@ def _any_of(terms: list[str], foreign: bool) -> str:
     if not foreign or not stems:
         return query
     return f"{{text names}} : ({query}) OR stems : ({' OR '.join(stems)})"
-
-
-def _phrases(question: str) -> list[str]:
-    """Return the pairs of telling words that stand side by side in a question, as FTS5 phrases."""
-    pairs: dict[str, None] = {}
-    telling = [
-        None if word.lower() in common_words() else word for word in words(cut_foreign(_plain(question)))
-    ]
-    for one, two in itertools.pairwise(telling):
-        if one and two:
-            pairs[f'"{one} {two}"'] = None
-    return list(pairs)
-
-
-def _plain(question: str) -> str:
-    return question.encode("utf-8", "replace").decode("utf-8").replace('"', " ").replace("\0", " ")

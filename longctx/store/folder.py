@@ -17,6 +17,7 @@ from longctx.store.manifest import NAME
 SHARE = 10  # of the disk's free bytes, a store may take one in so many
 LEAST_SECONDS = 1.0  # of reading, for it to be kept where nobody asked for that
 READINGS = "readings"
+PASSAGES = "passages"  # indexes, which are made anew where they are gone
 GIVEN = "portable"  # the name of a reading that came with its text
 
 
@@ -54,6 +55,14 @@ class Folder:
             return sorted(real, key=last_used, reverse=True)
         return []
 
+    def _everything(self) -> list[Path]:
+        """Return the folders of all readings and indexes; the last used come first."""
+        indexes: list[Path] = []
+        with suppress(OSError):
+            found = (self.root / PASSAGES).iterdir()
+            indexes = [path for path in found if path.is_dir() and not path.is_symlink()]
+        return sorted([*self.entries(), *indexes], key=last_used, reverse=True)
+
     def make_room(self, own: Path, more: int) -> None:
         """Remove what was not used for longest until so many more bytes are within the budget, but not `own`.
 
@@ -61,7 +70,7 @@ class Folder:
             Unusable: when it is not within it even so.
         """
         budget = self.limit()
-        entries = self.entries()
+        entries = self._everything()
         total = more + sum(size_of(path) for path in entries)
         for path in reversed(entries):
             if total <= budget:
@@ -71,7 +80,8 @@ class Folder:
             total -= (freed := size_of(path))
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
-            self.say(f"store: removed a reading of {gib(freed)} that was not used for longest")
+            what = "a reading" if path.parent.name == READINGS else "an index"
+            self.say(f"store: removed {what} of {gib(freed)} that was not used for longest")
         if total > budget:
             raise Unusable(f"it would take more than its {gib(budget)}; --store-budget allows more")
 
@@ -79,7 +89,7 @@ class Folder:
         """Return the bytes that the store may hold."""
         if self.budget is not None:
             return self.budget
-        held = sum(size_of(path) for path in self.entries())
+        held = sum(size_of(path) for path in self._everything())
         return (shutil.disk_usage(self.root).free + held) // SHARE
 
 

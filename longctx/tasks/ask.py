@@ -17,6 +17,7 @@ from longctx.quotes.scan import Cells, scan
 from longctx.reading import Reading
 from longctx.sampling import Sampling
 from longctx.store.folder import Folder
+from longctx.store.passages import Shelf
 from longctx.tasks import lookup, quick, quoted
 from longctx.tasks.frame import read_template
 from longctx.tasks.parts import CLOSE, MOST_READ, Finder, read_in_parts
@@ -57,8 +58,7 @@ def ask(
         after it is to wait until all that was read is kept.
     """
     prompt = opening(engine, chat)
-    with PassageIndex() as index:
-        yield from fill(index, corpus)
+    with (yield from index_of(corpus, store)) as index:
         evidence = index.search(question, passages_wanted)
         chosen = quick.choose(index, corpus, question, engine.tokenizer, budget) if budget else None
         documents, heading = (
@@ -108,18 +108,15 @@ def consult(
         deep: let it read the text whatever the question.
         everything: let it read all of the text, however long that takes.
         indexed: bytes to index; of a longer text, only what stands around the question's words is indexed.
-        store: where its reading is kept and found again.
+        store: where the index and the model's reading are kept and found again.
 
     Yields:
         Progress while indexing and reading, and the Answer last. To go on after it is to wait until all that
         was read is kept.
     """
     readings: list[Reading] = []
-    with PassageIndex() as index:
-        cells: Cells | None = None
-        if corpus.bytes > indexed:
-            cells = yield from _scanned(corpus, question, indexed)
-        yield from fill(index, corpus, cells.best(indexed) if cells else None)
+    cells = (yield from _scanned(corpus, question, indexed)) if corpus.bytes > indexed else None
+    with (yield from index_of(corpus, store, cells.best(indexed) if cells else None)) as index:
 
         def copied() -> Generator[Progress, None, Answer]:
             yield Progress("loading the model", 0, 0, 0)
@@ -195,6 +192,24 @@ def consult_index(
     answer.closest = None if answer.how == "found" else near
     answer.evidence = widened(index, question, evidence, passages_wanted)[:passages_wanted]
     yield answer
+
+
+def index_of(
+    corpus: Corpus, store: Folder | None, spans: Sequence[Span] | None = None
+) -> Generator[Progress, None, PassageIndex]:
+    """Return an index of all documents, kept or made now, or one of some spans."""
+    shelf = Shelf(store, corpus.documents) if store is not None and spans is None else None
+    if shelf and (found := shelf.find()):
+        return found
+    index = PassageIndex()
+    try:
+        yield from fill(index, corpus, spans)
+    except BaseException:
+        index.__exit__()
+        raise
+    if shelf:
+        shelf.keep(index)
+    return index
 
 
 def fill(index: PassageIndex, corpus: Corpus, spans: Sequence[Span] | None = None) -> Iterator[Progress]:
