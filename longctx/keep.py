@@ -1,6 +1,5 @@
 """The command `store`: what was read and kept, whether it is sound, and removing it."""
 
-import datetime
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from click.core import ParameterSource
 
 from longctx.machine import gib
 from longctx.options import Age, Length, Shown, Size, shown_options
+from longctx.text.document import printable
 
 if TYPE_CHECKING:
     from longctx.store.listing import Entry
@@ -66,8 +66,10 @@ def list_(shown: Shown, place: str | None) -> None:
 @shown_options
 def show(names: tuple[str, ...], shown: Shown, place: str | None) -> None:
     """Tell all about readings: texts, what became of them since, model, snapshots, files."""
+    from longctx.store import listing
+
     _, found = _selected(place, names)
-    facts = [_details(one) for one in found]
+    facts = [listing.details(one) for one in found]
     text = "\n\n".join(map(_shown, facts))
     shown.out().write(text, {"command": "store show", "readings": facts})
 
@@ -153,7 +155,7 @@ def _list(shown: Shown, place: str | None) -> None:
 
     root = _root(place)
     held = listing.entries(root)
-    rows = [_facts(one) for one in held]
+    rows = [listing.facts(one) for one in held]
     total = sum(one.bytes for one in held)
     values = {"command": "store", "store": str(root), "bytes": total, "readings": rows}
     if not rows:
@@ -164,10 +166,11 @@ def _list(shown: Shown, place: str | None) -> None:
     lines = [f"{'name':<{length}} {'tokens':>13} {'size':>10} {'last used':>10}  {'model':<{models}}  text"]
     for row in rows:
         text = f"{row['text']}  [{row['damage']}]" if row["damage"] else row["text"]
-        lines.append(
+        line = (
             f"{row['name'][:length]:<{length}} {row['tokens']:>13,} {gib(row['bytes']):>10} "
-            f"{_age(row['age_seconds']):>10}  {_short(row['model']):<{models}}  {text}".rstrip()
+            f"{_age(row['age_seconds']):>10}  {_short(row['model']):<{models}}  {text}"
         )
+        lines.append(printable(line.rstrip()))
     readings = "1 reading" if len(rows) == 1 else f"{len(rows)} readings"
     shown.out().write("\n".join([*lines, "", f"{readings}, {gib(total)} in {root}"]), values)
 
@@ -185,11 +188,13 @@ def _remove(found: "Sequence[Entry]", shown: Shown, command: str) -> None:
     for one in found:
         try:
             listing.remove(one)
-            gone.append(_facts(one))
+            gone.append(listing.facts(one))
         except InputError as error:
             failures.append(error)
     freed = sum(row["bytes"] for row in gone)
-    lines = [f"removed {row['name'][:SHORTEST]}: {row['text']}, {gib(row['bytes'])}" for row in gone]
+    lines = [
+        f"removed {row['name'][:SHORTEST]}: {printable(row['text'])}, {gib(row['bytes'])}" for row in gone
+    ]
     lines.append(f"{gib(freed)} freed" if gone else "nothing was removed")
     failed = [str(error) for error in failures]
     values = {"command": command, "removed": gone, "freed_bytes": freed, "failed": failed}
@@ -197,49 +202,6 @@ def _remove(found: "Sequence[Entry]", shown: Shown, command: str) -> None:
     out.write("\n".join(lines), values)
     if failures:
         raise InputError("; ".join(failed))
-
-
-def _facts(entry: "Entry") -> Facts:
-    """Return what a list tells of a reading."""
-    manifest = entry.manifest
-    names = [one.name for one in manifest.documents] if manifest else []
-    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-    return {
-        "name": entry.name,
-        "text": f"{names[0]}{more}" if names else "",
-        "texts": len(names),
-        "model": manifest.model if manifest else "",
-        "tokens": manifest.tokens if manifest else 0,
-        "bytes": entry.bytes,
-        "age_seconds": round(max(0.0, time.time() - entry.used)) if entry.used else None,
-        "folder": str(entry.folder),
-        "damage": entry.damage,
-    }
-
-
-def _details(entry: "Entry") -> Facts:
-    """Return all that is known of a reading without reading its tensors."""
-    from longctx.store.listing import since
-
-    facts, manifest = _facts(entry), entry.manifest
-    if manifest is None:
-        return facts
-    marks = manifest.fingerprint
-    told = {key: marks.get(key) for key in ("dtype", "form", "device", "kernels", "chunk")}
-    used = datetime.datetime.fromtimestamp(entry.used, datetime.UTC).isoformat(timespec="seconds")
-    documents = [{"name": one.name, "place": one.place, "since": since(one)} for one in manifest.documents]
-    return {
-        **facts,
-        **told,
-        "prompt_tokens": manifest.prompt,
-        "seconds": manifest.seconds,
-        "created": manifest.created,
-        "used": used,
-        "longctx": manifest.longctx,
-        "snapshots": [one.position for one in manifest.snapshots],
-        "segments": len(manifest.segments),
-        "documents": documents,
-    }
 
 
 def _shown(facts: Facts) -> str:
@@ -264,8 +226,8 @@ def _shown(facts: Facts) -> str:
 
 def _verdict(result: Facts) -> str:
     """Return what was found of a reading, for people."""
-    head = f"{result['name']}  {result['text']}".rstrip()
-    lines = [f"  damaged: {one}" for one in result["damage"]]
+    head = printable(f"{result['name']}  {result['text']}".rstrip())
+    lines = [f"  damaged: {printable(one)}" for one in result["damage"]]
     lines += [f"  not compared: {result['skipped']}"] if result["skipped"] else []
     for window in result["windows"]:
         lines.append(
@@ -288,7 +250,7 @@ def _amount(window: Facts, kind: str) -> str:
 
 
 def _rows(rows: Sequence[tuple[str, str]]) -> str:
-    return "\n".join(f"{name:<10} {value}" for name, value in rows if value)
+    return "\n".join(f"{name:<10} {printable(value)}" for name, value in rows if value)
 
 
 def _telling(names: Sequence[str]) -> int:

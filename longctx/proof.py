@@ -13,7 +13,7 @@ from longctx.progress import Progress
 from longctx.store.files import Unusable
 from longctx.store.fingerprint import fingerprint
 from longctx.store.kept import KeptReading
-from longctx.store.listing import Entry, held
+from longctx.store.listing import Entry, facts, held
 from longctx.store.manifest import Manifest, differences, read_manifest
 from longctx.store.verify import Verifier, damages
 
@@ -35,9 +35,7 @@ def verified(entry: Entry, root: Path, out: "Output", windows: int, tokens: int,
     """
     manifest = entry.manifest
     found: Found = {
-        "name": entry.name,
-        "text": ", ".join(one.name for one in manifest.documents[:3]) if manifest else "",
-        "tokens": manifest.tokens if manifest else 0,
+        **{key: facts(entry)[key] for key in ("name", "text", "tokens")},
         "damage": [entry.damage] if manifest is None else [],
         "skipped": "",
         "windows": [],

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,18 @@ def test_what_is_kept_is_listed(filled: Path, run: Run, checkpoint: Path) -> Non
     shown = run("list").stdout
     assert "2 readings" in shown
     assert checkpoint.name in shown
+
+
+def test_names_of_files_do_not_reach_the_terminal_as_they_are(room: Path, run: Run) -> None:
+    """If this fails a file's name moves the cursor, or hides a line of the list."""
+    folder = entry(room, run, "a.txt")
+    manifest, _ = read_manifest(folder)
+    (one,) = manifest.documents
+    manifest.documents = [replace(one, name="\x1b[2J\nfine", place="/\x1b[2J")]
+    manifest.write(folder)
+    for words in (("list",), ("show", str(folder)), ("verify", str(folder), "--windows", "0")):
+        assert "\x1b" not in run(*words).stdout
+        assert "\nfine" not in run(*words).stdout
 
 
 def test_a_text_says_what_became_of_it(filled: Path, room: Path, run: Run) -> None:

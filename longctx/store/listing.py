@@ -1,11 +1,14 @@
 """What a store holds: readings that are sound or not, found by name or by path, and removed."""
 
+import datetime
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from longctx.errors import InputError
 from longctx.store.files import LaterVersion, Unusable, Written
@@ -143,6 +146,47 @@ def since(source: Source) -> str:
         return "gone"
     same = (status.st_size, status.st_mtime_ns, status.st_ino) == (source.size, source.mtime_ns, source.inode)
     return "unchanged" if same else "changed"
+
+
+def facts(entry: Entry) -> dict[str, Any]:
+    """Return what a list tells of a reading."""
+    manifest = entry.manifest
+    names = [one.name for one in manifest.documents] if manifest else []
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return {
+        "name": entry.name,
+        "text": f"{names[0]}{more}" if names else "",
+        "texts": len(names),
+        "model": manifest.model if manifest else "",
+        "tokens": manifest.tokens if manifest else 0,
+        "bytes": entry.bytes,
+        "age_seconds": round(max(0.0, time.time() - entry.used)) if entry.used else None,
+        "folder": str(entry.folder),
+        "damage": entry.damage,
+    }
+
+
+def details(entry: Entry) -> dict[str, Any]:
+    """Return all that is known of a reading without reading its tensors."""
+    manifest = entry.manifest
+    if manifest is None:
+        return facts(entry)
+    marks = manifest.fingerprint
+    told = {key: marks.get(key) for key in ("dtype", "form", "device", "kernels", "chunk")}
+    used = datetime.datetime.fromtimestamp(entry.used, datetime.UTC).isoformat(timespec="seconds")
+    documents = [{"name": one.name, "place": one.place, "since": since(one)} for one in manifest.documents]
+    return {
+        **facts(entry),
+        **told,
+        "prompt_tokens": manifest.prompt,
+        "seconds": manifest.seconds,
+        "created": manifest.created,
+        "used": used,
+        "longctx": manifest.longctx,
+        "snapshots": [one.position for one in manifest.snapshots],
+        "segments": len(manifest.segments),
+        "documents": documents,
+    }
 
 
 def _entry(path: Path) -> Entry:
