@@ -1,6 +1,7 @@
 """Files that are no prose are told by what they hold: counts, ranges, first and last, with places to open."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from longctx.cli import main
 from longctx.structure.facts import Fact, Group, Structure, text_of
 from longctx.structure.frequent import Frequent
 from longctx.structure.lines import lines
+from longctx.structure.log_lines import LONGEST, Reader, entry, shape
 from longctx.structure.logs import is_log
 from longctx.structure.summarise import summarise_one, summarise_structures
 from longctx.text.document import Document
@@ -67,6 +69,25 @@ def test_logs_of_every_sort(write: Write, kind: str, end: str) -> None:
     (error,) = facts(structure, "Commonest errors")
     assert error.text.startswith("2 x ")
     assert "#" in error.text
+
+
+def test_what_is_kept_of_lines_tells_them_as_each_would_alone() -> None:
+    """If this fails lines that only look alike share a level or a message, and the counts lie."""
+    rng, reader = random.Random(7), Reader()
+    alike = """E0301 12:34 x|E031 12:34 x|lvl=err7|lvl=err8|level: Mar  1 10:00:00|level: Apr  1 10:00:00
+W12345 12:34 x
+msg="2026-03-01 10:00:00 up"|msg="2026/03/01 10:00:00 up"
+"GET /a/7?b " 404|" 20|12:34:56,789|=1712345678|2026-03-01T10:00:00Z
+level=|level:|msg=|lvl=7|[mod1:error]|<warn>|error:|ERROR|9ERROR|9:ERROR:|ERROR٣9|WARN|x=1|10.0.0.7
+a-b,c|4f3e9a|b0|user
+level=ınfo|é7|٤٢|{"level": }"""
+    words = alike.replace("\n", "|").split("|")
+    made = [" ".join(rng.choices(words, k=rng.randrange(1, 7))).replace("= ", "=") for _ in range(400)]
+    made = [line + rng.choice(("", f" at {rng.randrange(9999)}", " x1" * (LONGEST // 3))) for line in made]
+    for line in words + made:
+        alone = entry(line)
+        assert reader.read(line) == (alone.time, alone.level, shape(alone.message)), line
+    assert reader.read('{"level": "info", "msg": "7 left"}') == ("", "INFO", "# left")
 
 
 def test_access_logs(write: Write) -> None:

@@ -6,7 +6,7 @@ from statistics import median
 from longctx.structure.facts import Fact, Group, Structure, place, plural, shortened
 from longctx.structure.frequent import Frequent
 from longctx.structure.lines import head, numbered
-from longctx.structure.log_lines import ERRORS, LEVELS, TIME, entry, minute, shape
+from longctx.structure.log_lines import ERRORS, LEVELS, TIME, Reader, entry, minute
 from longctx.text.document import Document
 
 LOOKED_AT = 200  # lines that tell a log from other text
@@ -38,28 +38,36 @@ class _Tally:
 
     def __init__(self) -> None:
         self.lines = self.entries = 0
+        self.reader = Reader()
         self.first = self.last = ""
         self.levels: Counter[str] = Counter()
         self.shapes, self.errors = Frequent(SHAPES), Frequent(SHAPES)
         self.error_lines: list[tuple[int, str]] = []  # the first and the last one
         self.minutes: dict[str, list[int]] = {}  # lines, the first one's number
         self.unit = "minute"
+        self.now = ""  # the minute of the line before
 
     def add(self, number: int, line: str) -> None:
-        found = entry(line)
-        if found.time:
-            self.first, self.last = self.first or found.time, found.time
-            self._count_minute(minute(found.time), number)
-        if not found.time and not found.level and self.first:
+        time, level, message = self.reader.read(line)
+        if time:
+            self.first, self.last = self.first or time, time
+            self._count_minute(self._minute(time), number)
+        if not time and not level and self.first:
             return  # goes on with the entry before: a trace, a long message
         self.entries += 1
-        known = found.level in self.levels or len(self.levels) < MOST_LEVELS
-        self.levels[found.level if known else OTHER] += 1
-        message = shape(found.message)
+        known = level in self.levels or len(self.levels) < MOST_LEVELS
+        self.levels[level if known else OTHER] += 1
         self.shapes.add(message, number)
-        if found.level in ERRORS:
+        if level in ERRORS:
             self.errors.add(message, number)
             self.error_lines = [*self.error_lines[:1], (number, line)]
+
+    def _minute(self, time: str) -> str:
+        """Return the minute of a time: mostly that of the line before."""
+        seconds = time[len(self.now) :] if self.now and time.startswith(self.now) else ""
+        if seconds[:1] != ":" or len(seconds) < 3 or not seconds[1:3].isdecimal():
+            self.now = minute(time)
+        return self.now
 
     def _count_minute(self, key: str, number: int) -> None:
         if self.unit != "minute":
