@@ -105,3 +105,12 @@ def test_all_answers_come_from_all_parts(tmp_path: Path, engine: Engine) -> None
     question = "What are all the special magic numbers for amber-lamp?"
     answer, _ = ask(engine, texts, question, room=200)
     assert [part.text for part in answer.parts] == [str(value) for value in values]
+
+
+def test_two_values_in_different_parts_are_both_told(tmp_path: Path, engine: Engine) -> None:
+    """If this fails one of two contradicting lines of a long text passes for all that it says."""
+    other = ONE.replace("48213", "77120")
+    texts = corpus(tmp_path, ONE + FILLER * 8 + OTHER + FILLER * 8 + other + FILLER * 4)
+    answer, _ = ask(engine, texts, QUESTION, room=200)
+    assert places(answer) == [("48213", "0.txt:1"), ("77120", "0.txt:19")]
+    assert answer.text == "48213\n77120"

@@ -17,7 +17,7 @@ from longctx.quotes.scan import Cells
 from longctx.reading import Reading
 from longctx.tasks import lookup
 from longctx.tasks.prompt import Prompt, header
-from longctx.tasks.questions import asks_for_all, one_by_one
+from longctx.tasks.questions import asks_for_all, names, one_by_one
 from longctx.tasks.results import Answer, Part
 from longctx.text.source import Corpus
 from longctx.text.span import Span
@@ -109,7 +109,7 @@ def read_in_parts(
         done += sum(map(_bytes, part))
     told: list[Part] = []
     for key, (one, asking) in asked.items():
-        best = _best(found[key], everything=asks_for_all(one))
+        best = _best(found[key], one)
         if not best and reading:
             reading.usage = Usage()
             best = lookup.closer(reading, one, asking.after)
@@ -122,11 +122,25 @@ def read_in_parts(
     return answer
 
 
-def _best(found: list[Part], *, everything: bool) -> list[Part]:
-    """Return the surest answer of all parts; or all that differ, if asked for, in reading order."""
-    if everything:
-        return list({part.text: part for part in reversed(found)}.values())[::-1][: lookup.MOST_ANSWERS]
-    return sorted(found, key=lambda part: -(part.confidence or 0.0))[:1]
+def _best(found: list[Part], question: str) -> list[Part]:
+    """Return the surest answer of all parts, and each other value that a line gives for the same key.
+
+    Where all answers are asked for, all that differ are. They come in reading order.
+    """
+    if not found:
+        return []
+    right = found
+    if not asks_for_all(question):
+        surest = max(found, key=lambda part: part.confidence or 0.0)
+        named = _named(surest, question)
+        right = [part for part in found if part is surest or (named and named <= _named(part, question))]
+    return list({part.text: part for part in reversed(right)}.values())[::-1][: lookup.MOST_ANSWERS]
+
+
+def _named(part: Part, question: str) -> set[str]:
+    """Return the names in a question that the line of an answer holds."""
+    line = part.source.text.lower() if part.source else ""
+    return {name for name in map(str.lower, names(question)) if name in line}
 
 
 def _bytes(span: Span) -> int:
