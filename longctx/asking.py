@@ -172,7 +172,8 @@ def answer_all(book: "Book", questions: Sequence[str], out: "Output", strict: bo
     if strict and wrong:
         raise QuotationError(f"{wrong} quotations do not stand in the text")
     if missing:
-        out.note(f"{missing} of {len(questions)} questions have no answer")
+        have = "has" if missing == 1 else "have"
+        out.note(f"{missing} of {len(questions)} questions {have} no answer")
         sys.exit(1)
 
 

@@ -30,6 +30,7 @@ def read_inputs(out: "Output", inputs: Inputs, until: "Point | None" = None) -> 
     from longctx.text.source import gather
 
     manners.check_inputs(inputs)
+    out.spare(inputs)
     stdin = sys.stdin.buffer if sys.stdin else None  # closed in services, and by <&-
     if not inputs and (stdin is None or stdin.isatty()):
         raise click.UsageError("there is nothing to read: name files or folders, or pipe text in")

@@ -11,6 +11,7 @@ import secrets
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -90,6 +91,17 @@ class Output:
             self.note(f"not read: {_by_reason(corpus.skipped)} (-v or --json lists them)")
         if corpus.cut:
             self.note(str(corpus.cut))
+
+    def spare(self, inputs: Iterable[str]) -> None:
+        """Refuse to write the answer over a file that is read: it may be the only copy.
+
+        Raises:
+            OutputError: naming the file.
+        """
+        if self.path and os.path.isfile(self.path):
+            for name in inputs:
+                if os.path.isfile(name) and os.path.samefile(name, self.path):
+                    raise OutputError(f"{name}: would be read and written over; choose another file for -o")
 
     def write(self, text: str, values: dict[str, Any]) -> None:
         """Write the result: `text` for people, or `values` as one JSON object."""

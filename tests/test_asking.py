@@ -61,7 +61,7 @@ def test_questions_from_standard_input(here: Path) -> None:
     result = ask("--questions", "-", "app.yaml", "--json", stdin="What is port set to?\nWhat is Xyzzy?\n")
     assert [one["answer"] for one in json.loads(result.stdout)["answers"]] == ["8080", ""]
     assert result.exit_code == 1
-    assert "1 of 2 questions have no answer" in result.stderr
+    assert "1 of 2 questions has no answer" in result.stderr
     assert ask("--questions", "-", stdin="Why?\n").exit_code == 2
 
 

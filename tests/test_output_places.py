@@ -62,3 +62,12 @@ def test_closed_streams_end_in_the_right_code(tmp_path: Path, redirect: str, cod
     done = run(tmp_path, redirect)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    """If this fails a slip in -o replaces the user's own text by an answer about it."""
+    (tmp_path / "link").symlink_to("a.py")
+    done = run(tmp_path, "-o link")
+    assert done.returncode == 6
+    assert done.stderr == "longctx: a.py: would be read and written over; choose another file for -o\n"
+    assert (tmp_path / "a.py").read_text() == "LIMIT = 64\n"
