@@ -98,9 +98,9 @@ class Output:
         Raises:
             OutputError: naming the file.
         """
-        if self.path and os.path.isfile(self.path):
+        if self.path and Path(self.path).is_file():
             for name in inputs:
-                if os.path.isfile(name) and os.path.samefile(name, self.path):
+                if Path(name).is_file() and Path(name).samefile(self.path):
                     raise OutputError(f"{name}: would be read and written over; choose another file for -o")
 
     def write(self, text: str, values: dict[str, Any]) -> None:

@@ -90,6 +90,19 @@ def test_menus_and_scripts_of_a_page_are_left_out_and_told(tmp_path: Path) -> No
         assert "x();" in text(by_name["app.html"])
 
 
+@pytest.mark.parametrize(("comments", "told"), [(0, []), (2, ["left out 2 comments"])])
+def test_only_comments_that_there_are_were_left_out(tmp_path: Path, comments: int, told: list[str]) -> None:
+    """If this fails the reader of a letter looks for remarks that nobody made."""
+    head = '<w:{} xmlns:w="http://w">{}</w:{}>'
+    body = head.format("document", "<w:body><w:p><w:r><w:t>Dear Ann</w:t></w:r></w:p></w:body>", "document")
+    remarks = head.format("comments", "<w:comment><w:p/></w:comment>" * comments, "comments")
+    letter = tmp_path / "letter.docx"
+    letter.write_bytes(zipped({"word/document.xml": body, "word/comments.xml": remarks}))
+    with gather([str(letter)]) as corpus:
+        assert text(corpus.documents[0]) == "Dear Ann\n"
+        assert corpus.notes == [f"{letter}: {one}" for one in told]
+
+
 def test_a_notebook_is_its_cells_and_outputs() -> None:
     """Without it, a notebook would be read as JSON full of encoded pictures."""
     with gather([str(FILES / "counts.ipynb")]) as corpus:

@@ -85,6 +85,16 @@ class _Styles(Events):
             self.levels.setdefault(self.style, int(value) + 1)
 
 
+class _Comments(Events):
+    """Counts the comments: some programs write an empty list of them into each document."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self.draft.left_out["a comment"] += tag == "comment"
+
+
 class _Docx(_Paragraphs):
     def __init__(self, draft: Draft, levels: Mapping[str, int]) -> None:
         super().__init__(draft)
@@ -200,7 +210,8 @@ def docx(path: Path, draft: Draft) -> None:
                 parse(_blocks(archive, name, draft), _Docx(draft, {}))
         edges = sum(bool(re.fullmatch(r"word/(?:header|footer)\d*\.xml", name)) for name in names)
         draft.left_out["a running head"] += edges
-        draft.left_out["a list of comments"] += "word/comments.xml" in names
+        if "word/comments.xml" in names:
+            parse(_blocks(archive, "word/comments.xml", draft), _Comments(draft))
 
 
 def odt(path: Path, draft: Draft) -> None:
