@@ -29,7 +29,13 @@ from longctx.tasks.results import wilson
 
 HERE = Path(__file__).parent / "first_minutes"
 TEXTS = HERE / "texts"
-SETS = {"first": "questions.toml", "second": "second.toml", "third": "third.toml", "fourth": "fourth.toml", "fifth": "fifth.toml"}
+SETS = {
+    "first": "questions.toml",
+    "second": "second.toml",
+    "third": "third.toml",
+    "fourth": "fourth.toml",
+    "fifth": "fifth.toml",
+}
 KINDS = ("natural", "exact")
 
 

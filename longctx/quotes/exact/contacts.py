@@ -17,6 +17,8 @@ _CONTACT = (
     (frozenset({stem("email")}), re.compile(_EMAIL)),
     (frozenset(map(stem, ("website", "url", "homepage", "link"))), re.compile(_URL)),
 )
+_LABEL = re.compile(r"\b(?:fax|phone|telephone|tel|landline|office|mobile|cell)\b")
+_MOBILE = re.compile(r"\b(?:mobile|cell)", re.IGNORECASE)
 _CAPITAL = re.compile(r"(?<![.!?:] )\b[A-Z][\w'’.-]*(?: [A-Z][\w'’-]+)+")  # a name of two words or more
 _FARTHEST = 120  # characters between a name and what it has
 
@@ -39,7 +41,17 @@ def contact(asked: Asked, text: str, words: frozenset[str], kind: re.Pattern[str
         if kind.pattern == _EMAIL and len(inside) == len(names):
             return value[0], value.start()
     end = end_of_words(names, text)
-    after = [value for value in values if value.start() >= end >= 0]
+    after = [
+        value for value in values if value.start() >= end >= 0 and _labelled(asked, text[end : value.start()])
+    ]
     if not after or after[0].start() - end > _FARTHEST or _CAPITAL.search(text[end : after[0].start()]):
         return None
     return after[0][0], after[0].start()
+
+
+def _labelled(asked: Asked, before: str) -> bool:
+    """Tell whether the last label before a number names the kind asked for: a mobile is not any phone."""
+    label = (["", *_LABEL.findall(before.lower())])[-1]
+    if label == "fax":
+        return bool(re.search(r"\bfax", asked.text, re.IGNORECASE))
+    return not _MOBILE.search(asked.text) or not label or bool(_MOBILE.match(label))

@@ -75,7 +75,7 @@ def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list
     yield lambda: _all(options(asked, _lines(one, needles)) for one in prosaic)
     yield lambda: _all(times(asked, _logged(one, asked)) for one in prosaic)
     if name:
-        yield lambda: _all(said(name, _lines(one, [name])) for one in prosaic)
+        yield lambda: _all(said(asked, name, _lines(one, [name])) for one in prosaic)
     yield lambda: _all(stated(asked, _telling_lines(one, asked, needles)) for one in prosaic)
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from longctx.quotes.exact.asked import Asked
 from longctx.quotes.exact.fact import Exact
 from longctx.quotes.exact.lines import Line
+from longctx.quotes.exact.sentences import denies
 from longctx.quotes.exact.words import cover, stems
+from longctx.quotes.prose import common_words
 
 _METAVAR = r"(?:\[?[ =]\[?[\w<>|./-]+\]?(?: [A-Z]{2,})*)?"
 _TERM = re.compile(
@@ -21,6 +23,7 @@ _DEFAULT = re.compile(
     r"[\"'`]?(?P<value>[\w/~.$+-][^\s\"'`\])]*(?<![.,;]))|(?P<before>[\w/.-]+) by default",
     re.IGNORECASE,
 )
+_SWITCHED = frozenset(("on", "off", "yes", "no", "all", "none", "never", "always", "any"))
 MOST = 12  # lines of a description
 
 
@@ -100,11 +103,23 @@ def _named(asked: Asked, term: str) -> bool:
 
 def _default(entry: Entry) -> Iterator[Exact]:
     for text, line in entry.lines:
-        if found := _DEFAULT.search(text):
-            yield Exact(found["value"] or found["before"], line.quote())
+        if value := _default_in(text):
+            yield Exact(value, line.quote())
             return
-    if found := _DEFAULT.search(entry.text):
-        yield Exact(found["value"] or found["before"], entry.lines[0][1].quote())
+    if value := _default_in(entry.text):
+        yield Exact(value, entry.lines[0][1].quote())
+
+
+def _default_in(text: str) -> str:
+    """Return the default that a description gives; empty for "no limit by default"."""
+    for found in _DEFAULT.finditer(text):
+        value = str(found["value"] or found["before"])
+        sentence = re.split(r"[.;] ", text[: found.end()])[-1]
+        if not denies(sentence.removesuffix(value)) and (
+            value.lower() not in common_words() or value.lower() in _SWITCHED
+        ):
+            return value
+    return ""
 
 
 def _first_sentence(text: str) -> str:

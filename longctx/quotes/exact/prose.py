@@ -1,33 +1,57 @@
 """What a sentence states of the thing that is asked for: "the API uses port 8085", "her direct line is 3"."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from longctx.quotes.exact.asked import Asked, mentions
 from longctx.quotes.exact.contacts import contact, contact_kind
 from longctx.quotes.exact.fact import Exact
 from longctx.quotes.exact.lines import Line
-from longctx.quotes.exact.sentences import clauses, end_of_words, line_at, sentences
+from longctx.quotes.exact.sentences import clauses, denies, end_of_words, line_at, sentences
 from longctx.quotes.exact.words import cover, stem, stems
+from longctx.quotes.prose import common_words
 
 Found = tuple[str, int] | None
-_WHICH = re.compile(r"(?:(?:on|at|to|under) )?(?:which|what)\b|[\w -]+ of ", re.IGNORECASE)
-_NOUN = re.compile(
-    r"(?:(?:\w+ )?(?:which|what)(?:'s| is| are| was| were)?(?: the| our| my)? )?(?P<noun>[\w -]+)",
-    re.IGNORECASE,
+# The noun of "which port does", "what is the order number of", "port of the".
+_THING = (
+    r"(?P<noun>(?!(?:an?|the|at|in|on|is|it|this|that|there|were|was|are)\b)[^\W\d][\w-]*(?: [\w-]+){0,2}?)"
 )
-_CODE = r"[`\"]?(?P<value>(?=[\w./:+-]*\d)[\w+-][\w./:+-]*(?<=\w)(?: \d[\d.,]*(?<=\d))*%?)"
+_NOUN = (
+    re.compile(
+        rf"(?:(?:on|at|to|under|in|by|with) )?(?:which|what) {_THING}"
+        r"(?= (?:is|are|was|were|does|do|did|has|have|had|can|must|should|will|of|for|in|on|at)\b|\W*$)",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"what(?:'s|’s| is| are| was| were) (?:(?:the|our|my|your|its) )?(?:[\w-]+['’]s )?{_THING}"
+        r"(?= (?:of|for|in|on|at|from)\b|\W*$)",
+        re.IGNORECASE,
+    ),
+    re.compile(rf"(?:the )?{_THING}(?= of\b)", re.IGNORECASE),
+)
+_NUMBERING = frozenset(("number", "code", "id", "no"))  # "order 5" has the order number 5
+_YEAR = re.compile(r"1[5-9]\d\d|20\d\d")
+_UNYEARLY = re.compile(r"\b(?:port|number|code|id|room|model|year|pin)s?\b", re.IGNORECASE)
+_CODE = (
+    r"[`\"]?(?P<value>(?:[A-Z]{2,3} (?=\d))?(?=[\w./:+-]*\d)(?!\d+(?:st|nd|rd|th)\b)[\w+-][\w./:+,-]*(?<=\w)"
+    r"(?: \d[\d.,]*(?<=\d))*%?)"
+)
 _CURRENCY = (
     r"(?:[$€£¥]|(?:euros?|dollars?|pounds?|cents?|francs?|rupees?|yen|won|kroner|kr|zł|Kč|lei|[A-Z]{3})\b)"
 )
 _MONEY = rf"(?:[$€£¥] ?\d(?:[\d,.]*\d)?|\d(?:[\d,. ]*\d)? ?{_CURRENCY})"
 _COSTS = frozenset(map(stem, ("cost", "price", "fee", "charge")))
-_PATH = re.compile(r"(?<![\w/])[`\"']?(?P<path>(?:https?:/|~|\.{1,2}|[A-Z]:)?[/\\][\w.~/\\-]*\w/?)[`\"']?")
+_PATH = re.compile(
+    r"(?a:(?<![\w/])[`\"']?(?P<path>(?:https?:/|~|\.{1,2}|[A-Z]:)?[/\\][\w.~/\\-]*\w/?))(?!\w)[`\"']?"
+)
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|June?|July?|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _CLOCK = r"\d{1,2}[:.]\d\d(?: ?[ap]\.?m\.?)?"
 _DATE = (
-    rf"(?:\d{{4}}-\d\d-\d\d|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}(?:,? \d{{4}})?|{_MONTH} \d{{1,2}}(?:,"
-    rf" \d{{4}})?|(?:{_MONTH} )?[12]\d{{3}})"
+    r"(?<![\w.,/-])(?:\d{4}-\d\d-\d\d"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}(?:,? \d{{4}})?"
+    rf"|{_MONTH} \d{{1,2}}(?:, \d{{4}})?"
+    rf"|(?:{_MONTH} )?[12]\d{{3}})"
+    r"(?![\w/]|[-–.,]\d)"
 )
 _NAME = (
     r"(?P<name>(?:(?:Dr|Mr|Mrs|Ms|Prof)\.? )?[A-Z][\w'’-]+(?: (?:(?:van|von|de|der|af|al|bin|da|di)"
@@ -38,23 +62,35 @@ _OWN = re.compile(
     r" (?P<value>[^,;()]+?)(?=[,;()]|\.? *$)"
 )
 _SIGNIFICANT = re.compile(r"[\dA-Z@/`\"“]")  # "is 33", "is Ann"; but not "is waiting"
+_PAST = re.compile(r"\b(?:did|was|were|had|has|have)\b")
+_OPEN = re.compile(r"\b(?:will|shall|would|could|should|might|may|planned|supposed|if)\b")  # not done yet
+_COMMON = frozenset(map(stem, common_words()))
 _LONGEST = 8  # words of a value
 
 
 def stated(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
     """Yield what sentences state of the thing that is asked for, and of that alone."""
+    if denies(asked.text):
+        return
     kind = contact_kind(asked)
     for text, starts in sentences(lines):
         if not mentions(asked, text.lower(), outright=not kind):
             continue
         found = contact(asked, text, *kind) if kind else _possessed(asked, text) or _in_clause(asked, text)
-        if found:
+        if found and (kind or not _torn(*found, starts)):
             yield Exact(found[0], line_at(found[1], starts).quote())
+
+
+def _torn(value: str, at: int, starts: Sequence[tuple[int, Line]]) -> bool:
+    """Tell whether a number runs on over the end of a line: more likely two."""
+    return any(at < start < at + len(value) and value[start - at].isdigit() for start, _ in starts)
 
 
 def _in_clause(asked: Asked, text: str) -> Found:
     for at, clause in clauses(text):
-        if asked.required - cover(asked.terms, stems(clause))[0]:
+        if asked.required - cover(asked.terms, stems(clause))[0] or denies(clause):
+            continue
+        if _PAST.search(asked.text) and _OPEN.search(clause):
             continue
         for relation in _RELATIONS:
             if found := relation(asked, clause):
@@ -64,18 +100,26 @@ def _in_clause(asked: Asked, text: str) -> Found:
 
 def _numbered(asked: Asked, text: str) -> Found:
     """Find the number or code right after the noun that is asked for: "port 8085", "order number KS-20"."""
-    noun = _NOUN.match(asked.text)
-    if not noun or not _WHICH.match(asked.text) or asked.wanted == "time":
+    noun = next((found["noun"] for form in _NOUN if (found := form.match(asked.text))), "")
+    if not noun or asked.wanted == "time":
         return None
-    said = noun["noun"].split()
-    for size in range(min(3, len(said)), 0, -1):
-        if said[size - 1].lower() in ("is", "the", "of"):
+    said = noun.split()
+    of_any = not asked.required - cover(asked.terms, stems(noun))[0]
+    known = frozenset().union(*(one.forms for one in asked.terms)) | _COMMON
+    for names in (said, said[:-1] if said[-1].lower() in _NUMBERING else []):
+        joined = r"[ -]".join(map(re.escape, names))
+        of = r"(?P<of> of (?:the |an? )?(?:[\w'-]+ ){0,4}?)?"
+        form = rf"(?<!\w){joined}s?{of}(?: ?(?:is|are|was|no\.|number|:|=))?:? ?{_CODE}(?!\w)"
+        found = list(re.finditer(form, text, re.IGNORECASE)) if names else []
+        if len({one["value"] for one in found}) != 1:
             continue
-        joined = r"[ -]".join(map(re.escape, said[:size]))
-        rest = r"(?: of (?:the |an? )?(?:[\w'-]+ ){0,4}?)?"
-        form = rf"(?<!\w){joined}s?{rest}(?: ?(?:is|are|was|no\.|number|:|=))?:? ?{_CODE}(?!\w)"
-        if found := re.search(form, text, re.IGNORECASE):
-            return found["value"], found.start("value")
+        if of_any or known.issuperset(stems(found[0]["of"] or "")):
+            value = found[0]["value"]
+            if value.endswith("%") and text.count("%") > 1:
+                return None
+            if _YEAR.fullmatch(value) and not _UNYEARLY.search(noun):
+                return None
+            return value, found[0].start("value")
     return None
 
 
@@ -99,6 +143,11 @@ def _dated(asked: Asked, text: str) -> Found:
     if asked.wanted != "time" or len(re.findall(rf"{_DATE}|{_CLOCK}", text)) != 1:
         return None
     end = end_of_words(asked.terms[-1:], text)
+    if asked.required - cover(asked.terms, stems(text[: max(end, 0)]))[0]:
+        return None  # "in 1984, after A, B was built" tells nothing of A
+    for word in re.finditer(r"(?P<whose>[^\W_]+),? (?:which|who|that)\b", text[:end]):
+        if not cover(asked.terms, stems(word["whose"]))[0]:
+            return None  # "A outdid B, which was built in 1984", nor does that
     said = rf" (?:(?:in|on|at|by|since|for|from) )?(?:the )?(?P<value>{_DATE}|{_CLOCK})"
     found = re.compile(said).match(text, end) if end >= 0 else None
     return (found["value"], found.start("value")) if found else None
@@ -111,8 +160,10 @@ def _counted(asked: Asked, text: str) -> Found:
     having = re.finditer(
         r"\b(?:has|have|had|holds?|with|there (?:are|were)) (?P<value>\d[\d,.]*) (?P<noun>\w+)", text
     )
-    found = next((one for one in having if stem(one["noun"].lower()) in asked.terms[0].forms), None)
-    return (found["value"], found.start("value")) if found else None
+    found = [one for one in having if stem(one["noun"].lower()) in asked.terms[0].forms]
+    if len(found) != 1 or asked.required - {0} - cover(asked.terms, stems(text[: found[0].start()]))[0]:
+        return None
+    return found[0]["value"], found[0].start("value")
 
 
 def _titled(asked: Asked, text: str) -> Found:
@@ -120,9 +171,10 @@ def _titled(asked: Asked, text: str) -> Found:
     if asked.wanted != "name" or not re.match(r"who (?:is|was|are) (?:the|our|your) [a-z]", asked.text, re.I):
         return None
     role = r"[ -]".join(rf"(?i:{re.escape(one.word)})" for one in asked.terms)
+    be = "was" if re.match("who was", asked.text, re.I) else "is"
     forms = (
-        rf"\b[Tt]he {role}(?:,| is| was|:)? {_NAME}(?=[,.;)]| is\b| was\b|$)",
-        rf"{_NAME}(?:,| is| was) (?:the|our) {role}\b",
+        rf"\b[Tt]he {role}(?:,| {be}|:)? {_NAME}(?=[,.;)]| {be}\b|$)",
+        rf"{_NAME}(?:,| {be}) (?:the|our) {role}(?! (?:of|at|for|in|to)\b)\b",
     )
     found = next((found for form in forms if (found := re.search(form, text))), None)
     return (found["name"], found.start("name")) if found else None
@@ -135,11 +187,19 @@ def _possessed(asked: Asked, text: str) -> Found:
         there, held = cover(asked.terms, forms)
         before, _ = cover(asked.terms, stems(text[: found.start()]))
         whose = asked.required - there
+        if _others(asked, text[: found.start()]):
+            continue  # who is meant by "her" is not certain
         if there and len(held) == len(forms) and whose and whose <= before:
             value = found["value"].strip()
             said = len(value.split()) <= _LONGEST and _SIGNIFICANT.search(value)
             return (value, found.start("value")) if said else None
     return None
+
+
+def _others(asked: Asked, text: str) -> bool:
+    """Tell whether a text names another person or thing than the question does."""
+    names = [found[0] for found in re.finditer(r"(?<=[\w,;:)] )(?<!called )(?<!named )[A-Z][\w'’-]+", text)]
+    return any(not cover(asked.terms, stems(name))[0] for name in names)
 
 
 _RELATIONS: tuple[Callable[[Asked, str], Found], ...] = (

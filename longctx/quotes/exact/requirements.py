@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from longctx.quotes.exact.asked import Asked
 from longctx.quotes.exact.fact import VERSION, Exact
 from longctx.quotes.exact.lines import Line
+from longctx.quotes.exact.sentences import denies
+from longctx.quotes.exact.words import cover, stems
 
 _ASKED = re.compile(
     r"(?:\b(?:versions?|release) (?:of|for) (?:the )?[`\"']?(?P<after>@?[\w][\w./@-]*\w|\w)[`\"']?"
@@ -72,9 +74,13 @@ def _same(found: str, asked: str) -> bool:
     return asked in (found, bare) or ("/" in bare and asked == bare.rsplit("/", 1)[1])
 
 
-def said(name: str, lines: Iterable[Line]) -> Iterator[Exact]:
-    """Yield the versions that prose gives beside a name."""
+def said(asked: Asked, name: str, lines: Iterable[Line]) -> Iterator[Exact]:
+    """Yield the versions that prose gives beside a name, in lines that hold all else that is asked for."""
     form = re.compile(rf"(?<![\w-]){re.escape(name)}(?=[^\w-]){_PROSE_VERSION}", re.IGNORECASE)
     for line in lines:
-        if (found := form.search(line.text)) and VERSION.match(found["version"]):
-            yield Exact(found["version"], line.quote())
+        if asked.required - cover(asked.terms, stems(line.text))[0]:
+            continue
+        for said in re.split(r"[.;] ", line.text):
+            if not denies(said) and (found := form.search(said)) and VERSION.match(found["version"]):
+                yield Exact(found["version"], line.quote())
+                break
