@@ -110,16 +110,14 @@ def _numbered(asked: Asked, text: str) -> Found:
         joined = r"[ -]".join(map(re.escape, names))
         of = r"(?P<of> of (?:the |an? )?(?:[\w'-]+ ){0,4}?)?"
         form = rf"(?<!\w){joined}s?{of}(?: ?(?:is|are|was|no\.|number|:|=))?:? ?{_CODE}(?!\w)"
-        found = list(re.finditer(form, text, re.IGNORECASE)) if names else []
-        if len({one["value"] for one in found}) != 1:
+        there = list(re.finditer(form, text, re.IGNORECASE)) if names else []
+        if len({one["value"] for one in there}) != 1:
             continue
-        if of_any or known.issuperset(stems(found[0]["of"] or "")):
-            value = found[0]["value"]
-            if value.endswith("%") and text.count("%") > 1:
-                return None
-            if _YEAR.fullmatch(value) and not _UNYEARLY.search(noun):
-                return None
-            return value, found[0].start("value")
+        if of_any or known.issuperset(stems(there[0]["of"] or "")):
+            value = there[0]["value"]
+            one_of_many = value.endswith("%") and text.count("%") > 1
+            when = _YEAR.fullmatch(value) and not _UNYEARLY.search(noun)
+            return None if one_of_many or when else (value, there[0].start("value"))
     return None
 
 
