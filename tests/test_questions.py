@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from longctx.quotes.prose import within_bracket
 from longctx.tasks.lookup import start_of
-from longctx.tasks.questions import asks_for_all, keys, names, one_by_one
+from longctx.tasks.questions import asked_noun, asks_for_all, keys, names, one_by_one, suits_finder
 from longctx.writing import Pointer
 
 KEY = st.from_regex(r"[a-z]{2,8}[-_][a-z]{2,8}", fullmatch=True)
@@ -95,3 +95,25 @@ def test_an_answer_ends_where_its_bracket_does(before: str, inside: str, after: 
     assert within_bracket(f"{before}(", inside) == inside
     assert within_bracket(before, f"{inside}{after}") == f"{inside}{after}"
     assert within_bracket("1) ", f"{inside}) {after}") == f"{inside}) {after}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "suits"),
+    [
+        ("What is the secret code of Doctor Brown?", True),
+        ("What is the code for amber-lamp?", True),
+        ("He went to the ____ with her.", True),
+        ("Who is Sherlock Holmes?", False),
+        ("what was in the envelope?", False),
+    ],
+)
+def test_the_model_is_asked_only_what_it_was_made_for(asked: str, suits: bool) -> None:
+    """A fact would need --deep, or every question would wait until the model is loaded."""
+    assert suits_finder(asked) is suits
+
+
+def test_what_is_asked_for_is_the_noun() -> None:
+    """A value beside the noun would count for no more than any other."""
+    assert asked_noun("What is the secret code of Doctor Brown?") == "code"
+    assert asked_noun("which year did he sail?") == "year"
+    assert asked_noun("Who came?") == ""

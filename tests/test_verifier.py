@@ -7,7 +7,6 @@ import pytest
 
 from longctx.quotes.prose import common_words
 from longctx.quotes.second_look import WORD, Look
-from longctx.tasks import verifier
 from longctx.tasks.verifier import Copied, features, probability, threshold, weights
 from training.verifier import Row, calibration, choose_threshold, counts, fit, is_right, score
 from training.verifier_cases import Asked
@@ -44,6 +43,15 @@ def test_prose_that_only_shares_words_is_not_shown() -> None:
     loose = copied("I have seldom heard him mention her to ", "the woman", ".", "Who is Sherlock Holmes?")
     assert probability(prose) < threshold()
     assert probability(replace(loose, first=0.6, mean=0.6)) < threshold()
+
+
+def test_another_thing_of_the_same_person_is_not_shown() -> None:
+    """Whoever asks for an age would get a code, "94 % likely to be right"."""
+    before = "The code of Doctor Brown is "
+    asked = "What is the code of Doctor Brown?"
+    assert probability(copied(before, "K7-R2P", ", they said.", asked)) >= threshold()
+    asked = "What is the age of Doctor Brown?"
+    assert probability(copied(before, "K7-R2P", ", they said.", asked)) < threshold()
 
 
 def test_attention_and_a_refusal_count() -> None:
@@ -95,9 +103,3 @@ def test_an_answer_is_judged_as_a_reader_would() -> None:
     assert not is_right("the captain", natural)
     assert is_right("K7-R2P", Asked("Which?", ("K7-R2P",)))
     assert not is_right("K7", Asked("Which?", ("K7-R2P",)))
-
-
-def test_it_reads_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look at the weights would cost the seconds that torch takes to load."""
-    assert verifier.WEIGHTS.name == "verifier.json"
-    assert verifier.WEIGHTS.stat().st_size < 8192

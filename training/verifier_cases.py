@@ -232,14 +232,17 @@ def _value(make: Maker) -> str:
 
 
 def _names(make: Maker) -> Made:
-    """Ask what a book does not say of people and places that it names, and of others what was put in."""
-    rng, text = make.rng, make.prose()
+    """Ask what a text does not say of people and places that it names, and of others what was put in."""
+    rng = make.rng
+    text = make.prose() if rng.random() < 0.6 else make.prose(300, 1_500)
     maker = FactMaker(rng, Words(rng, text, held_out=True), lambda _: "", 0.0, open_share=0.5)
     asked, pieces = [], prose_pieces(rng, text)
     for _ in range(6):
         fact = maker.make("attribute")
         pieces.insert(rng.randrange(len(pieces) + 1), fact.statement + " ")
         asked.append(Asked(rng.choice(fact.questions), (fact.value,)))
+        other = rng.choice([attribute for attribute in ATTRIBUTES if attribute != fact.extra])
+        asked.append(Asked(f"What is the {other} of {fact.key}?", ()))
     names = sorted(set(re.findall(r"(?<=[a-z,] )[A-Z][a-z]{3,10}(?: [A-Z][a-z]+)?(?![\w'-])", text)))
     names = rng.sample(names, min(len(names), 10))
     forms = (

@@ -16,7 +16,7 @@ from longctx.hub import BUNDLED
 from longctx.quotes.kinds import asked_kind, is_of_kind
 from longctx.quotes.prose import common_words
 from longctx.quotes.second_look import WORD, Look
-from longctx.tasks.questions import asks_for_all, names
+from longctx.tasks.questions import asked_noun, asks_for_all, keys, names
 
 WEIGHTS = BUNDLED / "verifier.json"
 BESIDE = 8  # words from a value to the noun that is asked for
@@ -24,7 +24,6 @@ LONGEST_RUN = 6  # words before a value that the question repeats
 
 _BOUNDARY = re.compile(r"[\r\n]+|[.!?][\"'”’)]*\s+")
 _LINKS = re.compile(r"(?:\b(?:is|was|are|were|be|as|to|called|named|became)|[:=(|,])[\"'\s]*\Z")
-_ASKED = re.compile(r"\b(?:what|which)(?:['’]s)?\s+((?:[\w'’-]+\s+)*[\w'’-]+)", re.IGNORECASE)
 _NO_FACT = re.compile(
     r"\s*(?:why|how(?! (?:many|much|old|long))|is|are|was|were|do|does|did|can|could|has|have|should|will"
     r"|would)\b",
@@ -90,7 +89,8 @@ def features(copied: Copied) -> dict[str, float]:
         "names missing": min(2, sum(name.lower() not in f"{around} {text}".lower() for name in named)) / 2,
         "names elsewhere": min(2, sum(name.lower() not in sentence.lower() for name in named)) / 2,
         "noun beside": _noun_beside(question, head, tail, look),
-        "no noun": not _noun(question),
+        "no noun": not asked_noun(question),
+        "another noun": _another_noun(question, around, look),
         "linked": bool(_LINKS.search(head)),
         "words between": _between(head, look) / 5,
         "repeated before": _run(question, head) / LONGEST_RUN,
@@ -143,23 +143,23 @@ def _rarest(look: Look) -> str:
     return max(look.rarity, key=lambda form: look.rarity[form])
 
 
-def _noun(question: str) -> str:
-    """Return what a question asks for: "code" of "What is the secret code of Doctor Brown?"; or nothing."""
-    if not (asked := _ASKED.search(question)):
-        return ""
-    said = WORD.findall(asked[1])
-    while said and said[0].lower() in common_words():
-        said.pop(0)
-    run = list(takewhile(lambda word: word.lower() not in common_words() and not word[0].isupper(), said))
-    return run[-1] if run else ""
-
-
 def _noun_beside(question: str, head: str, tail: str, look: Look) -> bool:
     """Tell whether the noun that is asked for stands near the value, in its sentence."""
-    noun = _noun(question)
+    noun = asked_noun(question)
     near = [*WORD.findall(head)[-BESIDE:], *WORD.findall(tail)[:BESIDE]]
     form = look.forms([noun])[noun] if noun else ""
     return bool(form) and form in look.forms(near).values()
+
+
+def _another_noun(question: str, around: str, look: Look) -> bool:
+    """Tell whether the age of somebody is asked for, and nothing around the value speaks of an age.
+
+    Of settings, whose names are keys, one asks for "the value", which stands nowhere.
+    """
+    noun = asked_noun(question)
+    if not noun or keys(question) or not re.search(rf"\b{re.escape(noun)} (?:of|for)\b", question):
+        return False
+    return look.forms([noun])[noun] not in look.forms(WORD.findall(around)).values()
 
 
 def _between(head: str, look: Look) -> int:
