@@ -118,6 +118,20 @@ def test_nothing_behind_the_point_is_found(
     assert result.stdout == run(*words, "book.txt").stdout
 
 
+@pytest.mark.parametrize("command", [["ask", "Who stole the pearl?"], ["summarize"]])
+def test_a_model_that_writes_reads_up_to_the_point(
+    book: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """If this fails a model of the user's own gives the end away."""
+    how = ("book.txt", "--model", str(checkpoint), "--max-tokens", "8", "--json", "--no-store")
+    whole, part = (json.loads(run(*command, *how, *more).stdout) for more in ((), ("--until", "43")))
+    monkeypatch.chdir(book / "short")
+    short = json.loads(run(*command, *how).stdout)
+    assert (part["answer"], part["evidence"]) == (short["answer"], short["evidence"])
+    tokens = [one["usage"]["tokens_read"] for one in (short, part, whole)]
+    assert tokens[0] == tokens[1] < tokens[2]
+
+
 def test_programs_are_told_what_was_left_out(book: Path) -> None:
     """If this fails a program takes an answer about a part for one about all."""
     told = json.loads(run("ask", "What is port set to?", "book.txt", "--until", "2", "--json").stdout)
