@@ -1,13 +1,14 @@
 """From options to a loaded model: each part is resolved once per command, on first use."""
 
 import os
+import shutil
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from longctx import hub
-from longctx.errors import OptionError
-from longctx.machine import gib, usable_threads
+from longctx.errors import DoesNotFitError, OptionError
+from longctx.machine import available_memory, gib, usable_threads
 from longctx.options import Options
 
 if TYPE_CHECKING:
@@ -119,9 +120,10 @@ class Launch:
         else:
             tokens, exact = count_tokens(self.tokenizer, text)
         tokens += answer_tokens
+        here, host = self._kv_budget
         at = self.config, tokens, self.device, self.dtype, self.chunk
         for form in self._forms():
-            plan = make_plan(*at, form, exact=exact)
+            plan = replace(make_plan(*at, form, exact=exact), kv_budget=here, kv_host=host)
             if plan.fits:
                 break
         else:
@@ -131,6 +133,52 @@ class Launch:
         # Experts come while others are computed.
         chunks = -(-tokens // self.chunk)
         return replace(plan, seconds=max(seconds, chunks * plan.away_seconds[1]))
+
+    @cached_property
+    def _kv_budget(self) -> tuple[int | None, int]:
+        """Return the bytes of keys and values on the device, None for all, and of those on a GPU's host.
+
+        Raises:
+            OptionError: when it is not of this device.
+        """
+        given = self.options.kv_budget
+        if given is None:
+            return None, 0
+        if self.device.type == "cpu":
+            if given.device is not None or given.host is None:
+                raise OptionError("--kv-budget: a CPU has the memory of the host alone, as in host=8GiB")
+            return given.host, 0
+        if given.device is None:
+            raise OptionError("--kv-budget: say what the GPU may hold, as in device=8GiB,host=32GiB")
+        from longctx.plan import ROOM
+
+        host = int(available_memory() * ROOM) if given.host is None else given.host
+        return given.device, host
+
+    def _with_room(self, plan: "Plan", engine: "Engine", out: "Output") -> None:
+        """Give the pages of an engine's logs their budget, and say where they go.
+
+        Raises:
+            OptionError: when the budget is too small to work with. DoesNotFitError: when the disk is.
+        """
+        from longctx.models.kv_file import spill_folder
+        from longctx.models.kv_room import Room
+
+        if plan.kv_budget is None:
+            return
+        if plan.kv_budget < plan.kv_least:
+            raise OptionError(f"--kv-budget: this model needs {gib(plan.kv_least)} at least to work with")
+        folder = spill_folder()
+        if plan.kv_on_disk > (free := shutil.disk_usage(folder).free):
+            raise DoesNotFitError(
+                f"{gib(plan.kv_on_disk)} of keys and values do not fit in {folder}: {gib(free)} are free; "
+                "name another folder with TMPDIR, or raise --kv-budget"
+            )
+        engine.model.room = Room(self.device, plan.kv_budget, plan.kv_host, folder)
+        if plan.kv > plan.kv_here:
+            host = f", {gib(plan.kv_host)} on the host" if plan.kv_host else ""
+            here = f"{gib(plan.kv_here)} of {gib(plan.kv)} stay in memory{host}"
+            self.say(out, f"keys and values: {here}; the others come from a file in {folder}, for each token")
 
     def fitting(self, tokens: int, answer_tokens: int) -> int:
         """Return how many of so many tokens fit into memory at once, or FEWEST if not even those do."""
@@ -158,7 +206,11 @@ class Launch:
         from longctx.models.config_file import read_config
 
         plan = self.plan(text, answer_tokens)
-        plan.check("" if isinstance(text, int) else self._quick(plan.tokens - answer_tokens, answer_tokens))
+        advice = "" if isinstance(text, int) else self._quick(plan.tokens - answer_tokens, answer_tokens)
+        place = "device" if plan.gpu else "host"
+        if plan.kv_room and plan.kv_budget is None:
+            advice += f", or leave keys and values on disk with --kv-budget {place}={plan.kv_room >> 20}MiB"
+        plan.check(advice)
         self.say(out, *beyond_training(self.config, plan.tokens - answer_tokens, plan.exact))
         # It is written for the products of a CPU; a GPU rounds in its own way.
         folder = hub.rounded(self.folder, plan.form) if self.device.type == "cpu" else None
@@ -166,6 +218,7 @@ class Launch:
         config = self.config if folder == self.folder else read_config(folder)
         at = self.tokenizer, self.device, self.dtype, plan.form
         engine = Engine.of(folder, config, *at, plan.kept, plan.host)
+        self._with_room(plan, engine, out)
         if plan.kept is not None:
             self.say(out, *notes(plan, bool(config.published), self.options.model))
         out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)

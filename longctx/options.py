@@ -42,6 +42,14 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class KvBudget:
+    """Bytes for keys and values: in the memory of a GPU, and of its host or of the CPU that computes."""
+
+    device: int | None = None
+    host: int | None = None
+
+
+@dataclass(frozen=True)
 class Options(Shown):
     """What all commands that run a model have in common, as it was given."""
 
@@ -51,6 +59,7 @@ class Options(Shown):
     quant: str
     threads: int | None
     chunk: int | None
+    kv_budget: KvBudget | None = None
 
 
 STORE = "LONGCTX_STORE"  # names a store in the environment
@@ -107,6 +116,42 @@ def _as_one(
     return decorate
 
 
+class Size(click.ParamType[int]):
+    """A number of bytes such as 500MB or 8GiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        found = re.fullmatch(r"([0-9.]+) ?([kMGT]?)(i?)B?", value)
+        try:
+            size = float(found[1]) if found else -1.0
+        except ValueError:
+            size = -1.0
+        if found is None or size < 0:
+            self.fail(f"{value!r} is not a number of bytes such as 500MB or 8GiB", param, ctx)
+        power = " kMGT".index(found[2] or " ")
+        return int(size * (1024 if found[3] else 1000) ** power)
+
+
+class Budgets(click.ParamType[KvBudget]):
+    """Budgets such as device=8GiB,host=32GiB."""
+
+    name = "budget"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> KvBudget:
+        """Return the bytes of each."""
+        given: dict[str, int] = {}
+        for part in value.split(","):
+            place, equals, size = part.strip().partition("=")
+            if not equals or place in given or place not in ("device", "host"):
+                self.fail(
+                    f"{value!r} is not a budget such as host=8GiB or device=8GiB,host=32GiB", param, ctx
+                )
+            given[place] = Size().convert(size, param, ctx)
+        return KvBudget(**given)
+
+
 _SHOWN = (
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
     click.option("-o", "--output", help="Write the answer to this file instead of standard output."),
@@ -155,6 +200,13 @@ model_options = _as_one(
         type=click.IntRange(1),
         show_default="2048 on a CPU, 4096 there with experts, 16384 on a GPU",
         help="Read this many tokens at once. It changes the speed, and with --quant perhaps the answer.",
+    ),
+    click.option(
+        "--kv-budget",
+        type=Budgets(),
+        show_default="no limit",
+        help="Hold so many bytes of keys and values in memory, such as host=8GiB, or on a GPU "
+        "device=8GiB,host=32GiB. The rest is kept on disk; answers stay the same, to the last bit.",
     ),
     *_SHOWN,
 )
@@ -208,24 +260,6 @@ chat_options = _as_one(
         help="For models that think before they answer: not to, to do so silently, or to show it on stderr.",
     ),
 )
-
-
-class Size(click.ParamType[int]):
-    """A number of bytes such as 500MB or 8GiB."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of bytes."""
-        found = re.fullmatch(r"([0-9.]+) ?([kMGT]?)(i?)B?", value)
-        try:
-            size = float(found[1]) if found else -1.0
-        except ValueError:
-            size = -1.0
-        if found is None or size < 0:
-            self.fail(f"{value!r} is not a number of bytes such as 500MB or 8GiB", param, ctx)
-        power = " kMGT".index(found[2] or " ")
-        return int(size * (1024 if found[3] else 1000) ** power)
 
 
 store_options = _as_one(

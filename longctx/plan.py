@@ -47,6 +47,8 @@ class Plan:
         host: bytes of experts in the memory of a GPU's host, from where they come; 0: from the disk.
         rate: bytes per second at which they come.
         seconds: of reading, from a short calibration; None when the model is too large to calibrate.
+        kv_least: bytes of keys and values that are always on the device: those at work.
+        kv_budget: bytes of them that may be there; None: all. kv_host: in the memory of a GPU's host.
     """
 
     tokens: int
@@ -68,12 +70,31 @@ class Plan:
     host: int = 0
     rate: float = DISK
     seconds: float | None = None
+    kv_least: int = 0
+    kv_budget: int | None = None
+    kv_host: int = 0
+
+    @property
+    def kv_here(self) -> int:
+        """Return the bytes of keys and values on the device."""
+        return self.kv if self.kv_budget is None else min(self.kv, self.kv_budget)
+
+    @property
+    def kv_on_disk(self) -> int:
+        """Return the bytes of keys and values in a file."""
+        return max(0, self.kv - self.kv_here - self.kv_host)
+
+    @property
+    def kv_room(self) -> int:
+        """Return the bytes that are left for keys and values, in whole MiB; 0 if too few to work with."""
+        room = (self.available - self.needed + self.kv_here) >> 20 << 20
+        return room if room >= self.kv_least else 0
 
     @property
     def needed(self) -> int:
         """Return the bytes needed in all."""
         away = 0 if self.kept is None else self.experts - self.kept
-        return self.weights - away + self.state + self.kv + self.workspace
+        return self.weights - away + self.state + self.kv_here + self.workspace
 
     @property
     def fits(self) -> bool:
@@ -150,6 +171,8 @@ def make_plan(
     from longctx.kernels.attention import log_dtype
     from longctx.kernels.select import Site
     from longctx.models.decoder import FEEDFORWARDS, MIXERS
+    from longctx.models.kv_log import LAST_PAGE
+    from longctx.models.kv_room import BUFFERS
     from longctx.models.weight import BITS
 
     cpu, size = device.type == "cpu", dtype.itemsize
@@ -157,6 +180,10 @@ def make_plan(
     mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
     inner = {(FEEDFORWARDS[type(layer.feedforward)], layer.feedforward) for layer in config.layers}
     state, kept = (sum(mixer.memory_bytes(spec, n, logged) for mixer, spec in mixers) for n in (0, tokens))
+    page = min(tokens, LAST_PAGE)
+    pages = [
+        mixer.memory_bytes(spec, page, logged) - mixer.memory_bytes(spec, 0, logged) for mixer, spec in mixers
+    ]
     at_work = config.hidden_size, 4 if cpu else size, cpu
     widest = max(kind.workspace_bytes(spec, *at_work) for kind, spec in {*mixers, *inner})
     # On a GPU the decode step has its own states.
@@ -170,6 +197,7 @@ def make_plan(
         weights=weights,
         state=state,
         kv=kept - state,
+        kv_least=sum(pages) + BUFFERS * max(pages, default=0),
         workspace=min(chunk, tokens) * widest + beside,
         available=_available(device),
         forms=forms,

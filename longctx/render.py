@@ -256,6 +256,7 @@ def plan_text(plan: Plan) -> str:
         ("experts", "" if plan.kept is None else told(plan)),
         ("state", gib(plan.state)),
         ("KV cache", gib(plan.kv)),
+        ("", f"{gib(plan.kv_here)} of it in memory" if plan.kv_here < plan.kv else ""),
         ("workspace", gib(plan.workspace)),
         ("needed", gib(plan.needed)),
         ("available", gib(plan.available)),
