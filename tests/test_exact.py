@@ -1,5 +1,6 @@
 """Exact look-ups: a name, a key or a cell that a question pins down is read out of the text itself."""
 
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from longctx.quotes.closest import closest
+from longctx.quotes.exact.lines import lines
 from longctx.quotes.exact.look_up import look_up
 from longctx.quotes.exact.settings import unquoted
 from longctx.quotes.index import PassageIndex
@@ -196,3 +198,16 @@ def test_a_long_log_is_looked_through_only_where_it_may_tell(
     document = write("a.log", text)
     assert told("when did the upload fail first?", document) == [("2024-03-02T09:30:00Z", "a.log:19")]
     assert told("what is the baud rate?", document) == [("96", "a.log:22")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_words_are_found_in_lines_whatever_their_case_and_ends(write: Write, end: str) -> None:
+    """If this fails a long log of Windows is not looked through, or its lines are cited wrongly."""
+    document = write("a.log", end.join(("\u0130\u0130 one", "x FaIled", "", "é failed", "ok", "FAILED")))
+    found = [line.quote() for line in lines(document, re.compile("failed"))]
+    assert [(one.text, one.span.first_line) for one in found] == [
+        ("x FaIled", 2),
+        ("é failed", 4),
+        ("FAILED", 6),
+    ]
+    assert [one.span.text() for one in found] == [one.text for one in found]

@@ -70,6 +70,8 @@ def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
             found, most = [], len(there)
         found = found[:1] if order == 0 else found[-_MOST_TIMES:]
         found.append((one.time, one.message, line))
+        if order == 0 and most == len(terms):
+            break  # no later line can be better
     if order is None and len(found) > _MOST_TIMES:
         return
     for time, message, line in found[:1] if order == 0 else found[-1:] if order == -1 else found:

@@ -160,11 +160,15 @@ def _rarest(document: Document, groups: Sequence[Sequence[str]]) -> re.Pattern[s
     """Return a pattern for the one of several groups of needles that the start of a document has least of."""
     first = next(iter(document.blocks()), "").lower()
     group = min(groups, key=lambda group: sum(map(first.count, group)))
-    return re.compile("|".join(map(re.escape, group)), re.IGNORECASE)
+    return _any_of(group)
+
+
+def _any_of(needles: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(needle.lower()) for needle in needles))
 
 
 def _lines(document: Document, needles: list[str]) -> Iterator[Line]:
     """Return the lines of a document; of a long one only those with one of the needles."""
     if not needles or document.end - document.start <= WHOLE:
         return lines(document)
-    return lines(document, re.compile("|".join(map(re.escape, needles)), re.IGNORECASE))
+    return lines(document, _any_of(needles))
