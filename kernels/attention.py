@@ -5,7 +5,6 @@ merged exactly (the online softmax of arXiv 2205.14135, section 3.1). So no mask
 pages are seen whole, and only attention within the chunk is causal.
 """
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
@@ -110,20 +109,30 @@ def paged_attention(
     return out.reshape(batch, heads, tokens, width).to(wanted)
 
 
-def attention_weights(q: Tensor, k: Tensor, earlier: Iterable[Page]) -> Tensor:
-    """Return the probabilities themselves for ONE query token per sequence.
+def pointing_attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page]) -> tuple[Tensor, Tensor]:
+    """Attend as `paged_attention` does for ONE query token per sequence; return the probabilities as well.
+
+    What a decode step costs over a long log is to read it: each page is read once, for both.
 
     Args:
-        q: (B, H, 1, D). k: (B, Hkv, 1, D), its own key. earlier: pages in the order of their tokens.
+        q: (B, H, 1, D). k, v: (B, Hkv, 1, D), its own. earlier: pages in the order of their tokens.
 
     Returns:
-        (B, H, n + 1) float32 over all n earlier keys and its own, in the order of their tokens.
+        (B, H, 1, D) in q's dtype, and (B, H, n + 1) float32 over all n earlier keys and its own, in the order
+        of their tokens.
     """
     batch, heads, _, width = q.shape
-    folded = _fold(q, heads // k.shape[1]).float() * width**-0.5
-    pages = itertools.chain(earlier, [(k, k)])
-    scores = torch.cat([folded @ page.float().transpose(-1, -2) for page, _ in pages], dim=-1)
-    return torch.softmax(scores, dim=-1).reshape(batch, heads, -1)
+    folded = _fold(q.to(k.dtype), heads // k.shape[1]).float() * width**-0.5
+    own = folded @ k.float().transpose(-1, -2)
+    out, weight, scores = v.float().expand(*folded.shape).clone(), own[..., 0], []
+    for page_k, page_v in earlier:
+        here = folded @ page_k.float().transpose(-1, -2)
+        more = torch.logsumexp(here, dim=-1)
+        shares = torch.exp(here - more[..., None])
+        out, weight = torch_merge(out, weight, shares @ page_v.float(), more)
+        scores.append(here)
+    weights = torch.exp(torch.cat([*scores, own], dim=-1) - weight[..., None])
+    return out.reshape(batch, heads, 1, width).to(q.dtype), weights.reshape(batch, heads, -1)
 
 
 def _fold(x: Tensor, groups: int) -> Tensor:
@@ -248,7 +257,7 @@ def _decode_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Ten
         for x in (q, k)
     )
     right = paged_attention(plain, torch_merge, turned_q, turned_k, v[:, :, None], pages)
-    mean = attention_weights(turned_q, turned_k, pages)[:, :2].mean(1)
+    mean = pointing_attention(turned_q, turned_k, v[:, :, None], pages)[1][:, :2].mean(1)
     table = page_table([pages], 4).to(q.device)
     counts = torch.ones(1, dtype=torch.int32, device=q.device)
     append_token(q, k, v, cos, sin, table, counts)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longctx.kernels.attention import attention_weights, choose_attention
+from longctx.kernels.attention import choose_attention, pointing_attention
 from longctx.kernels.moe import choose_mixture, route
 from longctx.kernels.select import Site
 
@@ -45,7 +45,8 @@ def test_pages_merge_to_plain_attention(
     out = choose_attention(HERE, 8)(q, own_k, own_v, earlier)
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5)
     if tokens == 1:
-        weights = attention_weights(q, own_k, earlier)
+        out, weights = pointing_attention(q, own_k, own_v, earlier)
+        torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(weights.double(), probabilities[:, :, 0], rtol=1e-4, atol=1e-6)
 
 

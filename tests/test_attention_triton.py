@@ -14,7 +14,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from longctx.kernels import attention as module
 from longctx.kernels import select
-from longctx.kernels.attention import Page, Partial, attention_weights, choose_attention
+from longctx.kernels.attention import Page, Partial, choose_attention, pointing_attention
 from longctx.kernels.attention_merge_triton import merge_partials
 from longctx.kernels.attention_triton import attention_decode, attention_pointer, default_splits
 from longctx.kernels.pages_triton import append_token, page_table
@@ -189,7 +189,8 @@ def test_the_pointer_is_the_key_of_highest_mean_attention(
     place, value = attention_pointer(q, table, counts, lse, torch.tensor(heads), n_kv_heads=3, splits=splits)
     k, _ = joined(pages)
     own = k[:, :, -1:].float()
-    weights = attention_weights(q[:, :, None], own, [(k[:, :, :-1].float(), own)])
+    before = k[:, :, :-1].float()
+    _, weights = pointing_attention(q[:, :, None], own, own, [(before, before)])
     mean = weights[0, heads].mean(0)
     assert int(place) == int(mean.argmax())
     close(value[0], mean.max())

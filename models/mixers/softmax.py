@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from longctx.kernels.attention import attention_weights, can_decode, choose_attention
+from longctx.kernels.attention import can_decode, choose_attention, pointing_attention
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import SoftmaxSpec
@@ -79,9 +79,12 @@ class Softmax(nn.Module):
         """
         k, v = k.to(memory.dtype), v.to(memory.dtype)
         earlier = memory.pages()
-        points = self.spec.pointer_heads and q.shape[2] == 1
-        memory.pointed = self._pointed(attention_weights(q, k, earlier)) if points else None
-        mixed = self.attention(q, k, v, earlier)
+        memory.pointed = None
+        if self.spec.pointer_heads and q.shape[2] == 1:
+            mixed, weights = pointing_attention(q, k, v, earlier)
+            memory.pointed = self._pointed(weights)
+        else:
+            mixed = self.attention(q, k, v, earlier)
         memory.append(k, v)
         return mixed
 
