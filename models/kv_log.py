@@ -70,6 +70,10 @@ class KVLog:
 
     def append(self, k: Tensor, v: Tensor) -> None:
         """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
+        self._write(k, v)
+
+    def _write(self, k: Tensor, v: Tensor) -> None:
+        """Copy rows into pages, and do no more: what else is made of tokens may be there already."""
         start, tokens = 0, k.shape[2]
         while start < tokens:
             if self._open is None:
@@ -188,7 +192,7 @@ class KVLog:
                 self._full.append(Piece(LogPage(k[:, :, :count], v[:, :, :count]), 0, count))
                 self._next = min(2 * self._next, LAST_PAGE)
             else:
-                self.append(k[:, :, :count], v[:, :, :count])
+                self._write(k[:, :, :count], v[:, :, :count])
             k, v = k[:, :, count:], v[:, :, count:]
 
     @property

@@ -166,6 +166,22 @@ def test_any_chunking_gives_the_same_logits_and_state(cuts: list[int], name: str
         torch.testing.assert_close(read.tensors()[name_], tensor, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("kept", [41, 300])  # less than a page of the log, and more
+def test_a_state_that_was_kept_goes_on_alike(name: str, kept: int) -> None:
+    """If this fails a text that was read before is answered otherwise than when it is read anew."""
+    model, tokens = random_model(CONFIGS[name]), some_tokens(kept + 30)
+    state, again = model.new_state(), model.new_state()
+    with torch.inference_mode():
+        model.absorb(tokens[None, :kept], state)
+        logs = state.appended(dict.fromkeys(state.rows(), 0))
+        pieces = {log: [torch.cat(rows, dim=-2)] for log, rows in logs.items() if rows}
+        again.adopt(kept, {key: x.clone() for key, x in state.constants().items()}, pieces)
+        assert again.rows() == state.rows()
+        expected = model(tokens[None, kept:], state)
+        assert torch.equal(model(tokens[None, kept:], again), expected)
+
+
 def test_keys_formed_for_a_chunk_are_those_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails Ling 2.5 reads a text otherwise in large chunks, which form keys, than in small ones."""
     model, tokens, formed = random_model(LATENT), some_tokens(195), Latent._formed
