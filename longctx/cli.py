@@ -171,7 +171,7 @@ def ask(
     if follow:
         from longctx import following
 
-        following.check(inputs, until, options.output, questions[1:])
+        following.check(inputs, until, chat.strict, options.output, questions[1:])
     launch, out = Launch(options), options.out()
     if len(questions) > 1:
         if quick or everything:
