@@ -144,7 +144,7 @@ def _selected(place: str | None, names: Sequence[str]) -> tuple[Path, "list[Entr
     root = _root(place)
     held = listing.entries(root)
     if not names:
-        return root, held
+        return root, [one for one in held if not one.index]
     found = {one.folder: one for name in names for one in listing.select(held, name)}
     return root, list(found.values())
 
@@ -171,7 +171,13 @@ def _list(shown: Shown, place: str | None) -> None:
             f"{_age(row['age_seconds']):>10}  {_short(row['model']):<{models}}  {text}"
         )
         lines.append(printable(line.rstrip()))
-    readings = "1 reading" if len(rows) == 1 else f"{len(rows)} readings"
+    count = sum(not one.index for one in held)
+    readings = "1 reading" if count == 1 else f"{count} readings"
+    readings += (
+        f" and {len(rows) - count} {'index' if len(rows) - count == 1 else 'indexes'} of passages"
+        if len(rows) > count
+        else ""
+    )
     shown.out().write("\n".join([*lines, "", f"{readings}, {gib(total)} in {root}"]), values)
 
 

@@ -36,12 +36,14 @@ def verified(entry: Entry, root: Path, out: "Output", windows: int, tokens: int,
     manifest = entry.manifest
     found: Found = {
         **{key: facts(entry)[key] for key in ("name", "text", "tokens")},
-        "damage": [entry.damage] if manifest is None else [],
+        "damage": [entry.damage] if entry.damage and manifest is None else [],
         "skipped": "",
         "windows": [],
         "tokens_compared": 0,
         "sound": True,
     }
+    if entry.index:
+        found["skipped"] = "an index is proven whenever it is used"
     if manifest is None:
         return found
     try:

@@ -19,7 +19,7 @@ from longctx.failures import Commands
 from longctx.reading import Reading
 from longctx.store import keeper
 from longctx.store.files import seen, sha256_file
-from longctx.store.folder import READINGS, locked, open_folder
+from longctx.store.folder import PASSAGES, READINGS, locked, open_folder
 from longctx.store.manifest import Manifest, read_manifest
 from longctx.store.writer import Writer
 from longctx.text.source import gather
@@ -238,6 +238,22 @@ def test_pruning_takes_the_old_and_what_exceeds_the_budget(room: Path, run: Run)
     assert run("prune", "--older", "0d").exit_code == 0
     assert not new.exists()
     assert "nothing is kept" in run("list").stdout
+
+
+def test_an_index_of_passages_counts_and_goes(room: Path, run: Run) -> None:
+    """If this fails words of a text stay on the disk, and nobody knows of them."""
+    index = room / "store" / PASSAGES / ("0f" * 16)
+    index.mkdir(parents=True)
+    (index / "manifest.json").write_text("{}")
+    (index / "passages.sqlite").write_bytes(b"x" * 5000)
+    rows = told(run("list", "--json"))["readings"]
+    assert [row["kind"] for row in rows].count("index") == 1
+    assert "2 readings and 1 index of passages" in run("list").stdout
+    assert len(told(run("verify", "--windows", "0", "--json"))["readings"]) == 2
+    assert run("prune").exit_code == 0
+    assert index.is_dir()
+    assert run("rm", "0f0f").exit_code == 0
+    assert not index.exists()
 
 
 def test_a_store_of_others_is_refused(room: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

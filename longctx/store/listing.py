@@ -6,13 +6,13 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from longctx.errors import InputError
 from longctx.store.files import LaterVersion, Unusable, Written
-from longctx.store.folder import READINGS, check_own, last_used, locked, size_of
+from longctx.store.folder import PASSAGES, READINGS, check_own, last_used, locked, size_of
 from longctx.store.manifest import NAME, Manifest, Source, read_manifest
 
 
@@ -25,6 +25,7 @@ class Entry:
         manifest: None where it cannot be read.
         damage: what is wrong with it, if anything.
         later: a later longctx wrote it, so that nothing can be said of it.
+        index: it is an index of passages, which can be made anew and proves itself when it is used.
     """
 
     folder: Path
@@ -33,6 +34,7 @@ class Entry:
     manifest: Manifest | None = None
     damage: str = ""
     later: bool = False
+    index: bool = False
 
     @property
     def name(self) -> str:
@@ -43,7 +45,7 @@ class Entry:
     @property
     def useless(self) -> bool:
         """Tell whether no longctx can use anything of it."""
-        return self.manifest is None and not self.later
+        return self.manifest is None and not self.later and (bool(self.damage) or not self.index)
 
     def reads(self, path: str) -> bool:
         """Tell whether it is of a text at or below an absolute path."""
@@ -63,6 +65,9 @@ def entries(root: Path) -> list[Entry]:
         for path in (root, root / READINGS):
             check_own(path)
         found = [_entry(path) for path in (root / READINGS).iterdir()]
+        if (root / PASSAGES).is_dir():
+            check_own(root / PASSAGES)
+            found += [_index(path) for path in (root / PASSAGES).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, Unusable) as error:
@@ -155,7 +160,8 @@ def facts(entry: Entry) -> dict[str, Any]:
     more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
     return {
         "name": entry.name,
-        "text": f"{names[0]}{more}" if names else "",
+        "kind": "index" if entry.index else "reading",
+        "text": f"{names[0]}{more}" if names else "(index of passages)" if entry.index else "",
         "texts": len(names),
         "model": manifest.model if manifest else "",
         "tokens": manifest.tokens if manifest else 0,
@@ -207,6 +213,13 @@ def _entry(path: Path) -> Entry:
         return Entry(path, size, used, damage="it was never finished" if unfinished else str(reason))
     damage = next(filter(None, (_missing(path / one.name, one) for one in manifest.files)), "")
     return Entry(path, size, used, manifest, damage)
+
+
+def _index(path: Path) -> Entry:
+    """Look at an index of passages, which names no texts."""
+    found = _entry(path)
+    whole = found.bytes and (path / NAME).exists()
+    return replace(found, damage="" if whole else found.damage, index=True)
 
 
 def _missing(path: Path, kept: Written) -> str:
