@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ BUNDLED = Path(__file__).resolve().parents[1] / "models" / "bundled"
 ASKED = (0.1, 0.5, 0.9)  # depths of the lines that are asked for
 LINE = "One of the special magic numbers for harbour-{n} is: {m}.\n"
 QUESTION = "What is the special magic number for harbour-{n}? The special magic number for harbour-{n} is"
+WRITING = "seconds_per_token_written", "cpu_seconds_per_token_written"
 SCORES = 4 * 4 * 4  # bytes per token at the moment of asking: float32 of four heads, four times
 
 
@@ -61,14 +62,14 @@ def read(tokens: int, budget: int | None) -> dict[str, Any]:
     if budget is not None:
         engine.model.room = Room(engine.device, budget)
         session = engine.session()
-    began = perf_counter()
+    began, worked = perf_counter(), process_time()
     for _ in session.read_chunks(chunks(engine, tokens, 2 * lines)):
         pass
-    seconds, peak = perf_counter() - began, peak_bytes()
-    began, written, steps = perf_counter(), [], 0
+    seconds, work, peak = perf_counter() - began, process_time() - worked, peak_bytes()
+    began, worked, written, steps = perf_counter(), process_time(), [], 0
     for depth in ASKED:
         prompt = engine.tokenizer.encode(QUESTION.format(n=int(depth * lines)))
-        pieces = list(session.fork().generate(prompt, Sampling(max_tokens=8)))
+        pieces = list(session.fork().generate(prompt, Sampling(max_tokens=4)))
         steps += len(pieces)
         written.append([repr(piece) for piece in pieces])
     room = engine.model.room
@@ -76,7 +77,9 @@ def read(tokens: int, budget: int | None) -> dict[str, Any]:
         "tokens": session.position,
         "log_bytes": session.state.nbytes,
         "read_seconds": seconds,
+        "read_cpu_seconds": work,
         "seconds_per_token_written": (perf_counter() - began) / steps,
+        "cpu_seconds_per_token_written": (process_time() - worked) / steps,
         "loaded_bytes": loaded,
         "peak_reading": peak,
         "peak_asking": peak_bytes(),
@@ -118,8 +121,9 @@ def main() -> int:
         "same": bounded["written"] == free["written"],
         "beyond_loaded_reading": held,
         "beyond_loaded_asking": asking,
-        "slowdown_reading": bounded["read_seconds"] / free["read_seconds"],
-        "slowdown_writing": bounded["seconds_per_token_written"] / free["seconds_per_token_written"],
+        # Of the time on a clock, and of the time of CPUs, which other programs disturb less.
+        "slowdown_reading": [bounded[name] / free[name] for name in ("read_seconds", "read_cpu_seconds")],
+        "slowdown_writing": [bounded[name] / free[name] for name in WRITING],
     }
     if given.out:
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

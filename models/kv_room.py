@@ -37,7 +37,7 @@ class Room:
 
     Args:
         device: that computes. memory: bytes for pages there, two pages on their way included.
-        host: bytes for pages in the memory of its host; of no use on a CPU.
+        host: bytes for pages in the memory of its host; on a CPU that is the same memory.
         folder: for the file, which has no name and goes with the process.
 
     Attributes:
@@ -132,7 +132,7 @@ class Room:
         """Move a page from the device to the host's memory, or into the file."""
         assert page.tensors is not None
         size = page.place.size
-        if self._lane.device.type == "cpu" or self._over("host", size):
+        if self._over("host", size):
             kept = page.tensors if page.values else page.tensors[:1]
             page.place.at, level = self._file.write(kept), "file"
         else:
@@ -156,22 +156,25 @@ class Room:
         while self._spare:
             if (slot := self._spare.pop()).host.nbytes >= self._largest:
                 return slot
-        gpu = self._lane.device.type != "cpu"
-        host = torch.empty(self._largest, dtype=torch.uint8, pin_memory=gpu)
-        return _Slot(host, torch.empty_like(host, device=self._lane.device) if gpu else host)
+        device = self._lane.device
+        host = torch.empty(self._largest, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        apart = device.type != "cpu" or self._budgets["host"]
+        return _Slot(host, self._lane.owns(torch.empty_like(host, device=device)) if apart else host)
 
     @torch.inference_mode()
     def _bring(self, piece: Piece, slot: _Slot, after: Mark) -> tuple[Page, Mark]:
         """Bring a piece into a slot after a moment; return it, and when it will be there."""
         self.brought += piece.nbytes
-        host = piece.page.host
-        if host is None:
+        target = piece.within(slot.device)
+        if piece.page.host is not None:
+            source = piece.of(piece.page.host)
+        else:
             if slot.done:
                 slot.done.synchronize()
             self._file.read(piece, slot.host)
-        if slot.device is slot.host and host is None:
-            return piece.within(slot.host), None
-        source, target = piece.of(host) if host else piece.within(slot.host), piece.within(slot.device)
+            source = piece.within(slot.host)
+        if slot.device is slot.host:
+            return target, None
         slot.done = self._lane.copy(zip(target, source, strict=True), after)
         return target, slot.done
 

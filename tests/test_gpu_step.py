@@ -12,6 +12,10 @@ from gpu import DEVICE, on_gpu
 from test_step import by_torch, model_of
 
 from longctx.engine import Engine
+from longctx.kernels.attention import choose_attention
+from longctx.kernels.select import Site
+from longctx.models.kv_log import KVLog
+from longctx.models.kv_room import Room
 from longctx.models.step import DecodeStep
 from longctx.sampling import Sampling
 
@@ -56,3 +60,19 @@ def test_an_answer_is_the_same_with_and_without_kernels(
     engine.step = None
     with by_torch(engine.model, monkeypatch):
         assert answer() == by_graph
+
+
+@pytest.mark.parametrize("memory", [0, 3 << 20])
+def test_pages_that_a_gpu_has_no_room_for_come_in_time(memory: int, tmp_path: Path) -> None:
+    """If this fails a GPU attends to a page before it is there, or after another has taken its place."""
+    room = Room(DEVICE, memory, host=4 << 20, folder=tmp_path)
+    logs = [KVLog(1, 2, 64, torch.bfloat16, DEVICE, room=each) for each in (room, None)]
+    attention = choose_attention(Site(DEVICE, torch.bfloat16), 64)
+    for _ in range(40):
+        k, v = torch.randn(2, 1, 2, 1000, 64, device=DEVICE, dtype=torch.bfloat16)
+        q = torch.randn(1, 4, 1000, 64, device=DEVICE, dtype=torch.bfloat16)
+        ours, theirs = (attention(q, k, v, log.pages()) for log in logs)
+        assert torch.equal(ours, theirs)
+        for log in logs:
+            log.append(k, v)
+    assert room.spilled

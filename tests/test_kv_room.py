@@ -59,13 +59,18 @@ STEPS = st.lists(
 )
 
 
-@given(memory=st.sampled_from([0, 20 * TOKEN, 90 * TOKEN, 1 << 20]), steps=STEPS, values=st.booleans())
+@given(
+    memory=st.sampled_from([0, 20 * TOKEN, 90 * TOKEN, 1 << 20]),
+    host=st.sampled_from([0, 30 * TOKEN, 1 << 20]),  # here a CPU stands in for a GPU
+    steps=STEPS,
+    values=st.booleans(),
+)
 @settings(max_examples=30)
 def test_where_pages_are_changes_nothing(
-    memory: int, steps: list[tuple[str, int, int]], values: bool
+    memory: int, host: int, steps: list[tuple[str, int, int]], values: bool
 ) -> None:
     """If this fails an answer depends on how much memory the machine has."""
-    room = Room(CPU, memory)
+    room = Room(CPU, memory, host)
     pairs = [(log(room, values=values), log(None, values=values))]
     for kind, which, number in steps:
         ours, theirs = pairs[which % len(pairs)]
