@@ -86,9 +86,9 @@ def natural(engine: Engine, path: Path) -> dict[str, int]:
 
 
 def needles(engine: Engine, length: int, count: int) -> dict[str, float]:
-    """Count the needles that are shown, and take the least attention a right one got."""
+    """Count the needles that are shown, and take the least probability of a right one."""
     haystack = load_haystack(engine.tokenizer, None)
-    masses, right = [1.0], 0
+    sure, right = [1.0], 0
     for number in range(count):
         depth = 100 * Random(number).random()
         kind = ("number", "word", "uuid")[number % 3]
@@ -97,8 +97,8 @@ def needles(engine: Engine, length: int, count: int) -> dict[str, float]:
             answer = ask(reading, sample.question)
         if answer.text == sample.expected:
             right += 1
-            masses.append(answer.confidence or 0.0)
-    return {"needles": count, "right": right, "least_attention": round(min(masses), 3)}
+            sure.append(answer.confidence or 0.0)
+    return {"needles": count, "right": right, "least_probability": round(min(sure), 3)}
 
 
 def look_alikes(engine: Engine, length: int, documents: int) -> dict[str, int]:
