@@ -12,6 +12,7 @@ from test_formats_packed import zipped
 from trees import make, names, text
 
 from longctx.errors import InputError
+from longctx.progress import Progress
 from longctx.text.document import Corpus, Document
 from longctx.text.source import gather
 from longctx.text.span import Span
@@ -70,6 +71,20 @@ def test_a_document_is_read_and_cited_as_a_person_finds_it(tmp_path: Path, name:
         row = "Child 6" if name.endswith("pdf") else "Child\t6"
         assert row in text(document)
         assert name.endswith("pdf") or any("1 picture" in note for note in corpus.notes)
+
+
+@pytest.mark.parametrize("name", ["guide.html", "guide.docx", "guide.odt", "counts.ipynb"])
+def test_a_conversion_shows_how_far_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a page of many megabytes is converted for seconds while nothing moves."""
+    monkeypatch.setattr("longctx.formats.html.STEP", 500)
+    monkeypatch.setattr("longctx.formats.zips.BLOCK", 500)
+    told: list[Progress] = []
+    with gather([str(FILES / name)], None, told.append) as corpus:
+        assert corpus.documents
+    done = [one.bytes_done for one in told if one.label.startswith("reading")]
+    assert len(set(done)) > 1
+    assert done == sorted(done)
+    assert all(one.bytes_done <= one.bytes_total for one in told)
 
 
 def test_menus_and_scripts_of_a_page_are_left_out_and_told(tmp_path: Path) -> None:

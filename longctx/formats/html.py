@@ -42,7 +42,8 @@ def convert(path: Path, draft: Draft) -> None:
     found = inspect(path)
     if isinstance(found, Binary):
         raise Unreadable(found.kind, found.advice)
-    if path.stat().st_size > LARGEST:
+    size = path.stat().st_size
+    if size > LARGEST:
         raise Plain
     encoding = found.encoding
     extractor = Extractor(draft, numbered=True)
@@ -51,8 +52,13 @@ def convert(path: Path, draft: Draft) -> None:
             encoding = declared
         raw.seek(found.start)
         file = io.TextIOWrapper(raw, encoding, "replace", None)
-        extract(iter(lambda: file.read(STEP), ""), extractor)
-    if draft.size < LEAST_TEXT < path.stat().st_size // 8:
+
+        def block() -> str:
+            draft.at(min(raw.tell(), size), size, "bytes")
+            return file.read(STEP)
+
+        extract(iter(block, ""), extractor)
+    if draft.size < LEAST_TEXT < size // 8:
         raise Plain
 
 

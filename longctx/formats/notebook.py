@@ -27,6 +27,7 @@ def convert(path: Path, draft: Draft) -> None:
     if not isinstance(cells, list):
         raise Plain
     for number, cell in enumerate((cell for cell in cells if isinstance(cell, dict)), 1):
+        draft.at(number - 1, len(cells), "cells")
         source = _joined(cell.get("source"))
         draft.mark(f"cell {number}")
         draft.write(source)

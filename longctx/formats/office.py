@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from longctx.formats import zips
@@ -203,7 +203,7 @@ def docx(path: Path, draft: Draft) -> None:
         styles = _Styles()
         if "word/styles.xml" in names:
             parse(_blocks(archive, "word/styles.xml", draft), styles)
-        parse(_blocks(archive, "word/document.xml", draft), _Docx(draft, styles.levels))
+        parse(_body(archive, "word/document.xml", draft), _Docx(draft, styles.levels))
         for name, label in (("word/footnotes.xml", "footnotes"), ("word/endnotes.xml", "endnotes")):
             if name in names:
                 draft.mark(label)
@@ -217,7 +217,7 @@ def docx(path: Path, draft: Draft) -> None:
 def odt(path: Path, draft: Draft) -> None:
     """Write the text of an OpenDocument text."""
     with zips.opened(path) as archive:
-        parse(_blocks(archive, "content.xml", draft), _Odt(draft))
+        parse(_body(archive, "content.xml", draft), _Odt(draft))
 
 
 def _blocks(archive: zipfile.ZipFile, name: str, draft: Draft) -> Iterable[bytes]:
@@ -226,3 +226,13 @@ def _blocks(archive: zipfile.ZipFile, name: str, draft: Draft) -> Iterable[bytes
     except KeyError:
         raise Damaged(f"damaged: it has no {name}") from None
     return draft.allowance.watch(zips.blocks(archive, member), member.compress_size)
+
+
+def _body(archive: zipfile.ZipFile, name: str, draft: Draft) -> Iterator[bytes]:
+    """Yield the blocks of the file that holds nearly all of a document, and tell how far it is read."""
+    done = 0
+    for block in _blocks(archive, name, draft):
+        size = archive.getinfo(name).file_size
+        draft.at(min(done, size), size, "bytes")
+        yield block
+        done += len(block)
