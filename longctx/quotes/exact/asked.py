@@ -66,6 +66,7 @@ _WANTED: tuple[tuple[Wanted, str], ...] = (
 _CODED = re.compile(
     r"(?<![\w.])[\w-]+(?:[._][\w-]+)+\w|\b[a-z]+[A-Z]\w*|\b[A-Z][a-z]+[A-Z]\w*|\b[A-Z][A-Z\d]{2,}\b|\b_\w+"
 )
+_NUMBERED = re.compile(r"(?<![\w.-])[A-Z]+\d+(?![\w.-])")  # T3 is no 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,10 @@ def parse(question: str) -> Asked | None:
     dotted = next((words(name) for name in coded if re.search(r"\w\.\w", name)), ())
     asked = Asked(text, terms, wanted, coded, dotted, (), ())
     required = [terms[i] for i in sorted(asked.required)]
+    if [one.word for one in required] in (["long"], ["often"], ["big"], ["large"], ["fast"]):
+        return None  # "how long does it keep?" names nothing
     needles = tuple(_beginnings(one) for one in required if not one.forms & IMPLIED)
+    needles += tuple((name.lower(),) for name in _NUMBERED.findall(text))
     return replace(
         asked, needles=needles, implied=tuple(_beginnings(one) for one in required if one.forms & IMPLIED)
     )

@@ -13,6 +13,9 @@ from longctx.quotes.prose import common_words
 _TITLES = ("dr", "mr", "mrs", "ms", "prof", "sir")
 _COMMON = frozenset(map(stem, (*common_words(), *_TITLES)))
 _PERSON = frozenset(map(stem, ("name", "person", "who", "contact", "member", "employee")))
+_FULL_NAME = re.compile(
+    r"(?:[A-ZÀ-Þ][\w.'’-]* ){1,3}[A-ZÀ-Þ][a-zà-ÿ'’-]+$"
+)  # whom a table without a head for names is of
 _RULE = re.compile(r"\|?[\s:|-]+\|?$")
 
 
@@ -61,7 +64,8 @@ def _asked_for(
         left = asked.required - named
         fitting = [_fits(asked, left, rest, head) for head in heads]
         if asked.wanted == "name" and not rest:  # "who is the driver?"
-            names = [j for j, head in enumerate(heads) if _PERSON & set(stems(head))] or [0]
+            names = [j for j, head in enumerate(heads) if _PERSON & set(stems(head))]
+            names = names or ([0] if _FULL_NAME.match(row[0]) else [])
             fitting = [0 if j in names else one for j, one in enumerate(fitting)]
         best = min((one for j, one in enumerate(fitting) if one is not None and j != i), default=None)
         for j, value in enumerate(row):

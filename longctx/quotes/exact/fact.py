@@ -12,6 +12,9 @@ from longctx.text.span import Quote
 VERSION = re.compile(r"[\^~<>=!v ]*\d+(?:\.[\dx*]+)*[\w.+-]*(?: ?(?:,|\|\|) ?[\^~<>=!v ]*\d[\w.*+-]*)*")
 _UNSAID = UNSAID | frozenset(map(stem, UNITS | common_words()))
 _EMPTY = frozenset(("value", "text", "default", "const", "enabled"))  # names that add nothing
+_ORDERING = frozenset(("first", "last", "latest", "earliest"))
+_PERSONAL = frozenset(map(stem, ("owner", "author", "maintainer", "contact", "user", "assignee", "reviewer")))
+_WHO = re.compile(r"\b[A-Z][a-zà-ÿ]|[A-ZÀ-Þ][a-zà-ÿ]|@[\w-]+\.[a-z]|@[a-z]+$")
 _NUMBER = re.compile(r"\d")
 _STATE = re.compile(r"true|false|yes|no|on|off|enabled|disabled|y|n|always|never|none|null", re.IGNORECASE)
 _TIME = re.compile(
@@ -76,12 +79,9 @@ def fit(asked: Asked, path: Sequence[str], value: str, around: str = "") -> tupl
         path = path[:-1]
     own = stems(path[-1])
     covered, used = cover(asked.terms, own)
-    if not own or not covered or not looks_right(asked, value):
+    if not own or not covered or not _of_kind(asked, path, own, value):
         return None
     if asked.dotted and not _ends_with(asked.dotted, path):
-        return None
-    versioned = any(one.word == "version" for one in asked.terms)
-    if versioned and "version" not in own and not VERSION.fullmatch(value):
         return None
     rest, outer = asked.required - covered, 0
     for name in reversed(path[:-1]):
@@ -89,14 +89,43 @@ def fit(asked: Asked, path: Sequence[str], value: str, around: str = "") -> tupl
         if there & rest:
             rest -= there
             outer += len(set(stems(name)) - {stems(name)[i] for i in held})
-    rest -= cover(asked.terms, stems(around))[0]
-    if rest:
+    of_file = rest & cover(asked.terms, stems(around))[0]
+    if rest - of_file or (of_file and _of_another(asked, path)):
         return None
     telling = [i for i, form in enumerate(own) if form not in _UNSAID]
     unsaid = [i for i in telling if i not in used]
     if telling and telling[-1] in unsaid:
         return None
+    ordered = any(one.word in _ORDERING for i, one in enumerate(asked.terms) if i not in covered)
+    if ordered or (unsaid and _too_little(asked, covered, len(unsaid))):
+        return None
     return len(unsaid), outer
+
+
+def _of_another(asked: Asked, path: Sequence[str]) -> bool:
+    """Tell whether a value stands in one section of a file, and the question names the file alone."""
+    return len(path) == 2 and not cover(asked.terms, stems(path[0]))[0]
+
+
+def _too_little(asked: Asked, covered: set[int], unsaid: int) -> bool:
+    """Tell whether a question says too little of a longer name, such as "port" of MAIL_PORT."""
+    left = [one for i, one in enumerate(asked.terms) if one.light and i not in covered]
+    few = len(covered & asked.required) <= unsaid
+    return asked.wanted != "state" and (bool(asked.coded) or bool(left) or few)
+
+
+def _of_kind(asked: Asked, path: Sequence[str], own: Sequence[str], value: str) -> bool:
+    """Tell whether a value is of the kind that a question asks for: "who" wants a name, not "local"."""
+    if asked.wanted == "name" and not _PERSONAL & set(own) and not _WHO.search(value):
+        return False
+    versioned = any(one.word == "version" for one in asked.terms) and "version" not in own
+    return looks_right(asked, value) and (not versioned or _is_version(path, value))
+
+
+def _is_version(path: Sequence[str], value: str) -> bool:
+    """Tell whether a value is a version; a bare number may be anything, but for what is depended on."""
+    depended = any("depend" in name.lower() or "require" in name.lower() for name in path[:-1])
+    return bool(VERSION.fullmatch(value)) and (depended or not value.isdigit())
 
 
 def _ends_with(dotted: Sequence[str], path: Sequence[str]) -> bool:

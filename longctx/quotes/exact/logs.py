@@ -23,6 +23,9 @@ _LEVELS = {
 _WRONG = frozenset(map(stem, ("fail", "failure", "error", "refused", "exception", "crash")))
 WRONG = ("fail", "err", "refus", "exception", "crash")
 _WRONG_WORD = re.compile("|".join(WRONG))
+_NONE_WRONG = re.compile(r"\b(?:0|no|zero|without) (?:\w+ )?(?:err|fail|crash|exception)")
+# "Could not start" is how a log says that something went wrong; "did not start" that it did not start.
+_NOT_SO = re.compile(r"\b(?:did|was|were|has|is) not\b")
 _BEGAN = frozenset(
     ("start", "started", "begin", "began", "turn", "turned", "happen", "happened", "occur", "switched")
 )
@@ -56,11 +59,11 @@ def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
     most = 0  # of the question's words, in the lines that hold all that are needed
     for line in lines:
         lower = line.text.lower()
-        if not mentions(asked, lower) or (wrong and not _WRONG_WORD.search(lower)):
+        if not mentions(asked, lower) or (wrong and not _WRONG_WORD.search(_NONE_WRONG.sub("", lower))):
             continue
-        if not TIME.search(line.text[:_REACH]):
+        if not TIME.search(line.text[:_REACH]) or (when and _NOT_SO.search(lower)):
             continue
-        there = _there(terms, line.text)
+        there = _there(terms, TIME.sub(" ", line.text, count=1))
         if needed - there or len(there) < most:
             continue
         one = entry(line.text)

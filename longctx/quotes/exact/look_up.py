@@ -33,6 +33,13 @@ _CODE = re.compile(
 _STRUCTURED = re.compile(r"\.(?:csv|tsv|jsonc?|jsonl|xml|webmanifest)$", re.IGNORECASE)
 _JSON = re.compile(r"\.(?:json|jsonc|webmanifest)$", re.IGNORECASE)
 _DEFINED = re.compile(r"defined|declared|implemented|created|definition|defines", re.IGNORECASE)
+# What asks for the name of a key or an option, not for what it is set to; or for that of the command line.
+_OF_KEY = re.compile(
+    r"^(?:which|what) (?:(?:environment|command.line|config(?:uration)?) )?"
+    r"(?:option|flag|switch|argument|variable|setting|key|parameter)s? (?!is\b|are\b|was\b)"
+    r"|\bdefaults?\b.*(?<!\S)--?[a-z]|(?<!\S)--?[a-z].*\bdefaults?\b",
+    re.IGNORECASE,
+)
 _TABLE = re.compile(r"\.(?:csv|tsv)$", re.IGNORECASE)
 
 
@@ -70,7 +77,8 @@ def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list
     name = package(asked)
     if name:
         yield lambda: _all(requirements(name, _lines(one, [name.rsplit("/", 1)[-1]])) for one in texts)
-    yield lambda: _best(asked, documents, needles)
+    if not _OF_KEY.search(asked.text):
+        yield lambda: _best(asked, documents, needles)
     yield lambda: _all(cells(asked, _lines(one, needles), one.name) for one in texts if _has_table(one))
     yield lambda: _all(options(asked, _lines(one, needles)) for one in prosaic)
     yield lambda: _all(times(asked, _logged(one, asked)) for one in prosaic)

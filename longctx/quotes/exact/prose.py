@@ -30,6 +30,10 @@ _NOUN = (
     re.compile(rf"(?:the )?{_THING}(?= of\b)", re.IGNORECASE),
 )
 _NUMBERING = frozenset(("number", "code", "id", "no"))  # "order 5" has the order number 5
+_DECIMAL = re.compile(r"\d+\.\d+")
+_DECIMALS = re.compile(
+    r"^what(?:'s|’s| is| was)|\bof\b|\b(?:versions?|release|firmware|section|rate|level)\b", re.IGNORECASE
+)
 _YEAR = re.compile(r"1[5-9]\d\d|20\d\d")
 _UNYEARLY = re.compile(r"\b(?:port|number|code|id|room|model|year|pin)s?\b", re.IGNORECASE)
 _CODE = (
@@ -116,6 +120,8 @@ def _numbered(asked: Asked, text: str) -> Found:
         if of_any or known.issuperset(stems(there[0]["of"] or "")):
             value = there[0]["value"]
             one_of_many = value.endswith("%") and text.count("%") > 1
+            if _DECIMAL.fullmatch(value) and not _DECIMALS.search(asked.text):
+                return None  # a measurement: "battery 11.6 V"
             when = _YEAR.fullmatch(value) and not _UNYEARLY.search(noun)
             return None if one_of_many or when else (value, there[0].start("value"))
     return None
@@ -138,7 +144,7 @@ def _placed(asked: Asked, text: str) -> Found:
 
 def _dated(asked: Asked, text: str) -> Found:
     """Find the date right after the verb with which a question ends, in a clause without another."""
-    if asked.wanted != "time" or len(re.findall(rf"{_DATE}|{_CLOCK}", text)) != 1:
+    if asked.wanted != "time" or len(asked.required) < 2 or len(re.findall(rf"{_DATE}|{_CLOCK}", text)) != 1:
         return None
     end = end_of_words(asked.terms[-1:], text)
     if asked.required - cover(asked.terms, stems(text[: max(end, 0)]))[0]:

@@ -20,6 +20,7 @@ _REQUIREMENT = re.compile(
     r"\s*(?:- |RUN pip install )?[\"']?(?P<name>[A-Za-z][\w.-]*?)(?:\[[\w, -]*\])?\s*\(?"
     r"(?P<version>(?:[~=!<>]=?=?|===)\s*\d[\w.*+!-]*(?:\s*,\s*(?:[~=!<>]=?=?)\s*\d[\w.*+!-]*)*)\)?(?=[\s\"',;#\\]|$)"
 )
+_SET_TO = re.compile(r"=\s*\d+")  # requests=90 is a setting, numpy=1.26 may be a version
 # require github.com/x/y v1.2.3 / go 1.22 / gem "x", "~> 1.2" / <artifact>:1.2
 _BESIDE = re.compile(
     r"\s*(?:require |gem |go get )?[\"']?(?P<name>[A-Za-z@][\w./@-]*)[\"']?,?\s+[\"']?(?P<version>(?:~>"
@@ -60,7 +61,7 @@ def _quoted(form: re.Pattern[str], name: str, text: str) -> str:
     pieces = re.findall(r"\"[^\"]*\"|'[^']*'", text) if text.count('"') + text.count("'") > 2 else []
     for piece in [text, *(piece[1:-1] for piece in pieces)]:
         found = form.match(piece)
-        if found and _same(found["name"], name):
+        if found and _same(found["name"], name) and not _SET_TO.fullmatch(found["version"]):
             return (
                 " ".join(found["version"].split()) if form is _BESIDE else found["version"].replace(" ", "")
             )

@@ -107,7 +107,7 @@ def _in_settings(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
         yield Fact((*path, found["key"]), html.unescape(found["value"]), line.quote)
     elif found := _TAG.match(line.text):
         yield from _attributes(line, (*path, found["key"]), found["rest"])
-    elif path and (found := _ITEM.match(line.text)):
+    elif path and line.text.rstrip()[-1] not in "{:" and (found := _ITEM.match(line.text)):
         yield from with_flags(Fact(path, unquoted(_COMMENT.sub("", found["value"])), line.quote))
 
 
