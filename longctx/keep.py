@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from longctx.formats.kinds import counted
 from longctx.machine import gib
 from longctx.options import Age, Length, Shown, Size, shown_options
 from longctx.text.document import printable
@@ -221,7 +222,7 @@ def _shown(facts: Facts) -> str:
         ("model", facts["model"] or "not known"),
         ("numbers", numbers),
         ("tokens", f"{facts['tokens']:,}, {facts['prompt_tokens']:,} of them of the prompt"),
-        ("size", f"{size} in {facts['segments']:,} segments"),
+        ("size", f"{size} in {counted('a segment', facts['segments'])}"),
         ("snapshots", ", ".join(f"{one:,}" for one in facts["snapshots"])),
         ("read", f"{facts['created']}, in {facts['seconds']:,.1f} s, by longctx {facts['longctx']}"),
         ("last used", f"{facts['used']} ({_age(facts['age_seconds'])} ago)"),

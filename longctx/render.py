@@ -68,10 +68,14 @@ def _how(answer: results.Answer) -> str:
         return LOOKED_UP
     if answer.how == "not found":
         matching = any(one.score for one in answer.evidence)
-        if answer.usage.tokens_read:
+        if answer.by == "model":
             how = HOW["not found"]
         else:
-            how = "no answer was found" if matching else "no word of the question stands in the text"
+            how = (
+                "no word of the question stands in the text"
+                if answer.matched is False
+                else "no answer was found"
+            )
         return how + "; the passages below match the question best" * matching
     if answer.how == "found" and answer.confidence is not None:
         return f"{HOW['found']}; {_likely(answer)}"

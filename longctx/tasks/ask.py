@@ -190,6 +190,7 @@ def consult_index(
     near = closest(index, question, evidence[:CONSIDERED])
     answer = answer or Answer("closest" if near else "not found", "")
     answer.closest = None if answer.how == "found" else near
+    answer.matched = bool(evidence)
     answer.evidence = widened(index, question, evidence, passages_wanted)[:passages_wanted]
     yield answer
 

@@ -110,7 +110,7 @@ def told(parts: list[Part]) -> Answer:
     """Return the answers to a question, one for each key at least; what was not found has no source."""
     right = [part for part in parts if part.source]
     if not right:
-        return Answer("not found", "", parts=parts if len(parts) > 1 else [])
+        return Answer("not found", "", by="model", parts=parts if len(parts) > 1 else [])
     lines = [f"{part.key}: {part.text or NOT_FOUND}" if part.key else part.text for part in parts]
     text, first = "\n".join(lines), right[0]
     return Answer("found", text, source=first.source, by="model", confidence=first.confidence, parts=parts)

@@ -65,13 +65,14 @@ class Answer:
         how: "generated" by the model from its state; "found" in the text; "not found", though the model read
             the text; "closest", if no model read it; "extracted" sentences of the text; or "counted" in
             files of a known structure, with sentences of the others.
-        by: what found it: "look-up", exact and without a model, or "model".
+        by: what found it: "look-up", exact and without a model, or "model", even if that found nothing.
         text: the answer; empty when there is none.
         closest: the sentence closest to the question, which need not answer it.
         source: the line that a found answer stands in.
         confidence: of words that a model copied, the probability that they answer the question.
         parts: the answers one by one, if the question asks for several; source is the first one's.
         evidence: passages that match the question best, or the sentences of an extracted summary.
+        matched: a passage holds words of the question, shown or not; None where that was not looked at.
         finish: "length" when the answer was cut at the token limit.
         thinking: what the model thought before it answered.
         tokens_in_all, passages_read: what there was to read where only some passages were read; `estimated`
@@ -89,6 +90,7 @@ class Answer:
     confidence: float | None = None
     parts: list[Part] = field(default_factory=list)
     evidence: list["Quote"] = field(default_factory=list)
+    matched: bool | None = None
     finish: str | None = None
     thinking: str = ""
     tokens_in_all: int | None = None
