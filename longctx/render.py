@@ -58,7 +58,7 @@ def answer_text(answer: results.Answer, *, streamed: bool, style: Style = PLAIN)
         lines += ["", "Quotations, looked up word for word:"]
         lines += [f"  {place(one)}: {short(' '.join(one.text.split()))}" for one in answer.quotations]
     if answer.how not in ("extracted", "counted"):
-        lines += _evidence(answer, style)
+        lines += evidence(answer, style)
     return "\n".join(lines) if answer.text else "\n".join(lines).strip("\n")
 
 
@@ -89,7 +89,7 @@ def _likely(answer: results.Answer) -> str:
     return f"{each}{min(99, math.floor(100 * min(found or [answer.confidence or 0.0])))} % likely to be right"
 
 
-def _evidence(answer: results.Answer, style: Style) -> list[str]:
+def evidence(answer: results.Answer, style: Style = PLAIN) -> list[str]:
     """Return the passages, those apart that hold no word of the question."""
     lines: list[str] = []
     for heading, wider in ((MATCHING, False), (WIDER, True)):

@@ -152,9 +152,8 @@ def _shown(events: Generator[Text | Thought, None, Answer], out: Output) -> Answ
 
 
 def _sources(talk: Talk, corpus: Corpus) -> str:
-    if talk.turns and (quotes := talk.turns[-1].answer.evidence):
-        lines = [f"{one.span}\n  {render.short(one.text)}" for one in quotes]
-        return "\n".join(["Passages that match the last question best:", *lines])
+    if talk.turns and (shown := render.evidence(talk.turns[-1].answer)):
+        return "\n".join([f"To the question: {talk.turns[-1].question}", *shown])
     return "\n".join(f"{one.name}: {one.end - one.start:,} bytes" for one in corpus.documents)
 
 

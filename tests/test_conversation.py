@@ -160,3 +160,14 @@ def test_a_person_at_a_terminal(tale: Path, checkpoint: Path, tmp_path: Path) ->
     history = tmp_path / "longctx" / "history"
     assert "Who swam?" in history.read_text()
     assert history.stat().st_mode & 0o777 == 0o600
+
+
+def test_sources_do_not_call_a_passage_a_match_that_is_none(tmp_path: Path) -> None:
+    """If this fails /sources says of the start of a text that it matches the question."""
+    story = tmp_path / "a.txt"
+    story.write_text("The mill stood here. " * 40 + "\n\n" + "A goose came by. " * 40 + "\n")
+    run = CliRunner().invoke(main, ["chat", str(story)], input="Who saw the goose?\n/sources\n")
+    told = run.stderr.partition("To the question: Who saw the goose?")[2]
+    assert (
+        0 < told.index("match the question best") < told.index("A goose came by") < told.index("without the")
+    )
