@@ -16,7 +16,7 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    no answer found (ask; passages are shown all the same), or a check failed (doctor)
+  1    no answer found (ask; passages are shown all the same), or a check failed (doctor, store verify)
   2    wrong options
   3    an input is missing, empty, binary or unreadable
   4    a model or tokenizer is missing, corrupt or of an unknown kind
