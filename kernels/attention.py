@@ -27,6 +27,7 @@ Merge = Callable[[Tensor, Tensor, Tensor, Tensor], Partial]
 
 # The plain formula never holds more scores than this at once (256 MB).
 MOST_SCORES = 1 << 26
+LEAST_EXPONENT = -60.0  # see `_exp`
 # Tolerances of a fused kernel against the plain formula: its results, and its log-sum-exp.
 TOLERANCE = {torch.bfloat16: (2e-2, 2e-3), torch.float16: (4e-3, 2e-3), torch.float32: (2e-5, 2e-5)}
 
@@ -127,12 +128,23 @@ def pointing_attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page])
     out, weight, scores = v.float().expand(*folded.shape).clone(), own[..., 0], []
     for page_k, page_v in earlier:
         here = folded @ page_k.float().transpose(-1, -2)
-        more = torch.logsumexp(here, dim=-1)
-        shares = torch.exp(here - more[..., None])
-        out, weight = torch_merge(out, weight, shares @ page_v.float(), more)
+        peak = here.amax(dim=-1)
+        shares = _exp(here, peak)
+        total = shares.sum(dim=-1)
+        more = (shares @ page_v.float()) / total[..., None]
+        out, weight = torch_merge(out, weight, more, peak + total.log())
         scores.append(here)
-    weights = torch.exp(torch.cat([*scores, own], dim=-1) - weight[..., None])
+    weights = _exp(torch.cat([*scores, own], dim=-1), weight)
     return out.reshape(batch, heads, 1, width).to(q.dtype), weights.reshape(batch, heads, -1)
+
+
+def _exp(scores: Tensor, less: Tensor) -> Tensor:
+    """Return exp(scores - less), (..., n) and (...), but e^-60 at least.
+
+    That changes no sum in float32. Numbers nearer to zero may be denormal, which a CPU adds and multiplies
+    five times as slowly.
+    """
+    return scores.sub(less[..., None]).clamp_(min=LEAST_EXPONENT).exp_()
 
 
 def _fold(x: Tensor, groups: int) -> Tensor:
