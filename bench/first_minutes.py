@@ -3,7 +3,7 @@
     python -m bench.first_minutes --out FILE.json
 
 The texts in first_minutes/texts and the questions in first_minutes/*.toml were written for this, before the
-rules that answer them: a first set of all kinds, and a second set of exact look-ups, each reported by itself.
+rules that answer them: a first set of all kinds, and later sets of exact look-ups, each reported by itself.
 Each question goes through the command itself (`longctx ask --json`). Books are read from --books FOLDER, and
 left out without it. The exit status is 1 if a bar is missed.
 """
