@@ -45,6 +45,12 @@ def talk(tale: Path, checkpoint: Path) -> Iterator[Conversation]:
         yield book.conversation(Sampling(max_tokens=6))
 
 
+def test_an_answer_comes_with_the_passages_nearest_to_the_question(talk: Conversation) -> None:
+    """If this fails nobody can check in the text what a chat says."""
+    said(talk, MAGIC)
+    assert any(FACT.strip() in quote.text for quote in talk.turns[-1].answer.evidence)
+
+
 def test_a_later_question_knows_the_ones_before(talk: Conversation) -> None:
     """If this fails "and why?" is answered as if nothing had been said, or on a garbled history."""
     said(talk, "Who swam?")

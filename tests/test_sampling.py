@@ -64,6 +64,12 @@ def test_a_model_of_broken_weights_is_refused() -> None:
             draws([0.0, float("nan")], Sampling(temperature=temperature), 1)
 
 
+def test_text_without_stop_strings_is_shown_at_once() -> None:
+    """If this fails an answer lags a letter behind while it is written."""
+    assert StopStrings([]).push("noon") == ("noon", False)
+    assert StopStrings(["\n"]).push("noon") == ("noon", False)
+
+
 @given(st.text("abcd", max_size=30), st.lists(st.text("abcd", min_size=1, max_size=4), max_size=3), st.data())
 def test_stop_strings_cut_the_same_however_the_text_arrives(
     text: str, stop: list[str], data: st.DataObject

@@ -61,6 +61,16 @@ def test_attention_and_a_refusal_count() -> None:
     assert probability(replace(sure, refused=True)) < probability(sure)
 
 
+def test_names_that_are_not_there_count_up_to_two() -> None:
+    """A question of many names would weigh more than the fit has ever seen."""
+    before, asked = "It rained in Oslo. The code is ", "What is the code of Oslo"
+    counts = {0: asked, 0.5: f"{asked} and Turin", 1: f"{asked}, Turin, Lyon and Graz"}
+    for missing, question in counts.items():
+        found = features(copied(before, "K7-R2P", ".", f"{question}?"))
+        assert found["names missing"] == missing
+        assert found["names elsewhere"] == min(1, missing + 0.5)
+
+
 def rows(count: int) -> list[Row]:
     """Proposals that are right with probability 1 / (1 + e^-(4 x - 1))."""
     rng, made = Random(1), list[Row]()
