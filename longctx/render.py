@@ -72,7 +72,7 @@ def _how(answer: results.Answer) -> str:
             how = HOW["not found"]
         else:
             how = (
-                "no word of the question stands in the text"
+                "no telling word of the question stands in the text"
                 if answer.matched is False
                 else "no answer was found"
             )

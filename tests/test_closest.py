@@ -78,4 +78,4 @@ def test_words_that_stand_there_are_not_denied(tmp_path: Path) -> None:
     with longctx.read(tmp_path) as book:
         held, strange = (book.ask(f"Who owns the {one}?", passages=0) for one in ("kettle", "zeppelin"))
     assert answer_text(held, streamed=False) == "[no answer was found]"
-    assert answer_text(strange, streamed=False) == "[no word of the question stands in the text]"
+    assert answer_text(strange, streamed=False) == "[no telling word of the question stands in the text]"

@@ -172,6 +172,9 @@ def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
         with gather([str(tmp_path)]) as corpus:
             assert names(corpus, tmp_path) == ["open.txt"]
             assert set(skipped(corpus, tmp_path)) == {"closed.txt", "folder/"}
+            assert {skip.reason for skip in corpus.skipped} == {"unreadable, permission denied"}
+        with pytest.raises(InputError, match="unreadable, permission denied; check its permissions"):
+            gather([str(tmp_path / "folder")])
         with pytest.raises(InputError, match="permission denied"):
             gather([str(tmp_path / "closed.txt")])
     finally:

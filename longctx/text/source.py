@@ -21,6 +21,7 @@ __all__ = ["Corpus", "Document", "Skipped", "gather", "printable"]
 TOLD = 50  # files between two reports of progress
 LARGEST_IN_FOLDER = 8 << 20
 STDIN_NAMES = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+UNREADABLE = "unreadable"  # what the reason begins with where the system refuses a file in a folder
 
 
 def gather(
@@ -95,7 +96,9 @@ class _Gathering:
             return
         skipped = [f"{skip.name}: {skip.reason}" for skip in self.corpus.skipped]
         if len(inputs) == len(skipped) == 1:
-            raise InputError(f"{skipped[0]}; give it some text to read")
+            unreadable = self.corpus.skipped[0].reason.startswith(UNREADABLE)
+            hint = "check its permissions" if unreadable else "give it some text to read"
+            raise InputError(f"{skipped[0]}; {hint}")
         more = ["..."] if len(skipped) > 5 else []
         found = f"only {', '.join(skipped[:5] + more)}" if skipped else "no file at all"
         names = ", ".join(printable(item) for item in inputs)
@@ -144,7 +147,7 @@ class _Gathering:
             except FileNotFoundError:
                 continue  # git lists what is tracked, even when it was deleted
             except OSError as error:
-                self.files.skip(inner, (error.strerror or str(error)).lower())
+                self.files.skip(inner, f"{UNREADABLE}, {(error.strerror or str(error)).lower()}")
 
     def _add_from_folder(self, path: Path, name: str) -> None:
         from longctx.text.walk import generated
