@@ -158,6 +158,13 @@ def test_a_name_with_very_many_values_pins_nothing(write: Write) -> None:
     assert told("What is the level?", write("a.log", "level=info\n" * 50)) == []
 
 
+def test_the_first_is_not_told_for_the_last(write: Write) -> None:
+    """Who asks for the last ferry would be sent to the first one."""
+    ferries = write("a.txt", "The first ferry leaves at 05:45.\n\nThe last ferry leaves at 23:10.\n")
+    assert told("When does the last ferry leave?", ferries) == [("23:10", "a.txt:3")]
+    assert told("When does the first ferry leave?", ferries) == [("05:45", "a.txt:1")]
+
+
 def test_quoted_text_is_read() -> None:
     """Values would be shown with their quotation marks and backslashes."""
     assert unquoted(r'"a\n\"b\""') == 'a\n"b"'

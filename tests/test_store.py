@@ -437,6 +437,12 @@ def test_a_reading_of_strangers_is_not_trusted(
         unpack(tmp_path / "x.lctx")
 
 
+def test_a_reading_that_is_not_there_is_not_called_damaged(tmp_path: Path) -> None:
+    """If this fails a slip in the name makes you read the text once more."""
+    with pytest.raises(InputError, match=r"x\.lctx: no such file; check the name"):
+        unpack(tmp_path / "x.lctx")
+
+
 def test_a_first_interrupt_keeps_what_was_read(
     engine: Engine, store: Folder, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,8 +56,10 @@ def unpack(path: Path) -> Corpus:
     Raises:
         InputError: when it is damaged, or holds what it should not.
     """
-    corpus = Corpus()
     name = printable(str(path))
+    if not path.exists():
+        raise InputError(f"{name}: no such file; check the name")
+    corpus = Corpus()
     try:
         root = corpus.scratch()
         entry = root / READINGS / GIVEN

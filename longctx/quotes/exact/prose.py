@@ -68,6 +68,7 @@ _OWN = re.compile(
 _SIGNIFICANT = re.compile(r"[\dA-Z@/`\"“]")  # "is 33", "is Ann"; but not "is waiting"
 _PAST = re.compile(r"\b(?:did|was|were|had|has|have)\b")
 _OPEN = re.compile(r"\b(?:will|shall|would|could|should|might|may|planned|supposed|if)\b")  # not done yet
+_ORDERED = re.compile(r"\b(?:first|last)\b", re.IGNORECASE)
 _COMMON = frozenset(map(stem, common_words()))
 _LONGEST = 8  # words of a value
 
@@ -94,12 +95,18 @@ def _in_clause(asked: Asked, text: str) -> Found:
     for at, clause in clauses(text):
         if asked.required - cover(asked.terms, stems(clause))[0] or denies(clause):
             continue
-        if _PAST.search(asked.text) and _OPEN.search(clause):
+        if _contrary(asked.text, clause) or (_PAST.search(asked.text) and _OPEN.search(clause)):
             continue
         for relation in _RELATIONS:
             if found := relation(asked, clause):
                 return found[0], at + found[1]
     return None
+
+
+def _contrary(question: str, clause: str) -> bool:
+    """Tell whether a clause is of the first where the last is asked for, or the other way round."""
+    asked, said = (set(map(str.lower, _ORDERED.findall(text))) for text in (question, clause))
+    return len(asked) == len(said) == 1 and asked != said
 
 
 def _numbered(asked: Asked, text: str) -> Found:
