@@ -186,7 +186,17 @@ def test_the_closest_sentence_has_the_words_and_the_kind(write: Write) -> None:
         found = closest(index, asked, index.search(asked, 3))
         assert found is not None
         assert found.text == found.span.text() == "It burned down in 1871."
-        assert closest(index, "zeppelin", index.search("zeppelin", 3)) is None
+        assert closest(index, "zeppelin", index.search(asked, 3)) is None
+
+
+def test_no_sentence_of_a_program_is_the_closest(write: Write) -> None:
+    """Lines of a program, cut at full stops, would be shown as sentences."""
+    with PassageIndex() as index:
+        for passage in passages(write("a.py", "import mill\n\nprint(mill.river)\n")):
+            index.add(passage)
+        found = index.search("mill river", 3)
+        assert found
+        assert closest(index, "mill river", found) is None
 
 
 def test_what_repeats_the_question_is_no_answer(write: Write) -> None:

@@ -71,6 +71,16 @@ def test_names_that_are_not_there_count_up_to_two() -> None:
         assert found["names elsewhere"] == min(1, missing + 0.5)
 
 
+@pytest.mark.parametrize(
+    ("before", "text", "fits"),
+    [("def read(", "path", True), ("def read", "(path", True), ("we read ", "path", False)],
+)
+def test_arguments_stand_in_brackets(before: str, text: str, fits: bool) -> None:
+    """Whoever asks what a function takes would be told any word that stands behind its name."""
+    found = features(copied(before, text, "): pass", "What arguments does read take?"))
+    assert (found["code fits"], found["code differs"]) == (fits, not fits)
+
+
 def rows(count: int) -> list[Row]:
     """Proposals that are right with probability 1 / (1 + e^-(4 x - 1))."""
     rng, made = Random(1), list[Row]()
