@@ -127,6 +127,8 @@ def pointing_attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page])
     own = folded @ k.float().transpose(-1, -2)
     out, weight, scores = v.float().expand(*folded.shape).clone(), own[..., 0], []
     for page_k, page_v in earlier:
+        if not page_k.shape[2]:
+            continue
         here = folded @ page_k.float().transpose(-1, -2)
         peak = here.amax(dim=-1)
         shares = _exp(here, peak)
