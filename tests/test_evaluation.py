@@ -12,9 +12,9 @@ from training_texts import PROGRAM, PROSE, SENTENCES, SHAPE, SHORT_FUNCTIONS, ST
 
 from longctx.engine import Engine
 from training import evaluate, tables
+from training.answering import NeedleReading, Reader
 from training.experiments import ablations
 from training.facts import FAMILIES
-from training.reader import NeedleReading, Reader
 
 
 @pytest.fixture(scope="module")

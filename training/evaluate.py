@@ -30,11 +30,11 @@ from longctx.engine import Engine, Session
 from longctx.tasks.questions import one_by_one
 from training import gaps, programs
 from training import haystack as straw
+from training.answering import NeedleReading, Reader, Reply
 from training.data import BEFORE
 from training.data import frame as question
 from training.facts import Fact, FactMaker
 from training.haystack import Prose
-from training.reader import NeedleReading, Reader, Reply
 from training.tables import table
 from training.words import Words
 

@@ -19,9 +19,9 @@ from tokenizers import Tokenizer
 
 from longctx.engine import Engine
 from longctx.machine import prepare_cpu
+from training.answering import Reader
 from training.evaluate import Evaluation, Haystack
 from training.haystack import Prose
-from training.reader import Reader
 from training.recipe import RECIPE, make
 from training.settings import Phase, Recipe, Stage
 from training.tables import cell
