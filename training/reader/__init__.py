@@ -1,0 +1,1 @@
+"""The reader: a small model taught to answer ordinary questions from one passage, or to refuse."""
