@@ -83,9 +83,9 @@ def load_writer(
 @store_options
 @model_options
 def read(inputs: Inputs, options: Options, keeping: Keeping, chat: Chat) -> None:
-    """Read files, folders or standard input ahead of the first question.
+    """Read ahead of the first question, and keep what was read.
 
-    What was read is kept, and `ask` goes on from it. With -o FILE.lctx it is written to a file of its own,
+    `ask` goes on from it. With -o FILE.lctx it is written to a file of its own,
     which holds the text, too: whoever has the same model can ask it.
 
     \b

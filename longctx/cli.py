@@ -42,14 +42,16 @@ if TYPE_CHECKING:
 )
 @click.version_option(longctx.__version__, prog_name="longctx")
 def main() -> None:
-    """Summaries, checked answers and retrieval proofs over texts of any length, on your own hardware.
+    """Ask questions about long texts (a book, a log, a folder of code), and see for each answer its line.
+
+    Nothing that is read leaves your machine.
 
     \b
     Examples:
       longctx summarize book.txt
-      longctx ask "What is the special magic number for the lighthouse?" log.txt src/
+      longctx ask "What is the timeout of the database?" config/
       repomix --stdout | longctx ask "where is auth done?"
-      longctx niah --length 64k --depths 5
+      longctx help ask
     """
 
 
@@ -218,11 +220,11 @@ def chat(
     sampling: Sampling,
     chat: Chat,
 ) -> None:
-    """Talk about files and folders: question after question, off one reading.
+    """Talk about files and folders, question after question.
 
-    Questions are typed, or piped in, one to a line. A model that you choose with --model remembers the
-    conversation; the bundled model answers each question by itself. /help lists what else you can type. With
-    --json every answer is one line of JSON.
+    They are read once. Questions are typed, or piped in, one to a line. A model that you choose with --model
+    remembers the conversation; the bundled model answers each question by itself. /help lists what else you
+    can type. With --json every answer is one line of JSON.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    no answer found (ask; passages are shown all the same), or a check failed (doctor, store verify)
+  1    no answer found (passages are shown all the same), or a check failed
   2    wrong options
   3    an input is missing, empty, binary or unreadable
   4    a model or tokenizer is missing, corrupt or of an unknown kind
@@ -27,6 +27,7 @@ Exit codes:
   130  stopped with Ctrl-C
   141  the reader of the output went away
 """
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
 
 
 class ReaderGoneError(Exception):
@@ -39,7 +40,11 @@ class Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102  # click's own
         prepare_cpu()
         warnings.showwarning = lambda message, *_: say(str(message))
-        sys.exit(self._run(*args, **{**kwargs, "standalone_mode": False}))
+        sys.exit(self._run(*args, **{**kwargs, "standalone_mode": False, "prog_name": "longctx"}))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of cli.py: what most people come for stands first."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: D102  # click's own
         try:
@@ -72,7 +77,7 @@ def _exit_code(error: BaseException) -> int:
     """Say what went wrong, and return the code for it."""
     code = LongctxError.exit_code
     if isinstance(error, click.ClickException):
-        error.show()
+        _say_wrong(error)
         code = error.exit_code
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         code = 130
@@ -93,6 +98,18 @@ def _exit_code(error: BaseException) -> int:
     else:
         traceback.print_exception(error)
     return code
+
+
+def _say_wrong(error: click.ClickException) -> None:
+    """Say in one line what is wrong with the command line, and where its options are told."""
+    message = error.format_message()
+    if isinstance(error, _NO_ARGUMENTS):  # the message is the whole help
+        click.echo(message, err=True)
+    elif isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "longctx"
+        say(f"{message.rstrip('.')} (see {path} --help)")
+    else:
+        say(message)
 
 
 def say(message: str) -> None:

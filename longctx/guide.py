@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 @click.argument("names", nargs=-1, metavar="[COMMAND]...")
 @click.pass_context
 def help_(context: click.Context, names: tuple[str, ...]) -> None:
-    """Tell what a command does and which options it takes, as --help does."""
+    """Tell what a command does, as its --help does."""
     assert context.parent
     at = context.parent
     for name in names:
@@ -23,7 +23,7 @@ def help_(context: click.Context, names: tuple[str, ...]) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes a shell complete longctx's commands and options.
+    """Print what completes commands and options in a shell.
 
     \b
     Examples:

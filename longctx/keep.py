@@ -57,7 +57,7 @@ def store(context: click.Context, shown: Shown, place: str | None) -> None:
 @place_option
 @shown_options
 def list_(shown: Shown, place: str | None) -> None:
-    """List what is kept: of which text, by which model, how much, and when it was used last."""
+    """List what is kept, by text and model, and when it was used last."""
     _list(shown, place)
 
 
@@ -66,7 +66,7 @@ def list_(shown: Shown, place: str | None) -> None:
 @place_option
 @shown_options
 def show(names: tuple[str, ...], shown: Shown, place: str | None) -> None:
-    """Tell all about readings: texts, what became of them since, model, snapshots, files."""
+    """Tell all about readings: texts, models, snapshots, files."""
     from longctx.store import listing
 
     _, found = _selected(place, names)
@@ -80,7 +80,10 @@ def show(names: tuple[str, ...], shown: Shown, place: str | None) -> None:
 @place_option
 @shown_options
 def rm(names: tuple[str, ...], shown: Shown, place: str | None) -> None:
-    """Remove readings; of a file or folder, all that are of texts in it. The texts themselves stay."""
+    """Remove readings; the texts themselves stay.
+
+    READING is what `store list` shows, or a file or folder: then all that are of texts in it.
+    """
     _, found = _selected(place, names)
     _remove(found, shown, "store rm")
 
@@ -91,7 +94,7 @@ def rm(names: tuple[str, ...], shown: Shown, place: str | None) -> None:
 @place_option
 @shown_options
 def prune(older: float | None, budget: int | None, shown: Shown, place: str | None) -> None:
-    """Remove what cannot be used any more, and what the options say.
+    """Remove what cannot be used any more, and more if told to.
 
     What a later longctx has written counts, but is kept unless --older or --budget takes it.
     """
@@ -114,12 +117,12 @@ def prune(older: float | None, budget: int | None, shown: Shown, place: str | No
 def verify(
     names: tuple[str, ...], windows: int, tokens: int, model: str | None, shown: Shown, place: str | None
 ) -> None:
-    """Check readings, or all: hash every file, read some windows again, and compare.
+    """Check readings, or all, against their texts and models.
 
-    A window begins at a snapshot. Its tokens are read again with the same model, on the CPU, in the same
-    chunks and in finer ones. Logs, states and logits are compared with what is kept: by how much they
-    differ, and by how much rounding lets them. The exit code is 1 if something is damaged, differs by more,
-    or could not be compared.
+    Every file is hashed, some windows are read again and compared. A window begins at a snapshot. Its tokens
+    are read again with the same model, on the CPU, in the same chunks and in finer ones. Logs, states and
+    logits are compared with what is kept: by how much they differ, and by how much rounding lets them. The
+    exit code is 1 if something is damaged, differs by more, or could not be compared.
     """
     from longctx import proof
 

@@ -48,7 +48,7 @@ def list_(shown: Shown) -> None:
 @click.argument("name")
 @shown_options
 def show(name: str, shown: Shown) -> None:
-    """Tell the size of a model, the memory it needs, and whether it fits here.
+    """Tell a model's size and needs, and whether it fits here.
 
     Nothing is loaded. For the models that `longctx models` lists it needs no network.
     """
@@ -63,9 +63,10 @@ def show(name: str, shown: Shown) -> None:
 @click.option("--anyway", is_flag=True, help="Download it even if this machine has too little memory for it.")
 @shown_options
 def pull(name: str, revision: str | None, anyway: bool, shown: Shown) -> None:
-    """Download a model: its configuration, tokenizer and safetensors files; never code.
+    """Download a model, and never code.
 
-    A download that was stopped goes on where it was. Every large file is checked against its sha256.
+    That is its configuration, its tokenizer and its safetensors files. A download that was stopped goes on
+    where it was. Every large file is checked against its sha256.
     """
     from longctx import download
 
@@ -108,9 +109,9 @@ def rm(name: str, shown: Shown) -> None:
 @click.argument("name")
 @shown_options
 def use(name: str, shown: Shown) -> None:
-    """Take this model whenever no --model is given; "bundled" goes back to the one that ships.
+    """Take this model whenever no --model is given.
 
-    --model and LONGCTX_MODEL still come first.
+    --model and LONGCTX_MODEL still come first; "bundled" goes back to the model that ships.
     """
     folder = hub.own_folder(name)
     if folder is None:
@@ -133,10 +134,11 @@ def use(name: str, shown: Shown) -> None:
 @click.option("--quant", type=click.Choice(["int8", "int4"]), default="int4", help="Round to so many bits.")
 @shown_options
 def quantize(name: str, folder: Path | None, quant: "Form", shown: Shown) -> None:
-    """Round a model once and write it, so that each start reads a quarter of the bytes.
+    """Round a model once, for quicker starts.
 
-    It goes beside the model, where it is found by itself whenever this model runs in that form, or into
-    FOLDER, which --model then takes. A run that was stopped goes on where it was.
+    Each start then reads a quarter of the bytes. It goes beside the model, where it is found by itself
+    whenever this model runs in that form, or into FOLDER, which --model then takes. A run that was stopped
+    goes on where it was.
     """
     source = hub.settings(name)
     if source == hub.BUNDLED or not cache.is_whole(source):

@@ -271,6 +271,9 @@ def test_the_machine_and_the_models_are_described(run: Any, command: str) -> Non
         (("ask", "What is K7-R2P?", "text.txt", "--device", "cuda:9"), 4, "cuda:9"),
         (("ask", "Why?", "text.txt", "--max-tokens", "0"), 2, "--max-tokens"),
         (("niah", "--length", "many"), 2, "many"),
+        (("ask", "Why?", "text.txt", "--passage", "1"), 2, "'--passages'? (see longctx ask --help)"),
+        (("models", "shwo"), 2, "No such command 'shwo'"),
+        (("completion",), 2, "bash, zsh, fish (see longctx completion --help)"),
         (("niah", "--length", "80"), 3, "too short"),
         (("summarize", "text.txt", "-o", "no/where/answer.txt"), 6, "no/where"),
         (("summarize", "text.txt", "-o", "."), 6, "directory"),
@@ -295,8 +298,8 @@ def test_bad_input_is_one_clear_line(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
-    if code != 2:
-        assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("longctx: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_damaged_checkpoint_is_named(run: Any, tmp_path: Path) -> None:

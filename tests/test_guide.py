@@ -30,3 +30,11 @@ def test_a_shell_gets_its_completion(shell: str) -> None:
     result = CliRunner().invoke(main, ["completion", shell])
     assert result.exit_code == 0
     assert f"_LONGCTX_COMPLETE={shell}_complete" in result.stdout
+
+
+@pytest.mark.parametrize("names", [[], ["models"], ["store"]], ids=str)
+def test_no_line_of_a_list_of_commands_is_cut(names: list[str]) -> None:
+    """If this fails a stranger reads half a sentence about each command, in a window of 80 columns."""
+    listed = CliRunner().invoke(main, ["help", *names]).stdout.partition("Commands:\n")[2]
+    assert listed.count("\n") >= 5
+    assert "..." not in listed
