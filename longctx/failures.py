@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from longctx import preferences
 from longctx.errors import DoesNotFitError, InputError, LongctxError
 from longctx.machine import prepare_cpu
 
@@ -45,6 +46,15 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of cli.py: what most people come for stands first."""
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called, and let the user's own file give its options."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name and command:
+            ctx.default_map = {name: preferences.defaults(name, self.commands)}
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: D102  # click's own
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from longctx import preferences
 from longctx.formats.kinds import counted
 from longctx.machine import gib
 from longctx.options import Age, Length, Shown, Size, shown_options
@@ -24,6 +25,7 @@ place_option: Callable[..., Any] = click.option(
     "--store",
     "place",
     envvar="LONGCTX_STORE",
+    default=preferences.store,
     show_envvar=True,
     show_default="in your own data folder",
     help="The store to look at.",

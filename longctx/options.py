@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from longctx.chat import Chat
-from longctx.preferences import default_model
 from longctx.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -166,7 +165,6 @@ model_options = _as_one(
         "--model",
         envvar="LONGCTX_MODEL",
         show_envvar=True,
-        default=default_model,
         show_default="bundled, or what `longctx models use` says",
         help="Use this model: a folder, a short name that `longctx models` lists, or a hub repository "
         "(organisation/model, organisation/model@revision).",
