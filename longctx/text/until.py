@@ -74,11 +74,12 @@ def cut(corpus: Corpus, point: Point) -> None:
         why = f"there are {len(documents):,} documents" if len(documents) > 1 else "its lines have no numbers"
         raise InputError(f"--until {point.given}: {why}; give a percentage, or a pattern of a line")
     before, of, told = 0, len(documents), _Place(None, 0, 0)
-    with corpus.meter.stage("finding where to stop", corpus.bytes):
+    total = corpus.bytes  # a sum over all documents: once, not for each
+    with corpus.meter.stage("finding where to stop", total):
         for number, document in enumerate(documents):
             last, told = (
                 told,
-                _end(document, _stop(point, document, int(corpus.bytes * point.share) - before)),
+                _end(document, _stop(point, document, int(total * point.share) - before)),
             )
             if told.byte is not None:
                 begun = told.byte > document.start
