@@ -11,7 +11,7 @@ from longctx import render
 from longctx.plan import Plan
 from longctx.progress import Usage
 from longctx.render import MATCHING, WIDER, answer_text, answer_values, duration, quick_line, short
-from longctx.styles import Style
+from longctx.styles import PLAIN, Style
 from longctx.tasks.results import Answer, Part, Quotation, Report, Trial, Written, wilson
 from longctx.text.document import Corpus, Cut, Document, Skipped
 from longctx.text.span import Quote, Span
@@ -26,7 +26,7 @@ def quote(text: str, line: int, score: float | None = None) -> Quote:
 LINE = quote("The code is K7-R2P.", 3, 2.5)
 
 
-def lines(answer: Answer, *, streamed: bool = False, style: Style = render.PLAIN) -> list[str]:
+def lines(answer: Answer, *, streamed: bool = False, style: Style = PLAIN) -> list[str]:
     return answer_text(answer, streamed=streamed, style=style).split("\n")
 
 

@@ -3,8 +3,8 @@
     python -m bench.mutants --each 2 --seed 27 --minutes 60 --map map.json
 
 A sample, not a census: `--each` faults are drawn from each module, in rounds over the modules, so that a run
-that stops early has sampled all alike. A fault is judged by the tests that enter its function, the
-quickest first, then by others that enter its module, until one fails or `--seconds` of tests have passed. No
+that stops early has sampled all alike. A fault is judged by the tests that enter its function (or
+else its module), the quickest first, until one fails or `--seconds` of tests have passed. No
 file changes: tests are collected once, and each trial is a fork in which one function gets other code.
 Processes that tests start get it as well. Faults outside of functions are not tried. Left out are slow tests,
 those of the benches, of training and of Triton's interpreter, and the modules that only a GPU runs.
@@ -84,22 +84,17 @@ def _made(path: Path, source: str, number: int) -> Fault:
 
 
 def judges(fault: Fault, known: dict[str, Test], seconds: float) -> list[str]:
-    """Choose the tests for a fault, quickest first: those that enter its function, then of its module."""
+    """Choose the tests for a fault, quickest first: those that enter its function, or its module."""
     module = fault.function.split()[0] + " "
     near = [name for name, test in known.items() if fault.function in test.functions]
-    others = [
-        name
-        for name, test in known.items()
-        if name not in set(near) and any(x.startswith(module) for x in test.functions)
-    ]
+    others = [name for name, test in known.items() if any(x.startswith(module) for x in test.functions)]
     chosen: list[str] = []
     left = seconds
-    for group in (near, others):
-        for name in sorted(group, key=lambda name: known[name].seconds):
-            if chosen and known[name].seconds > left:
-                break
-            left -= known[name].seconds
-            chosen.append(name)
+    for name in sorted(near or others, key=lambda name: known[name].seconds):
+        if chosen and known[name].seconds > left:
+            break
+        left -= known[name].seconds
+        chosen.append(name)
     return chosen
 
 
