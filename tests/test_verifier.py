@@ -81,6 +81,88 @@ def test_arguments_stand_in_brackets(before: str, text: str, fits: bool) -> None
     assert (found["code fits"], found["code differs"]) == (fits, not fits)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "question", "before", "text", "after"),
+    [
+        ("linked", 1, QUESTION, "It rained. The code is ", "K7", "."),
+        ("linked", 1, QUESTION, 'code = "', "K7", '"'),
+        ("linked", 0, QUESTION, "It is late. The code ", "K7", "."),
+        ("words between", 0, QUESTION, "The code for amber-lamp is ", "K7", "."),
+        ("words between", 3 / 5, QUESTION, "The code for amber-lamp, said Nils Brandt, is ", "K7", "."),
+        ("words between", 1, QUESTION, "One two three river mill ferry otter heron stone ", "K7", "."),
+        ("repeated before", 0, QUESTION, "The code for amber-lamp was ", "K7", "."),
+        ("repeated before", 5 / 6, QUESTION, "I want the code for amber-lamp: ", "K7", "."),
+        ("repeated before", 1, QUESTION, "So what is the code for amber-lamp: ", "K7", "."),
+        ("gap", 1, "The code for amber-lamp is __", "The code for amber-lamp is ", "K7", "."),
+        ("kind fits", 1, "How many ships came?", "There came ", "17 ships", "."),
+        ("kind differs", 0, "How many ships came?", "There came ", "17 ships", "."),
+        ("kind fits", 0, "How many ships came?", "There came ", "some", "."),
+        ("kind differs", 1, "How many ships came?", "There came ", "some", "."),
+        ("kind differs", 0, "Tell me of ships.", "There came ", "some", "."),
+        ("no fact asked", 1, "Why did the ships come?", "There came ", "17", "."),
+        ("no fact asked", 1, "Did the ships come?", "There came ", "17", "."),
+        ("no fact asked", 0, "How many ships came?", "There came ", "17", "."),
+        ("no fact asked", 0, "Is the code of the lamp __?", "The code is ", "17", "."),
+        ("names", 1, "Who is Sherlock Holmes?", "To ", "Holmes", " she is the woman."),
+        ("names", 0, "Who is she?", "To ", "Holmes", " she is the woman."),
+        ("names alone", 1, "Who is Sherlock Holmes?", "To ", "Holmes", " she is the woman."),
+        ("names alone", 0, "Where does Sherlock Holmes lodge?", "To ", "Holmes", " she is the woman."),
+        ("names alone", 0, "Who is she?", "To ", "Holmes", " she is the woman."),
+        ("log", 1, QUESTION, "It rained.\n2026-01-05 12:00 code ", "K7", "."),
+        ("log", 0, QUESTION, "It rained on 2026-01-05. The code ", "K7", "."),
+        ("length", 1 / 4, QUESTION, "It is ", "K7", "."),
+        ("length", 1 / 2, QUESTION, "It is ", "the old mill", "."),
+        ("cut", 0, QUESTION, "It is ", "K7", ". Nobody came."),
+        ("cut", 1, QUESTION, "It is K", "7", "."),
+        ("cut", 1, QUESTION, "It is ", "K7", "-R2P."),
+        ("cut", 1, QUESTION, "It is ", "K", "7."),
+        ("cut", 0, QUESTION, "It is (", "K7", ")."),
+        ("common words", 1, QUESTION, "It is ", "not there", "."),
+        ("common words", 0, QUESTION, "It is ", "not K7", "."),
+        ("noun beside", 1, QUESTION, "A code " + "and so " * 2 + "and it is ", "K7", "."),
+        ("noun beside", 0, QUESTION, "A code " + "and so " * 3 + "it is ", "K7", "."),
+        ("noun beside", 1, QUESTION, "It is ", "K7", ", " + "and so " * 3 + "a code."),
+        ("noun beside", 0, QUESTION, "It is ", "K7", ", " + "and so " * 3 + "a red code."),
+        ("noun beside", 0, QUESTION, "The code. It is ", "K7", ". A code."),
+        ("no noun", 1, "Who came?", "It was ", "Nils", "."),
+        ("no noun", 0, QUESTION, "It was ", "Nils", "."),
+        ("another noun", 1, "What is the age of Doctor Brown?", "Doctor Brown has ", "K7", ", they say."),
+        ("another noun", 0, "What is the age of Doctor Brown?", "Doctor Brown. His age is ", "K7", "."),
+        ("another noun", 0, "What is the age of amber-lamp?", "It has ", "K7", ", they say."),
+        ("all", 1, "What are all the codes?", "It is ", "K7", "."),
+        ("share in sentence", 1, QUESTION, "The code for amber-lamp is ", "K7", "."),
+        ("share in sentence", 1 / 3, QUESTION, "The amber-lamp. The code is ", "K7", "."),
+        ("share in sentence", 2 / 3, QUESTION, "A code is ", "K7", " for the lamp. It is amber."),
+        ("share around", 1, QUESTION, "The amber-lamp. The code is ", "K7", "."),
+        ("share in answer", 2 / 3, QUESTION, "It is ", "the amber-lamp", "."),
+        ("sentence is question", 1 / 2, QUESTION, "The code was ", "K7", " of Oslo. It rained."),
+        ("rarest in sentence", 0, QUESTION, "It was ", "K7", "."),
+        ("rarest in sentence", 1, QUESTION, "The code for amber-lamp was ", "K7", "."),
+    ],
+)
+def test_a_feature_is_what_was_fitted(
+    name: str, value: float, question: str, before: str, text: str, after: str
+) -> None:
+    """The weights beside the model would be of other numbers, and wrong answers shown as likely ones."""
+    assert features(copied(before, text, after, question))[name] == pytest.approx(value)
+
+
+def test_the_rarest_word_decides_not_any() -> None:
+    """A sentence with a common word of the question would count as one that is about it."""
+    rare = replace(look(QUESTION), rarity={"code": 1.0, "amber": 9.0, "lamp": 2.0})
+    one = replace(copied("The code for the lamp is ", "K7", ". Amber."), look=rare)
+    assert features(one)["rarest in sentence"] == 0
+    assert features(one)["share in sentence"] == pytest.approx(3 / 12)
+    assert features(replace(one, before="An amber thing is "))["rarest in sentence"] == 1
+
+
+def test_no_score_is_beyond_counting() -> None:
+    """An extreme value would end in an overflow instead of an answer."""
+    one = copied("The code for amber-lamp is ", "K7", ".")
+    assert 0 < probability(replace(one, first=-1e6)) < 1e-9
+    assert 1 - 1e-9 < probability(replace(one, first=1e6)) <= 1
+
+
 def rows(count: int) -> list[Row]:
     """Proposals that are right with probability 1 / (1 + e^-(4 x - 1))."""
     rng, made = Random(1), list[Row]()
