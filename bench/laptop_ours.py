@@ -132,13 +132,13 @@ class Ours:
 def measure(
     model: Decoder, form: Form, lengths: list[int], rate: dict[str, float], say: Callable[[str], None]
 ) -> Side:
-    """Read the lengths one after the other, each going on from the one before, and write after each."""
-    side, ours, state = Side(), Ours(model), model.new_state()
+    """Read each length from the start, as a person's text is read, and write after it."""
+    side, ours = Side(), Ours(model)
     ours.read(model.new_state(), CHUNK // 4)  # pages the weights in
     for length in lengths:
-        before = state.position
-        side.batches.append(Batch(before, length - before, ours.read(state, length - before), filled=False))
-        side.read[length] = sum(batch.seconds for batch in side.batches)
+        state = model.new_state()
+        side.read[length] = ours.read(state, length)
+        side.batches.append(Batch(0, length, side.read[length], filled=False))
         side.step[length] = ours.steps(state)
         side.read_roofline[length] = read_floor(model, form, length, rate)
         side.step_roofline[length] = step_floor(model, form, state, rate)

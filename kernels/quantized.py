@@ -9,6 +9,7 @@ a single token then stays in bfloat16. All of these operators are private to tor
 compared before use.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -129,15 +130,24 @@ def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation 
 
 
 def _of_one_token(x: Tensor, weight: Int8Matrix) -> Tensor:
-    """Return x W^T for x (1, in), and W in oneDNN's layout."""
-    step = x.abs().amax().clamp_min_(TINY).div_(LEVELS)
-    scaled = x / step
-    levels = torch.empty(2, x.shape[1], dtype=torch.int8)
-    levels[:1] = whole = scaled.round()
-    levels[1:] = scaled.sub_(whole).mul_(2 * LEVELS).round_()  # at most half a level was lost
-    first, second = _laid_out_product(levels, weight.levels, weight.scales)[:, None]
-    out: Tensor = first.add_(second, alpha=0.5 / LEVELS).mul_(step)
-    return out
+    """Return x W^T for x (1, in), and W in oneDNN's layout.
+
+    Few calls: for a small matrix, they take as long as the product.
+    """
+    largest = torch.linalg.vector_norm(x, ord=math.inf).clamp_min_(TINY)
+    scaled = x.div(largest).mul_(LEVELS)
+    whole = scaled.round()
+    lost = scaled.sub_(whole).mul_(2 * LEVELS)  # at most half a level
+    unsigned = torch.cat((whole, lost)).round_().add_(ZERO).to(torch.uint8)
+    # Both rows in one product with what their levels stand for.
+    return torch.mm(_steps() * largest, _product(unsigned, weight.levels, weight.scales))
+
+
+@cache
+def _steps() -> Tensor:
+    """Return what a level is of a whole one and of what was lost, (1, 2), as shares of the largest number."""
+    with torch.inference_mode(False):
+        return torch.tensor([[1 / LEVELS, 0.5 / LEVELS**2]])
 
 
 def leading(x: Tensor | Rounded) -> tuple[int, ...]:
@@ -160,16 +170,26 @@ def round_tokens(x: Tensor) -> Rounded:
 
 
 def _laid_out_product(x: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
-    """Return x W^T, float32, for x (N, in) int8, and W in oneDNN's layout with the scales of its rows.
+    """Return x W^T, float32, for x (N, in) int8, and W in oneDNN's layout with the scales of its rows."""
+    return _product(x.contiguous().view(torch.uint8).bitwise_xor(ZERO), levels, scales)
 
-    Without AMX, oneDNN is fast only where x has no signs: so 128 is added, and it takes that off again.
+
+def _product(unsigned: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
+    """Return what `_laid_out_product` does, of x (N, in) uint8 that is ZERO too large.
+
+    Without AMX, oneDNN is fast only where x has no signs: so ZERO was added, and it takes that off again.
     """
-    unsigned = x.contiguous().view(torch.uint8).bitwise_xor(ZERO)
-    none = torch.zeros(len(scales), dtype=torch.int64)
     out: Tensor = torch.ops.onednn.qlinear_pointwise(
-        unsigned, 1.0, ZERO, levels, scales, none, None, 1.0, 0, torch.float32, "none", [], ""
+        unsigned, 1.0, ZERO, levels, scales, _zeros(len(scales)), None, 1.0, 0, torch.float32, "none", [], ""
     )
     return out
+
+
+@cache
+def _zeros(count: int) -> Tensor:
+    """Return the zero points of so many rows; made anew, those of a head take longer than its norm."""
+    with torch.inference_mode(False):
+        return torch.zeros(count, dtype=torch.int64)
 
 
 @cache
