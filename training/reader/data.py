@@ -77,7 +77,7 @@ def answerable_or_not(asked: list[Asked], count: int, dice: random.Random) -> li
             break
         if number % 2 or len(made) + 1 < len(traps) * 2:
             passage = window(each, dice)
-            if each.answer in passage:
+            if each.answer and each.answer in passage:
                 made.append(Example(each.question, passage, each.answer, each.kind))
         elif number % 4 and (gone := without(each, dice)):
             made.append(Example(each.question, gone, None, f"{each.kind}, sentence gone"))

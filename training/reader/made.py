@@ -14,10 +14,11 @@ from typing import Any
 from training.reader.batches import Example
 
 HERE = Path(__file__).parent
-WORDS: dict[str, Any] = tomllib.loads((HERE / "words.toml").read_text(encoding="utf-8"))
+LISTS: dict[str, Any] = tomllib.loads((HERE / "words.toml").read_text(encoding="utf-8"))
 MADE: dict[str, Any] = tomllib.loads((HERE / "made.toml").read_text(encoding="utf-8"))
 HOLE = re.compile(r"\{(\w+)\}")
-KINDS: dict[str, list[str]] = WORDS.pop("kinds")
+KINDS: dict[str, list[str]] = LISTS["kinds"]
+WORDS: dict[str, list[str]] = {name: words for name, words in LISTS.items() if name != "kinds"}
 NUMBERS: dict[str, tuple[str, int, int]] = {
     "few": ("", 2, 30),
     "many": ("", 2, 9999),

@@ -61,7 +61,7 @@ def each_foretold(network: Network, batch: Batch) -> list[tuple[float, bool]]:
 
 def answers(network: Network, tokenizer: Tokenizer, encoded: list[Encoded]) -> list[str]:
     """Return greedy answers; everything is read again for each token, for there is no memory."""
-    end = tokenizer.token_to_id(END)
+    (end,) = tokenizer.encode(END).ids
     written: list[list[int]] = [[] for _ in encoded]
     for start in range(0, len(encoded), TOGETHER):
         going = list(range(start, min(start + TOGETHER, len(encoded))))
