@@ -54,6 +54,14 @@ PROMPT = (
     f"{PROGRAM}</document_content>\n</document>\n</documents>\n"
 )
 DATA = {"ferry": {"fare": 12, "lamps": [1, 2.5, None]}, "places": ["Quay"] * 3}
+CELLS = [
+    {"cell_type": "heading", "level": 2, "source": ["Fares"]},
+    {
+        "cell_type": "code",
+        "input": ["1"],
+        "outputs": [{"text": ["12"], "png": "x"}, {"output_type": "pyerr"}],
+    },
+]
 FILM = "1\n00:00:01,000 --> 00:00:02,000\nThe ferry.\n\n2\n00:00:03,000 --> 00:00:04,000\nIt left.\n"
 PACKED = {
     "repomix.xml": REPOMIX,
@@ -131,6 +139,7 @@ def texts() -> dict[str, tuple[str, bytes]]:
         "change.diff": DIFF,
         "chat.txt": TALK,
         "one.eml": MAIL,
+        "old.ipynb": json.dumps({"nbformat": 3, "worksheets": [{"cells": CELLS}]}),
         "box.mbox": f"From a Thu Nov 26 10:00:00 2026\n{MAIL}\nFrom b Thu Nov 26 11:00:00 2026\n{MAIL}",
         "film.srt": FILM,
         "film.vtt": "WEBVTT\n\n00:01.000 --> 00:02.000\nThe ferry.\n",
@@ -140,7 +149,9 @@ def texts() -> dict[str, tuple[str, bytes]]:
     found = {name: (name, text.encode()) for name, text in plain.items()}
     for name in ("guide.html", "guide.md", "guide.docx", "writer.docx", "guide.odt", "writer.odt"):
         found[name] = name, (FILES / name).read_bytes()
-    for name in ("guide.epub", "guide2.epub", "table.xlsx", "guide.pdf", "counts.ipynb"):
+    for name in ("guide.epub", "guide2.epub", "calibre.epub", "table.xlsx", "guide.pdf", "restricted.pdf"):
+        found[name] = name, (FILES / name).read_bytes()
+    for name in ("writer.html", "calibre.docx", "counts.ipynb"):
         found[name] = name, (FILES / name).read_bytes()
     found |= {encoding: ("a.txt", text.encode(encoding)) for encoding, text in ENCODED.items()}
     found |= {"zip": ("a.zip", zipped(some)), "tar": ("a.tar", tarred(some))}

@@ -1,6 +1,7 @@
 """EPUB books: chapters in the order of reading; parts are named as in the table of contents."""
 
 import posixpath
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -138,7 +139,8 @@ def _labels(
                 parse(_blocks(archive, table_name, draft), contents)
         for target, title in contents.entries:
             file, anchor = urldefrag(target)
-            labels.setdefault(_beside(table_name, file), {}).setdefault(anchor, title.strip())
+            if re.search(r"\w", title):  # calibre lists the arrows that lead back from notes
+                labels.setdefault(_beside(table_name, file), {}).setdefault(anchor, title.strip())
         if labels:
             break
     return labels

@@ -23,6 +23,7 @@ LEAST_TEXT = 200  # a page with less is made by its scripts: its source says mor
 _CHARSET = re.compile(
     rb"""(?i)<meta[^>]{0,200}?charset\s*=\s*["']?([\w.:-]{1,40})|encoding=["']([\w.-]{1,40})["']"""
 )
+_NUMBER = re.compile(r"[+−-]?\d+")
 LEFT_OUT = {
     **dict.fromkeys(("script", "noscript", "template"), "a script"),
     **{"nav": "a menu", "footer": "a footer", "style": "a style sheet", "svg": "a picture"},
@@ -32,6 +33,7 @@ BLOCKS = re.compile(
     "address|article|aside|blockquote|body|caption|center|dd|details|dialog|div|dl|dt|fieldset|figcaption|figure"
     "|form|header|hr|html|legend|li|main|ol|p|pre|section|summary|table|tbody|tfoot|thead|title|tr|ul"
 )
+PARAGRAPHS = ("p", "div")
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 DEFINES = ": "  # between a term and its definition, which stand on one line
 RESUME = ("main", "article", "body")  # they end what was left out, in case its end is missing
@@ -106,7 +108,10 @@ class Extractor(HTMLParser):
         self.prefix = ""
         self.leaving: list[str] = []  # open elements that are left out
         self.pre = 0
-        self.cells = 0
+        self.cells = 0  # of the row that is open
+        self.cell_start, self.cell_done = 0, False  # where in `words`, and whether its paragraph has ended
+        self.raised: int | None = None  # where in `words` a superscript begins
+        self.link_start, self.in_link = -1, False
         self.in_term = False  # of a list of definitions
         self.was_close = False  # items and rows stand close together
 
@@ -133,6 +138,13 @@ class Extractor(HTMLParser):
         elif tag in ("td", "th"):
             self.words += ["\t"] * bool(self.cells)
             self.cells += 1
+            self.cell_start, self.cell_done = len(self.words), False
+        elif tag == "sup":
+            self.raised = len(self.words)
+        elif tag == "a":
+            self.link_start, self.in_link = len(self.words), True
+            if "noteref" in f"{attributes.get('epub:type')} {attributes.get('role')}":
+                self.raised = self.link_start
         elif tag in ("img", "image"):
             self.draft.left_out["a picture"] += 1
             if alt := (attributes.get("alt") or "").strip():
@@ -149,19 +161,42 @@ class Extractor(HTMLParser):
             if tag == self.leaving[-1]:
                 self.leaving.pop()
             return
-        if tag != "dt" and (BLOCKS.fullmatch(tag) or tag in HEADINGS):
+        if tag == "sup" and self.raised is not None:
+            self._lower(self.raised)
+        elif tag == "a":
+            if self.raised == self.link_start:
+                self._lower(self.link_start)
+            self.in_link = False
+        elif tag in PARAGRAPHS and self.cells:
+            self.cell_done = True
+        elif tag != "dt" and (BLOCKS.fullmatch(tag) or tag in HEADINGS):
             self.flush()
             self.pre = max(self.pre - (tag == "pre"), 0)
+            self.cells = 0
 
     def handle_data(self, data: str) -> None:
         """Keep text for the paragraph."""
         if self.leaving:
             return
+        if self.cell_done and data.strip():  # a cell of several paragraphs is no row of a table
+            self.flush()
+            self.cells = 0
         if not self.source_line and data.strip():
             self.source_line = self.getpos()[0] + data[: len(data) - len(data.lstrip())].count("\n")
         self.words.append(data if self.pre else re.sub(r"[ \t\r\n\f]+", " ", data))
 
+    def _lower(self, start: int) -> None:
+        """Write a superscript so that it is no part of the number or word before it."""
+        text = "".join(self.words[start:]).strip()
+        if (self.in_link or self.link_start >= start) and not text.startswith("["):
+            self.words[start:] = [f"[{text}]"]  # the mark of a note
+        elif _NUMBER.fullmatch(text):
+            self.words[start:] = [f"^{text}"]
+        self.raised = None
+
     def _begin(self, tag: str) -> None:
+        if tag in PARAGRAPHS and self.cells and not "".join(self.words[self.cell_start :]).strip():
+            return  # the first paragraph of a cell is what stands in it
         if tag == "dd" and self.in_term and "".join(self.words).strip(" :"):
             self.words = ["".join(self.words).rstrip(" :"), DEFINES]
         elif self.words[-1:] != [DEFINES]:
@@ -181,6 +216,7 @@ class Extractor(HTMLParser):
             text = re.sub(r" *(\t|\n) *", r"\1", text).strip(" \n")
             text = re.sub(" {2,}", " ", text)
         self.words.clear()
+        self.cell_start, self.cell_done, self.raised, self.link_start = 0, False, None, -1
         if text.strip():
             if self.prefix.startswith("#"):
                 text = " ".join(text.split())

@@ -21,7 +21,7 @@ _MAGIC = (
     ("tar", rb"(?s:.{257})ustar"),
     ("pdf", rb"(?s:.{0,1019})%PDF-\d"),
 )
-_HEADERS = rb"(?i:[a-z][a-z0-9-]*:(?: |\r?\n[ \t])[^\n]*\n(?:[ \t][^\n]*\n)*)"
+_HEADERS = rb"(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)"
 _LOOKS = (
     ("vtt", re.compile(rb"WEBVTT(?:[ \t\r\n]|\Z)")),
     ("srt", re.compile(rb"\s*\d+\r?\n\d+:\d\d:\d\d[,.]\d{3} --> ")),
@@ -33,10 +33,12 @@ _LOOKS = (
     ("mbox", re.compile(rb"From (?![0-9a-f]{40} )[^\n]*\d\d:\d\d[^\n]*\n" + _HEADERS)),
 )
 _MAIL = re.compile(rb"(?:" + _HEADERS + rb"){3,}\r?\n")
+_NAMED_MAIL = re.compile(rb"(?:From [^\n]*\n)?" + _HEADERS + rb"+\r?(?:\n|\Z)")
 _MAIL_FIELDS = (rb"from", rb"date", rb"message-id|mime-version|received|return-path|delivered-to")
 # A page with these is the source of a program that makes pages.
 _TEMPLATE = re.compile(rb"\{%|\{\{|<\?php|<%|\$\{")
 _NOTEBOOK = re.compile(rb'"(?:cells|nbformat|nbformat_minor)"\s*:')
+_OLD_NOTEBOOK = re.compile(rb'"nbformat"\s*:\s*[1-3]\b(?s:.*)"worksheets"\s*:')
 _JSON = re.compile(rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*(?:[\["{\]\d-]|true|false|null|\Z))')
 _MEMBERS = (
     ("docx", "word/document.xml"),
@@ -60,15 +62,23 @@ def recognise(path: Path, name: str) -> str:
     for kind, look in _LOOKS:
         if look.match(text):
             return "text" if kind == "html" and _TEMPLATE.search(head) else kind
-    if _MAIL.match(text) and all(re.search(rb"(?im)^(?:" + field + rb"):", head) for field in _MAIL_FIELDS):
-        return "eml"
-    return _data(text, tail, Path(name).suffix.lower())
+    suffix = Path(name).suffix.lower()
+    return "eml" if _is_mail(text, suffix) else _data(text, tail, suffix)
+
+
+def _is_mail(head: bytes, suffix: str) -> bool:
+    """Tell a message by its headers; drafts, and mail of odd programs, have few of them, but their name."""
+    if suffix == ".eml":
+        return bool(_NAMED_MAIL.match(head) and re.search(rb"(?im)^(?:from|subject):", head))
+    fields = all(re.search(rb"(?im)^(?:" + field + rb"):", head) for field in _MAIL_FIELDS)
+    return fields and bool(_MAIL.match(head))
 
 
 def _data(head: bytes, tail: bytes, suffix: str) -> str:
     """Tell notebooks, JSON and tables from other text."""
     if _JSON.match(head):
-        if head.lstrip()[:1] == b"{" and all(_NOTEBOOK.search(part) for part in (head[:HEAD], tail)):
+        notebook = _OLD_NOTEBOOK.search(head) or all(_NOTEBOOK.search(part) for part in (head, tail))
+        if notebook and head.lstrip()[:1] == b"{":
             return "ipynb"
         lines = [line for line in head.splitlines()[:3] if line.strip()]
         objects = len(lines) > 1 and all(re.fullmatch(rb"\s*[\[{].*[\]}]\s*", line) for line in lines[:2])

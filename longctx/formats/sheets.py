@@ -1,5 +1,6 @@
 """Excel tables, by openpyxl (the extra `xlsx`): a line for each row, tabs between cells. Places are cells."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def convert(path: Path, draft: Draft) -> None:
         import openpyxl
     except ImportError:
         raise Unreadable("an Excel table", "pip install 'longctx-lightning[xlsx]'") from None
-    _check(path)
+    draft.left_out["a formula, never computed"] += _check(path)
     with open_regular(path) as file:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         for number, sheet in enumerate(book.worksheets):
@@ -30,15 +31,39 @@ def convert(path: Path, draft: Draft) -> None:
         book.close()
 
 
-def _check(path: Path) -> None:
-    """Refuse what openpyxl would not survive: bombs, and XML that declares entities."""
+class _Formulas(Events):
+    """Counts the formulas without a value: programs that only write tables compute nothing."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.formula = self.in_value = self.valued = False  # of the cell that is open
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        if tag == "c":
+            self.formula = self.valued = False
+        self.formula |= tag == "f"
+        self.in_value = tag in ("v", "t")
+
+    def text(self, text: str) -> None:
+        self.valued |= self.in_value
+
+    def end(self, tag: str) -> None:
+        self.in_value = False
+        self.count += tag == "c" and self.formula and not self.valued
+
+
+def _check(path: Path) -> int:
+    """Refuse what openpyxl would not survive: bombs, and XML that declares entities; count bare formulas."""
+    formulas = _Formulas()
     with zips.opened(path) as archive:
         for member in archive.infolist():
             check_ratio(member.file_size, member.compress_size)
             if member.filename.endswith((".xml", ".rels")):
-                if "worksheets/" not in member.filename and member.file_size > LARGEST_STRINGS:
+                is_sheet = "worksheets/" in member.filename
+                if not is_sheet and member.file_size > LARGEST_STRINGS:
                     raise Unreadable("an Excel table too large for memory", "save its sheets as CSV")
-                parse(zips.blocks(archive, member), Events())
+                parse(zips.blocks(archive, member), formulas if is_sheet else Events())
+    return formulas.count
 
 
 def _sheet(sheet: Any, draft: Draft) -> None:

@@ -45,6 +45,12 @@ MAGIC = (
         "unpack it first",
     ),
     (
+        re.compile(rb"(?s:\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1.*)_\0_\0s\0u\0b\0s\0t\0g\0"),
+        "an Outlook message",
+        "save it as .eml first, or print it to a PDF",
+    ),
+    (re.compile(rb"!BDN"), "an Outlook data file", "turn it into mailboxes first: readpst FILE"),
+    (
         re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
         "an old office document",
         "save it as DOCX or XLSX first",
