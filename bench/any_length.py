@@ -161,6 +161,7 @@ def main() -> None:
             asked.answer = found
             runs += [asked, run(f"{Path(searcher).name} -F {words}", [searcher, "-F", words, str(log)])]
         runs.append(run("summarize", [*longctx, "summarize", str(log)]))
+        runs[-1].answer = runs[-1].answer.replace(str(log), log.name)
         size = log.stat().st_size
     for one in runs:
         print(
