@@ -5,13 +5,15 @@ a library keep their own signals.
 """
 
 import os
-import signal
 
 TYPE_CHECKING = False  # typing, pathlib and contextlib would each take longer than all of this
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from pathlib import Path
     from types import FrameType
+else:
+    import _signal as signal  # what it is made of: signal gives its numbers names, and imports enum for that
 
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -29,7 +31,7 @@ def obey() -> None:
     global _undo  # noqa: PLW0603  # signals are the process's, too
     _undo = []
     for number in STOPPING:
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
 
 
