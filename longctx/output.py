@@ -83,7 +83,7 @@ class Output:
 
     def report_sources(self, corpus: "Corpus") -> None:
         """Report what is read and what is skipped; nothing is skipped silently."""
-        for note in corpus.notes:
+        for note in corpus.notes if self.verbose else corpus.brief_notes():
             self.note(note)
         for skipped in corpus.skipped:
             self.note(f"not read: {skipped.name}: {skipped.reason}", detail=True)

@@ -2,8 +2,8 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from longctx.errors import OutputError
 from longctx.output import Output, clean
 from longctx.progress import Meter, Progress, Usage
 from longctx.tasks.results import Text, Thought
-from longctx.text.document import Skipped
+from longctx.text.document import Corpus, Cut, Skipped
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -135,7 +135,7 @@ def test_notes_say_what_was_not_read_and_why(capsys: pytest.CaptureFixture[str])
         Skipped("b.pdf", "a PDF", "pip install x"),
         Skipped(".c", "hidden"),
     ]
-    corpus: Any = SimpleNamespace(notes=["a note \x1b"], skipped=skipped, cut=None)
+    corpus = Corpus(notes=["a note \x1b"], skipped=skipped)
     for verbose in (False, True):
         with Output(None, False, False, verbose) as out:
             out.report_sources(corpus)
@@ -144,8 +144,24 @@ def test_notes_say_what_was_not_read_and_why(capsys: pytest.CaptureFixture[str])
         assert told[-1] == "not read: 2 PDFs (pip install x), 1 hidden (-v or --json lists them)"
         assert told[1:-1] == [f"not read: {one.name}: {one.reason}" for one in skipped] * verbose
     with Output(None, False, False, False) as out:
-        out.report_sources(SimpleNamespace(notes=[], skipped=[], cut="ends early"))  # type: ignore[arg-type]
-    assert capsys.readouterr().err == "ends early\n"
+        out.report_sources(Corpus(cut=Cut("2", "a.txt:2", 2, 9, 1, 1)))
+    assert capsys.readouterr().err == "--until 2: read to line 2 of 9 (a.txt:2)\n"
+
+
+def test_what_is_left_out_of_many_files_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails the answer about a folder of letters stands below a screen of lines about pictures."""
+    corpus = Corpus(notes=["a.txt: read as cp1252"])
+    for name in "bcde":
+        corpus.note_left_out(name, Counter({"a picture": 2, "a menu": 0, "a comment": int(name == "b")}))
+    each = ["b: left out 2 pictures, 1 comment", *(f"{name}: left out 2 pictures" for name in "cde")]
+    brief = "left out of 4 files: 8 pictures, 1 comment (-v or --json lists them)"
+    for verbose, told in ((False, [brief]), (True, each)):
+        with Output(None, False, False, verbose) as out:
+            out.report_sources(corpus)
+        assert capsys.readouterr().err.splitlines() == ["a.txt: read as cp1252", *told]
+    assert corpus.notes == ["a.txt: read as cp1252", *each]
+    del corpus.left_out["b"]
+    assert corpus.brief_notes() == corpus.notes
 
 
 def test_an_answer_is_text_or_one_object(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,10 +20,12 @@ from typing import IO, Any, BinaryIO, Self
 
 from longctx import signals
 from longctx.errors import InputError
+from longctx.formats.kinds import counted
 from longctx.progress import Meter, Progress
 from longctx.regular import Stamp, open_regular
 from longctx.text.places import Stretch
 
+MOST_NAMED = 3  # files of which it is said one by one what was left out
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -133,6 +136,7 @@ class Corpus:
     """All documents to read, in order. As a context manager, it removes spooled files on exit.
 
     Attributes:
+        left_out: what was left out of documents that are read, by their names; the notes tell it, too.
         piped: some came through a pipe, and can be read only now.
         reading: a store that came with the documents.
         cut: where the texts end, if that was asked for.
@@ -141,6 +145,7 @@ class Corpus:
     documents: list[Document] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, Counter[str]] = field(default_factory=dict)
     piped: bool = False
     reading: Path | None = None
     cut: Cut | None = None
@@ -156,6 +161,21 @@ class Corpus:
     def bytes(self) -> int:
         """The total size of the documents."""
         return sum(document.end - document.start for document in self.documents)
+
+    def note_left_out(self, name: str, counts: Counter[str]) -> None:
+        """Note how much of what was left out of a document."""
+        if counts := +counts:
+            self.left_out[name] = counts
+            self.notes.append(f"{name}: left out {_listed(counts)}")
+
+    def brief_notes(self) -> list[str]:
+        """Return the notes; where things were left out of many documents, in one line for all of them."""
+        if len(self.left_out) <= MOST_NAMED:
+            return self.notes
+        each = {f"{name}: left out {_listed(counts)}" for name, counts in self.left_out.items()}
+        total = sum(self.left_out.values(), Counter())
+        line = f"left out of {len(self.left_out)} files: {_listed(total)} (-v or --json lists them)"
+        return [*(note for note in self.notes if note not in each), line]
 
     def scratch(self) -> Path:
         """Name a new file that lives until the corpus is closed or collected, or the program ends."""
@@ -212,6 +232,10 @@ class Corpus:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(counted(what, count) for what, count in counts.items())
 
 
 def printable(name: str) -> str:

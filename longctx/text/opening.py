@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from longctx.errors import InputError
 from longctx.formats.convert import convert
 from longctx.formats.draft import Draft
-from longctx.formats.kinds import ARCHIVES, CONVERTED, PACKED, counted, recognise
+from longctx.formats.kinds import ARCHIVES, CONVERTED, PACKED, recognise
 from longctx.formats.limits import DEEPEST, Allowance, Damaged, Plain, Unreadable, guarded
 from longctx.progress import Progress
 from longctx.regular import Stamp, open_regular
@@ -136,8 +136,7 @@ class Files:
                 self.corpus.notes.append(f"{name}: {trouble.reason}; what comes before is read")
         elif not draft.attached:
             self._refuse(name, trouble or Unreadable("no text in it"), origin)
-        if left := ", ".join(counted(what, count) for what, count in draft.left_out.items() if count):
-            self.corpus.notes.append(f"{name}: left out {left}")
+        self.corpus.note_left_out(name, draft.left_out)
         inside = Origin(False, origin.depth + 1, allowance)
         for inner, attachment in draft.attached:
             self._add_scratch(attachment, f"{name}{printable(inner)}", inside)
