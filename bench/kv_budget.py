@@ -4,7 +4,7 @@
 
 Each reading runs in a process of its own with the bundled model on one CPU thread. The text is noise of which
 every line states a number, so that a question makes the model look everywhere. Exit status 1 if what was
-written or where the model looked differs, or memory goes beyond the budget and what is told of asking.
+written or where the model looked differs, or memory goes beyond the budget and what a question takes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ASKED = (0.1, 0.5, 0.9)  # depths of the lines that are asked for
 LINE = "One of the special magic numbers for harbour-{n} is: {m}.\n"
 QUESTION = "What is the special magic number for harbour-{n}? The special magic number for harbour-{n} is"
 WRITING = "seconds_per_token_written", "cpu_seconds_per_token_written"
-SCORES = 4 * 4 * 4  # bytes per token at the moment of asking: float32 of four heads, four times
+BESIDE = 32 << 20  # bytes that a question takes, however long the text: a page, scores of one, outputs
 
 
 def number(n: int) -> int:
@@ -128,7 +128,7 @@ def main() -> int:
     if given.out:
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
-    within = budget is None or (held <= budget and asking <= budget + SCORES * bounded["tokens"])
+    within = budget is None or (held <= budget and asking <= budget + BESIDE)
     return 0 if result["same"] and within else 1
 
 

@@ -27,7 +27,6 @@ Merge = Callable[[Tensor, Tensor, Tensor, Tensor], Partial]
 
 # The plain formula never holds more scores than this at once (256 MB).
 MOST_SCORES = 1 << 26
-LEAST_EXPONENT = -60.0  # see `_exp`
 # Tolerances of a fused kernel against the plain formula: its results, and its log-sum-exp.
 TOLERANCE = {torch.bfloat16: (2e-2, 2e-3), torch.float16: (4e-3, 2e-3), torch.float32: (2e-5, 2e-5)}
 
@@ -99,57 +98,18 @@ def paged_attention(
     batch, heads, tokens, width = q.shape
     groups, wanted, q = heads // k.shape[1], q.dtype, q.to(k.dtype)
     if tokens == 1:
-        out, weight = attend(_fold(q, groups), k, v, False)
+        out, weight = attend(fold(q, groups), k, v, False)
     else:
         own_k, own_v = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k, v))
         out, weight = attend(q, own_k, own_v, True)
-        out, weight = _fold(out, groups), _fold(weight[..., None], groups)[..., 0]
-    folded = _fold(q, groups)
+        out, weight = fold(out, groups), fold(weight[..., None], groups)[..., 0]
+    folded = fold(q, groups)
     for page_k, page_v in earlier:
         out, weight = merge(out.float(), weight, *attend(folded, page_k, page_v, False))
     return out.reshape(batch, heads, tokens, width).to(wanted)
 
 
-def pointing_attention(q: Tensor, k: Tensor, v: Tensor, earlier: Iterable[Page]) -> tuple[Tensor, Tensor]:
-    """Attend as `paged_attention` does for ONE query token per sequence; return the probabilities as well.
-
-    What a decode step costs over a long log is to read it: each page is read once, for both.
-
-    Args:
-        q: (B, H, 1, D). k, v: (B, Hkv, 1, D), its own. earlier: pages in the order of their tokens.
-
-    Returns:
-        (B, H, 1, D) in q's dtype, and (B, H, n + 1) float32 over all n earlier keys and its own, in the order
-        of their tokens.
-    """
-    batch, heads, _, width = q.shape
-    folded = _fold(q.to(k.dtype), heads // k.shape[1]).float() * width**-0.5
-    own = folded @ k.float().transpose(-1, -2)
-    out, weight, scores = v.float().expand(*folded.shape).clone(), own[..., 0], []
-    for page_k, page_v in earlier:
-        if not page_k.shape[2]:
-            continue
-        here = folded @ page_k.float().transpose(-1, -2)
-        peak = here.amax(dim=-1)
-        shares = _exp(here, peak)
-        total = shares.sum(dim=-1)
-        more = (shares @ page_v.float()) / total[..., None]
-        out, weight = torch_merge(out, weight, more, peak + total.log())
-        scores.append(here)
-    weights = _exp(torch.cat([*scores, own], dim=-1), weight)
-    return out.reshape(batch, heads, 1, width).to(q.dtype), weights.reshape(batch, heads, -1)
-
-
-def _exp(scores: Tensor, less: Tensor) -> Tensor:
-    """Return exp(scores - less), (..., n) and (...), but e^-60 at least.
-
-    That changes no sum in float32. Numbers nearer to zero may be denormal, which a CPU adds and multiplies
-    five times as slowly.
-    """
-    return scores.sub(less[..., None]).clamp_(min=LEAST_EXPONENT).exp_()
-
-
-def _fold(x: Tensor, groups: int) -> Tensor:
+def fold(x: Tensor, groups: int) -> Tensor:
     """Put the query heads that share a KV head one after another: (B, H, T, D) -> (B, Hkv, G*T, D)."""
     batch, heads, tokens, width = x.shape
     return x.reshape(batch, heads // groups, groups * tokens, width)
@@ -271,7 +231,8 @@ def _decode_trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Ten
         for x in (q, k)
     )
     right = paged_attention(plain, torch_merge, turned_q, turned_k, v[:, :, None], pages)
-    mean = pointing_attention(turned_q, turned_k, v[:, :, None], pages)[1][:, :2].mean(1)
+    keys = torch.cat((page_k[:, :, :33], turned_k), dim=2).repeat_interleave(2, dim=1)
+    mean = ((turned_q @ keys.transpose(-1, -2)) * width**-0.5).softmax(-1)[:, :2, 0].mean(1)
     table = page_table([pages], 4).to(q.device)
     counts = torch.ones(1, dtype=torch.int32, device=q.device)
     append_token(q, k, v, cos, sin, table, counts)

@@ -3,7 +3,7 @@
 Neither knows what tokens mean to the user: tasks build prompts and interpret answers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from longctx.models.weight import Form
 
 LONGEST_PIECE = 4096  # tokens of a prompt read at once; documents have chunks of their own
+AHEAD = 8  # tokens that are guessed at once: few answers that are copied are longer
+# A position, a number -> so many tokens that were read from there on, or as many as are known.
+Source = Callable[[int, int], list[int]]
 
 
 @dataclass
@@ -175,37 +178,64 @@ class Session:
             ahead[1].synchronize()
             yield ahead[0]
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[Piece]:
+    def generate(
+        self, prompt: Sequence[int], sampling: Sampling, source: Source | None = None
+    ) -> Iterator[Piece]:
         """Read the prompt and write an answer, one piece per token; the last piece has `finish` set.
 
         This advances the state: fork first to keep it. The prompt must have at least one token.
+
+        Args:
+            source: of what was read. While the model writes what stands where it looks, some tokens that
+                follow there are read in one go with the last one, and as many of them are taken as the model
+                would have written. So the answer is the same, but for rounding in products.
         """
         import torch
 
         self.read(prompt[:-1])
-        writing, token = self.engine.writing(sampling), prompt[-1]
+        writing, token, likely = self.engine.writing(sampling), prompt[-1], list[int]()
         while not writing.ended:
             with torch.inference_mode():
-                logits, pointer = self._next(token)
-                yield from writing.take(logits, pointer)
-            token = writing.written[-1]
+                pieces = self._write(writing, token, likely)
+            yield from pieces
+            token, likely = writing.written[-1], []
+            if source and self.engine.step is None and (pointer := pieces[-1].pointer):
+                known = source(pointer.position, 1 + AHEAD)
+                likely = known[1:] if known[:1] == [token] else []
 
-    def _next(self, token: int) -> tuple["Tensor", Pointer | None]:
-        """Read one token; return the logits (V,) of the one after it, and where the model looked."""
+    def _write(self, writing: Writing, token: int, likely: list[int]) -> list[Piece]:
+        """Read a token, and others that it is likely to be followed by; write what follows."""
+        before = self.state.fork() if likely else self.state
+        pieces: list[Piece] = []
+        for count, (logits, pointer) in enumerate(self._next([token, *likely])):
+            pieces += writing.take(logits, pointer)
+            if writing.ended or writing.written[-1:] != likely[count : count + 1]:
+                break
+        if count < len(likely):
+            self.state = before
+            self.read([token, *likely[:count]])
+        return pieces
+
+    def _next(self, tokens: Sequence[int]) -> Iterator[tuple["Tensor", Pointer | None]]:
+        """Read tokens; yield the logits (V,) of the one after each, and where the model looked."""
         from longctx.models.mixers.memory import StepError
 
         model, step = self.engine.model, self.engine.step
-        logits = None
+        rows = None
         if step is not None:
             try:
-                logits = step.run([token], [self.state])[0]
+                rows = step.run(tokens, [self.state])
             except StepError:  # the text has outgrown the step's table; no state has changed
                 self.engine.step = None
-        if logits is None:
-            logits = model.logits(model(self._tensor([token]), self.state)[0, -1])
-        if (found := self.state.pointed) is None:
-            return logits, None
-        return logits, self._as_read(Pointer(int(found[0][0]), float(found[1][0])))
+        if rows is None:
+            rows = model.logits(model(self._tensor(tokens), self.state)[0])
+        pointed = self.state.pointed
+        for row, logits in enumerate(rows):
+            if pointed is None:
+                yield logits, None
+            else:
+                position, mass = (each[0, row] for each in pointed)
+                yield logits, self._as_read(Pointer(int(position), float(mass)))
 
     def _as_read(self, pointer: Pointer) -> Pointer:
         """Return the pointer as a position among all tokens read."""

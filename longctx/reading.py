@@ -4,12 +4,14 @@ It knows token ids and places, not what a question or an answer means.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from time import perf_counter
 from typing import Self
 
 from longctx.engine import Engine, Session
+from longctx.errors import InputError
 from longctx.progress import Progress, Usage
 from longctx.quotes.index import PassageIndex
 from longctx.sampling import Sampling
@@ -92,6 +94,12 @@ class Reading:
         """
         return self._stream.locate(position - len(self.before))
 
+    def _tokens(self, position: int, count: int) -> list[int]:
+        """Return up to so many tokens that were read from a session's position on, of one window."""
+        with suppress(InputError):  # the document has changed since
+            return self._stream.tokens(position - len(self.before), count)
+        return []
+
     def fork(self) -> Self:
         """Return an independent continuation; asking it leaves this reading unchanged."""
         return self._with(self.session.fork())
@@ -103,7 +111,7 @@ class Reading:
     def generate(self, after: Sequence[int], sampling: Sampling) -> Iterator[Piece]:
         """Read the prompt's end and write an answer. This advances the reading: fork first to keep it."""
         started = perf_counter()
-        for piece in self.session.generate(after, sampling):
+        for piece in self.session.generate(after, sampling, self._tokens):
             self.usage.tokens_written += piece.token is not None
             self.usage.write_seconds += perf_counter() - started
             yield piece

@@ -1,9 +1,9 @@
 """The keys and values of one softmax layer, in pages that forks share."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, overload
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ LAST_PAGE = 16384
 
 
 class KVLog:
-    """An append-only log in pages of (B, Hkv, n, D), and where pointer heads looked from its last token.
+    """An append-only log in pages of (B, Hkv, n, D), and where pointer heads looked from its last tokens.
 
     Args:
         values: whether there are values besides; otherwise the keys are their own.
@@ -46,7 +46,7 @@ class KVLog:
         self._used = 0  # tokens in the open page
         self._next = FIRST_PAGE
 
-    def pages(self) -> Iterable[Page]:
+    def pages(self) -> Sequence[Page]:
         """Return (k, v) of all appended tokens, in order; what comes from elsewhere stays until the next."""
         pieces = self._pieces()
         if self._room is None or all(piece.page.tensors for piece in pieces):
@@ -230,14 +230,26 @@ class KVLog:
 
 
 @dataclass(frozen=True)
-class _Stream:
-    """The pages of a log of which some are elsewhere; each time they are gone through they come anew."""
+class _Stream(Sequence[Page]):
+    """The pages of a log of which some are elsewhere; each time they are asked for they come anew."""
 
     room: Room
     pieces: list[Piece]
 
     def __iter__(self) -> Iterator[Page]:
         return self.room.stream(self.pieces)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @overload
+    def __getitem__(self, number: int) -> Page: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Page]: ...
+    def __getitem__(self, number: int | slice) -> Page | Sequence[Page]:
+        if isinstance(number, slice):
+            return _Stream(self.room, self.pieces[number])
+        return self.room.load(self.pieces[number])
 
 
 def _after(pieces: Sequence[Piece], start: int) -> Iterator[Piece]:

@@ -28,7 +28,7 @@ class State:
 
     @property
     def pointed(self) -> Pointed | None:
-        """Return where the pointer heads looked from the last token, if it ran alone."""
+        """Return where the pointer heads looked from the last tokens, if few ran together."""
         return next((layer.pointed for layer in self.layers if layer.pointed is not None), None)
 
     def fork(self) -> "State":

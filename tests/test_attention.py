@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longctx.kernels.attention import choose_attention, pointing_attention
+from longctx.kernels import pointing
+from longctx.kernels.attention import choose_attention
 from longctx.kernels.moe import choose_mixture, route
+from longctx.kernels.pointing import pointing_attention
 from longctx.kernels.select import Site
 
 HERE = Site(torch.device("cpu"), torch.float32)
@@ -37,17 +39,61 @@ def test_pages_merge_to_plain_attention(
     total = sum(pages) + tokens
     q = torch.randn(batch, heads[0], tokens, 8) * scale
     k, v = torch.randn(2, batch, heads[1], total, 8)
-    expected, probabilities = definition(q, k, v)
+    expected, _ = definition(q, k, v)
     earlier = (
         list(zip(*(x[:, :, : sum(pages)].split(pages, dim=2) for x in (k, v)), strict=True)) if pages else []
     )
     own_k, own_v = k[:, :, sum(pages) :], v[:, :, sum(pages) :]
     out = choose_attention(HERE, 8)(q, own_k, own_v, earlier)
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5)
-    if tokens == 1:
-        out, weights = pointing_attention(q, own_k, own_v, earlier)
-        torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(weights.double(), probabilities[:, :, 0], rtol=1e-4, atol=1e-6)
+
+
+@given(
+    pages=st.lists(st.integers(0, 90), max_size=4),
+    tokens=st.integers(1, pointing.MOST),
+    heads=st.sampled_from([(4, 4), (4, 2), (6, 1)]),
+    pointers=st.sampled_from([[0], [1, 3], [0, 1, 2, 3]]),
+    batch=st.integers(1, 2),
+    scale=st.sampled_from([0.1, 1.0, 20.0]),
+    block=st.sampled_from([1, 7, 512]),
+    seed=st.integers(0, 99),
+)
+def test_what_heads_look_at_most_is_told_exactly(
+    pages: list[int],
+    tokens: int,
+    heads: tuple[int, int],
+    pointers: list[int],
+    batch: int,
+    scale: float,
+    block: int,
+    seed: int,
+) -> None:
+    """If this fails an answer is cited from a place that the model did not look at."""
+    torch.manual_seed(seed)
+    total = sum(pages) + tokens
+    q = torch.randn(batch, heads[0], tokens, 8) * scale
+    k, v = torch.randn(2, batch, heads[1], total, 8)
+    expected, probabilities = definition(q, k, v)
+    earlier = list(zip(*(x.split([*pages, tokens], dim=2)[:-1] for x in (k, v)), strict=True))
+    own_k, own_v = k[:, :, sum(pages) :], v[:, :, sum(pages) :]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pointing, "BLOCK", block)
+        out, (position, mass) = pointing_attention(q, own_k, own_v, earlier, pointers)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5)
+    mean = probabilities[:, pointers].mean(1)
+    torch.testing.assert_close(mass.double(), mean.amax(-1), rtol=1e-4, atol=1e-6)
+    there = mean.gather(-1, position[..., None])[..., 0]
+    torch.testing.assert_close(there, mean.amax(-1), rtol=1e-4, atol=1e-6)
+
+
+def test_of_equal_keys_the_first_is_told() -> None:
+    """If this fails the cited line of a text that repeats itself changes from run to run."""
+    k = torch.zeros(1, 1, 300, 8)
+    k[:, :, [40, 41, 150, 299]] = 1.0
+    pages = [(k[:, :, :100], k[:, :, :100]), (k[:, :, 100:200], k[:, :, 100:200])]
+    own = k[:, :, 299:]
+    _, (position, _) = pointing_attention(torch.ones(1, 2, 1, 8), own, own, pages, [0, 1])
+    assert position.tolist() == [[40]]
 
 
 @given(

@@ -37,6 +37,7 @@ kernels.quantized  kernels.int4  kernels.rounded  kernels.rounded_triton  kernel
 kernels.lightning  kernels.lightning_triton  kernels.lightning_decode_triton
 kernels.mixer
 kernels.pages_triton  kernels.attention_triton  kernels.attention_merge_triton  kernels.attention
+kernels.pointing
 kernels.moe_triton  kernels.moe
 models.config  models.target  models.published  models.families.common  models.families.minimax
 models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama

@@ -200,10 +200,8 @@ class TokenStream:
 
         Raises InputError when the document has changed since it was read.
         """
-        index = bisect_right(self.anchors, position, key=attrgetter("position")) - 1
-        if index < 0 or position >= self.anchors[index].end:
+        if (anchor := self._anchor(position)) is None:
             return None
-        anchor = self.anchors[index]
         window = anchor.span
         if window.byte_start == window.byte_end:
             return window
@@ -215,6 +213,22 @@ class TokenStream:
         byte_end = byte_after(window.document, byte_start, text[start:stop])
         first, last = (window.first_line + line_ends(text, at) for at in (start, max(start, stop - 1)))
         return Span(window.document, byte_start, byte_end, first, last)
+
+    def tokens(self, position: int, count: int) -> list[int]:
+        """Return up to so many tokens from a position on that were read already, of one window.
+
+        None of a header. Raises InputError when the document has changed since it was read.
+        """
+        anchor = self._anchor(position)
+        if anchor is None or anchor.span.byte_start == anchor.span.byte_end:
+            return []
+        first = position - anchor.position
+        return self._read_again(anchor)[1].ids[first : first + count]
+
+    def _anchor(self, position: int) -> Anchor | None:
+        """Return the window of a token, if it was read already."""
+        index = bisect_right(self.anchors, position, key=attrgetter("position")) - 1
+        return self.anchors[index] if index >= 0 and position < self.anchors[index].end else None
 
     def _read_again(self, anchor: Anchor) -> tuple[str, Encoding]:
         """Return the text of a window and its tokens; the latest window is remembered."""

@@ -56,7 +56,7 @@ class DeviceLog(StepMemory[KVLog]):
         memory.advance()
         if self.pointed:
             position, mass = self.pointed
-            memory.pointed = position[branch : branch + 1], mass[branch : branch + 1]
+            memory.pointed = position[branch, None, None], mass[branch, None, None]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, angles: Angles) -> Tensor:
         """Append one token per branch and attend from it to its whole branch, itself included.

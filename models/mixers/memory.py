@@ -5,7 +5,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
 
-# Where pointer heads looked: position (B,) int64, and mean attention there (B,) float32.
+# Where pointer heads looked from each token: position (B, T) int64, and mean attention there (B, T) float32.
 Pointed = tuple[Tensor, Tensor]
 
 
@@ -22,7 +22,7 @@ class Memory(Protocol):
 
     @property
     def pointed(self) -> Pointed | None:
-        """Return where pointer heads looked from the last token, if it ran alone; None without such heads."""
+        """Return where pointer heads looked from the last tokens, if few ran together; else None."""
 
     def fork(self) -> Self:
         """Return an independent continuation; what is only appended to is shared."""

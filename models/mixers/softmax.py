@@ -5,15 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from longctx.kernels.attention import can_decode, choose_attention, pointing_attention
+from longctx.kernels.attention import can_decode, choose_attention
 from longctx.kernels.norm import choose_norm
+from longctx.kernels.pointing import MOST, pointing_attention
 from longctx.kernels.select import Site
 from longctx.models.config import SoftmaxSpec
 from longctx.models.kv_log import KVLog
 from longctx.models.kv_room import Room
 from longctx.models.mixers.branches import HostLogs
 from longctx.models.mixers.device_log import DeviceLog
-from longctx.models.mixers.memory import Pointed
 from longctx.models.rotary import Positions, rotate
 from longctx.models.weight import Weight
 
@@ -80,9 +80,8 @@ class Softmax(nn.Module):
         k, v = k.to(memory.dtype), v.to(memory.dtype)
         earlier = memory.pages()
         memory.pointed = None
-        if self.spec.pointer_heads and q.shape[2] == 1:
-            mixed, weights = pointing_attention(q, k, v, earlier)
-            memory.pointed = self._pointed(weights)
+        if self.spec.pointer_heads and q.shape[2] <= MOST:
+            mixed, memory.pointed = pointing_attention(q, k, v, earlier, self.spec.pointer_heads)
         else:
             mixed = self.attention(q, k, v, earlier)
         memory.append(k, v)
@@ -132,11 +131,6 @@ class Softmax(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], -1, self.spec.head_dim).transpose(1, 2)
-
-    def _pointed(self, weights: Tensor) -> Pointed:
-        """Return the most attended token of (B, H, n) attention, averaged over the pointer heads."""
-        mass, position = weights[:, list(self.spec.pointer_heads)].mean(dim=1).max(dim=-1)
-        return position, mass
 
     @staticmethod
     def memory_bytes(spec: SoftmaxSpec, tokens: int, itemsize: int) -> int:
