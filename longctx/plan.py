@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from longctx.errors import DoesNotFitError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from longctx.models.config import LayerSpec, ModelConfig
-    from longctx.models.decoder import Layer
+    from longctx.models.decoder import Decoder, Layer
     from longctx.models.mixers.memory import Memory
     from longctx.models.weight import Form
 
@@ -134,7 +134,7 @@ class Plan:
     @property
     def rounded(self) -> bool:
         """Tell whether weights lose digits."""
-        return self.form in ("int8", "int4")
+        return _is_rounded(self.form)
 
     def check(self, advice: str = "") -> None:
         """Raise DoesNotFitError, with the numbers and more advice, when the run needs more than there is."""
@@ -212,25 +212,15 @@ def make_plan(
 @cache
 def weight_bytes(config: "ModelConfig", dtype: "torch.dtype", form: "Form" = "plain") -> int:
     """Return the bytes of all weights once loaded in a form."""
-    import torch
-
-    from longctx.models.decoder import Decoder
-
-    with torch.device("meta"):
-        model = Decoder(config, dtype, form)
-    return sum(weight.bytes_as(form) for weight in model.weights())
+    return sum(weight.bytes_as(form) for weight in _shapes(config, dtype, _is_rounded(form)).weights())
 
 
 @cache
 def expert_bytes(config: "ModelConfig", dtype: "torch.dtype", form: "Form") -> dict[str, int]:
     """Return the bytes of all experts, of the most that a layer has, and of those that a token uses."""
-    import torch
-
-    from longctx.models.decoder import Decoder
     from longctx.models.feedforward import Experts
 
-    with torch.device("meta"):
-        layers = [layer.mlp for layer in Decoder(config, dtype, form).blocks()]
+    layers = [layer.mlp for layer in _shapes(config, dtype, _is_rounded(form)).blocks()]
     sizes = {
         mlp: sum(weight.bytes_as(form) for weight in (mlp.w1, mlp.w3, mlp.w2))
         for mlp in layers
@@ -241,6 +231,21 @@ def expert_bytes(config: "ModelConfig", dtype: "torch.dtype", form: "Form") -> d
         "layer_experts": max(sizes.values(), default=0),
         "used_experts": sum(size * mlp.spec.top_k // mlp.spec.n_experts for mlp, size in sizes.items()),
     }
+
+
+@lru_cache(4)
+def _shapes(config: "ModelConfig", dtype: "torch.dtype", rounded: bool) -> "Decoder":
+    """Return a model without numbers, only to be looked at; which way it is rounded makes no difference."""
+    import torch
+
+    from longctx.models.decoder import Decoder
+
+    with torch.device("meta"):
+        return Decoder(config, dtype, "int8" if rounded else "plain")
+
+
+def _is_rounded(form: "Form") -> bool:
+    return form in ("int8", "int4")
 
 
 def bytes_of_forms(config: "ModelConfig") -> dict[str, int]:
