@@ -21,6 +21,7 @@ import torch
 
 from bench.measure import CHUNK, peak_bytes
 from longctx.engine import Engine
+from longctx.models.kv_form import KVForm
 from longctx.models.kv_room import Room
 from longctx.sampling import Sampling
 
@@ -60,7 +61,7 @@ def read(tokens: int, budget: int | None) -> dict[str, Any]:
     session.fork().read([1] * CHUNK)  # what torch sets up once
     loaded = peak_bytes()
     if budget is not None:
-        engine.model.room = Room(engine.device, budget)
+        engine.model.kv = KVForm(room=Room(engine.device, budget))
         session = engine.session()
     began, worked = perf_counter(), process_time()
     for _ in session.read_chunks(chunks(engine, tokens, 2 * lines)):
@@ -72,7 +73,7 @@ def read(tokens: int, budget: int | None) -> dict[str, Any]:
         pieces = list(session.fork().generate(prompt, Sampling(max_tokens=4)))
         steps += len(pieces)
         written.append([repr(piece) for piece in pieces])
-    room = engine.model.room
+    room = engine.model.kv.room
     return {
         "tokens": session.position,
         "log_bytes": session.state.nbytes,

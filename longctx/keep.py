@@ -222,7 +222,9 @@ def _shown(facts: Facts) -> str:
     size = gib(facts["bytes"])
     if "dtype" not in facts:
         return _rows([*rows, ("size", size)])
-    numbers = f"{facts['dtype']}, {facts['form']}, on {facts['device']}, chunks of {facts['chunk']:,} tokens"
+    logs = f", keys and values {facts['kv']}" if facts["kv"] else ""
+    numbers = f"{facts['dtype']}, {facts['form']}{logs}, on {facts['device']}"
+    numbers += f", chunks of {facts['chunk']:,} tokens"
     rows += [
         ("model", facts["model"] or "not known"),
         ("numbers", numbers),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from longctx.engine import Engine
     from longctx.models.config import ModelConfig
+    from longctx.models.kv_room import Room
     from longctx.models.weight import Form
     from longctx.output import Output
     from longctx.plan import Plan
@@ -123,7 +124,8 @@ class Launch:
         here, host = self._kv_budget
         at = self.config, tokens, self.device, self.dtype, self.chunk
         for form in self._forms():
-            plan = replace(make_plan(*at, form, exact=exact), kv_budget=here, kv_host=host)
+            plan = make_plan(*at, form, exact=exact, kv_rounded=self.options.kv_quant == "int8")
+            plan = replace(plan, kv_budget=here, kv_host=host)
             if plan.fits:
                 break
         else:
@@ -155,8 +157,16 @@ class Launch:
         host = int(available_memory() * ROOM) if given.host is None else given.host
         return given.device, host
 
-    def _with_room(self, plan: "Plan", engine: "Engine", out: "Output") -> None:
-        """Give the pages of an engine's logs their budget, and say where they go.
+    def _form_logs(self, plan: "Plan", engine: "Engine", out: "Output") -> None:
+        """Let an engine's logs keep keys and values as was asked for, and say so."""
+        from longctx.models.kv_form import KVForm
+
+        if plan.kv_rounded:
+            self.say(out, f"keys and values are rounded to 8 bits: {gib(plan.kv)}; answers may differ")
+        engine.model.kv = KVForm(plan.kv_rounded, self._room(plan, out))
+
+    def _room(self, plan: "Plan", out: "Output") -> "Room | None":
+        """Return where the pages of logs go that have a budget, and say where that is.
 
         Raises:
             OptionError: when the budget is too small to work with. DoesNotFitError: when the disk is.
@@ -165,7 +175,7 @@ class Launch:
         from longctx.models.kv_room import Room
 
         if plan.kv_budget is None:
-            return
+            return None
         if plan.kv_budget < plan.kv_least:
             raise OptionError(f"--kv-budget: this model needs {gib(plan.kv_least)} at least to work with")
         folder = spill_folder()
@@ -174,11 +184,11 @@ class Launch:
                 f"{gib(plan.kv_on_disk)} of keys and values do not fit in {folder}: {gib(free)} are free; "
                 "name another folder with TMPDIR, or raise --kv-budget"
             )
-        engine.model.room = Room(self.device, plan.kv_budget, plan.kv_host, folder)
         if plan.kv > plan.kv_here:
             host = f", {gib(plan.kv_host)} on the host" if plan.kv_host else ""
             here = f"{gib(plan.kv_here)} of {gib(plan.kv)} stay in memory{host}"
             self.say(out, f"keys and values: {here}; the others come from a file in {folder}, for each token")
+        return Room(self.device, plan.kv_budget, plan.kv_host, folder)
 
     def fitting(self, tokens: int, answer_tokens: int) -> int:
         """Return how many of so many tokens fit into memory at once, or FEWEST if not even those do."""
@@ -218,7 +228,7 @@ class Launch:
         config = self.config if folder == self.folder else read_config(folder)
         at = self.tokenizer, self.device, self.dtype, plan.form
         engine = Engine.of(folder, config, *at, plan.kept, plan.host)
-        self._with_room(plan, engine, out)
+        self._form_logs(plan, engine, out)
         if plan.kept is not None:
             self.say(out, *notes(plan, bool(config.published), self.options.model))
         out.note(f"model {folder}, {self.device}, {plan.kind}", detail=True)

@@ -59,6 +59,7 @@ class Options(Shown):
     threads: int | None
     chunk: int | None
     kv_budget: KvBudget | None = None
+    kv_quant: str = "none"
 
 
 STORE = "LONGCTX_STORE"  # names a store in the environment
@@ -205,6 +206,12 @@ model_options = _as_one(
         show_default="no limit",
         help="Hold so many bytes of keys and values in memory, such as host=8GiB, or on a GPU "
         "device=8GiB,host=32GiB. The rest is kept on disk; answers stay the same, to the last bit.",
+    ),
+    click.option(
+        "--kv-quant",
+        type=click.Choice(["none", "int8"]),
+        default="none",
+        help="Keep keys and values in 8 bits: about a quarter of float32's bytes, but answers may differ.",
     ),
     *_SHOWN,
 )

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from longctx.errors import DoesNotFitError
@@ -48,6 +48,7 @@ class Plan:
         rate: bytes per second at which they come.
         seconds: of reading, from a short calibration; None when the model is too large to calibrate.
         kv_least: bytes of keys and values that are always on the device: those at work.
+        kv_rounded: they are kept in 8 bits.
         kv_budget: bytes of them that may be there; None: all. kv_host: in the memory of a GPU's host.
     """
 
@@ -71,6 +72,7 @@ class Plan:
     rate: float = DISK
     seconds: float | None = None
     kv_least: int = 0
+    kv_rounded: bool = False
     kv_budget: int | None = None
     kv_host: int = 0
 
@@ -166,24 +168,24 @@ def make_plan(
     form: "Form",
     *,
     exact: bool,
+    kv_rounded: bool = False,
 ) -> Plan:
     """Plan a reading of `tokens` tokens in chunks of `chunk`, without loading any weight."""
     from longctx.kernels.attention import log_dtype
     from longctx.kernels.select import Site
     from longctx.models.decoder import FEEDFORWARDS, MIXERS
+    from longctx.models.kv_form import KVForm
     from longctx.models.kv_log import LAST_PAGE
     from longctx.models.kv_room import BUFFERS
     from longctx.models.weight import BITS
 
     cpu, size = device.type == "cpu", dtype.itemsize
-    logged = log_dtype(Site(device, dtype), form in BITS).itemsize
+    row = partial(KVForm(kv_rounded).row_bytes, dtype=log_dtype(Site(device, dtype), form in BITS))
     mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
     inner = {(FEEDFORWARDS[type(layer.feedforward)], layer.feedforward) for layer in config.layers}
-    state, kept = (sum(mixer.memory_bytes(spec, n, logged) for mixer, spec in mixers) for n in (0, tokens))
+    state, kept = (sum(mixer.memory_bytes(spec, n, row) for mixer, spec in mixers) for n in (0, tokens))
     page = min(tokens, LAST_PAGE)
-    pages = [
-        mixer.memory_bytes(spec, page, logged) - mixer.memory_bytes(spec, 0, logged) for mixer, spec in mixers
-    ]
+    pages = [mixer.memory_bytes(spec, page, row) - mixer.memory_bytes(spec, 0, row) for mixer, spec in mixers]
     at_work = config.hidden_size, 4 if cpu else size, cpu
     widest = max(kind.workspace_bytes(spec, *at_work) for kind, spec in {*mixers, *inner})
     # On a GPU the decode step has its own states.
@@ -197,6 +199,7 @@ def make_plan(
         weights=weights,
         state=state,
         kv=kept - state,
+        kv_rounded=kv_rounded,
         kv_least=sum(pages) + BUFFERS * max(pages, default=0),
         workspace=min(chunk, tokens) * widest + beside,
         available=_available(device),

@@ -108,6 +108,7 @@ def _engine(manifest: Manifest, out: "Output", tokens: int, model: str | None) -
         quant=form if form in ("int8", "int4") else "none",
         threads=None,
         chunk=int(marks["chunk"]),
+        kv_quant=str(marks.get("kv", "none")),
     )
     return Launch(options).engine(out, min(tokens, manifest.tokens), 1)
 

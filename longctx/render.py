@@ -259,7 +259,7 @@ def plan_text(plan: Plan) -> str:
         ("", ", ".join(f"{gib(size)} in {kind}" for kind, size in plan.forms.items() if kind != plan.kind)),
         ("experts", "" if plan.kept is None else told(plan)),
         ("state", gib(plan.state)),
-        ("KV cache", gib(plan.kv)),
+        ("KV cache", f"{gib(plan.kv)}{' (int8)' if plan.kv_rounded else ''}"),
         ("", f"{gib(plan.kv_here)} of it in memory" if plan.kv_here < plan.kv else ""),
         ("workspace", gib(plan.workspace)),
         ("needed", gib(plan.needed)),

@@ -25,7 +25,7 @@ from longctx.models.config import (
     SoftmaxSpec,
 )
 from longctx.models.feedforward import Experts, Gated
-from longctx.models.kv_room import Room
+from longctx.models.kv_form import KVForm
 from longctx.models.mixers.block_sparse import BlockSparse
 from longctx.models.mixers.latent import Latent
 from longctx.models.mixers.lightning import Lightning
@@ -64,7 +64,7 @@ class Decoder(nn.Module):
         self.config = config
         self.dtype, self.form = dtype, form
         self.experts: ExpertCache | None = None  # where memory has no room for all of them
-        self.room: Room | None = None  # where the pages of KV logs have a budget
+        self.kv = KVForm()  # of all logs
         size = config.vocab_size, config.hidden_size
         # A rounded head is smaller and several times as fast as a tied one, which must be float32.
         whole = form in ("plain", "packed")
@@ -93,7 +93,7 @@ class Decoder(nn.Module):
     def new_state(self, batch: int = 1) -> State:
         """Return the state before the first token, for `batch` sequences of equal length."""
         dtype = log_dtype(Site(self.device, self.dtype), self.form in BITS)
-        return State(0, [x.mixer.new_memory(batch, dtype, self.device, self.room) for x in self.blocks()])
+        return State(0, [x.mixer.new_memory(batch, dtype, self.device, self.kv) for x in self.blocks()])
 
     def forward(self, tokens: Tensor, state: State) -> Tensor:
         """Run tokens through all layers and move the state past them.

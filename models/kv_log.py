@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from longctx.kernels.attention import Page
+from longctx.models.kv_form import AS_IT_COMES, KVForm
 from longctx.models.kv_page import LogPage, Piece
-from longctx.models.kv_room import Room
 from longctx.models.mixers.memory import Pointed
 
 # Pages grow from the first size to the last: short texts and forks stay small, long ones have few pages.
@@ -22,8 +22,9 @@ class KVLog:
     """An append-only log in pages of (B, Hkv, n, D), and where pointer heads looked from its last tokens.
 
     Args:
+        dtype: that keys and values come back in.
         values: whether there are values besides; otherwise the keys are their own.
-        room: where finished pages go; None: they stay on the device.
+        form: how they are kept.
     """
 
     def __init__(
@@ -34,13 +35,13 @@ class KVLog:
         dtype: torch.dtype,
         device: torch.device,
         values: bool = True,
-        room: Room | None = None,
+        form: KVForm = AS_IT_COMES,
     ):
         self.pointed: Pointed | None = None
         self._values = values
-        self._shape = (batch, n_kv_heads, head_dim)
+        self._shape = (batch, n_kv_heads, form.width(head_dim))
         self.dtype, self._device = dtype, device
-        self._room = room
+        self._form, self._room = form, form.room
         self._full: list[Piece] = []  # finished pages, possibly shared with forks
         self._open: LogPage | None = None  # the page being written, private
         self._used = 0  # tokens in the open page
@@ -49,14 +50,19 @@ class KVLog:
     def pages(self) -> Sequence[Page]:
         """Return (k, v) of all appended tokens, in order; what comes from elsewhere stays until the next."""
         pieces = self._pieces()
-        if self._room is None or all(piece.page.tensors for piece in pieces):
+        if not self._form.rounded and all(piece.page.tensors for piece in pieces):
             return [self._load(piece) for piece in pieces]
-        return _Stream(self._room, pieces)
+        return _Coming(self, pieces)
+
+    def come(self, pieces: Sequence[Piece]) -> Iterator[Page]:
+        """Yield keys and values of pieces; what comes from elsewhere stays until the next."""
+        kept = self._room.stream(pieces) if self._room else map(self._load, pieces)
+        return map(self._plain, kept)
 
     @property
-    def moves(self) -> bool:
-        """Tell whether pages may be moved, so that their addresses do not last."""
-        return self._room is not None
+    def opaque(self) -> bool:
+        """Tell whether no kernel can read pages by their addresses: they may be moved, or hold integers."""
+        return self._room is not None or self._form.rounded
 
     @property
     def length(self) -> int:
@@ -70,6 +76,18 @@ class KVLog:
 
     def append(self, k: Tensor, v: Tensor) -> None:
         """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
+        self.add(self.rows_of(k), self.rows_of(v) if self._values else k)
+
+    def rows_of(self, x: Tensor) -> Tensor:
+        """Return keys or values (B, Hkv, T, D) as they are kept."""
+        return self._form.rows(x, self.dtype)
+
+    def plain(self, rows: Tensor) -> Tensor:
+        """Return keys or values (B, Hkv, T, D) of what is kept of them."""
+        return self._form.plain(rows, self.dtype)
+
+    def add(self, k: Tensor, v: Tensor) -> None:
+        """Add keys and values as they are kept."""
         self._write(k, v)
 
     def _write(self, k: Tensor, v: Tensor) -> None:
@@ -97,7 +115,7 @@ class KVLog:
                 parts.append(self._load(some))
             at += tokens
         k, v = (x[0] if len(x) == 1 else torch.cat(x, dim=2) for x in zip(*parts, strict=True))
-        return k, v
+        return self._plain((k, v))
 
     @property
     def needs_page(self) -> bool:
@@ -105,7 +123,7 @@ class KVLog:
         return self._open is None
 
     def reserve(self) -> list[Page]:
-        """Make room for one more token and return all pages; the last, maybe empty, has the room."""
+        """Make room for one more token and return all pages as they are kept; the last has the room."""
         if self._open is None:
             self._open = self._new_page()
         return [self._load(piece) for piece in (*self._full, Piece(self._open, 0, self._used))]
@@ -139,9 +157,9 @@ class KVLog:
         return child
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all keys and values, (B, Hkv, n, D) each."""
+        """Return all keys and values as they are kept, (B, Hkv, n, width) each."""
         batch, n_kv_heads, head_dim = self._shape
-        none = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=self.dtype, device=self._device)
+        none = torch.empty(batch, n_kv_heads, 0, head_dim, dtype=self._kept, device=self._device)
         loaded = [self._load(piece) for piece in self._pieces()]
         keys, values = zip((none, none), *loaded, strict=True)
         kept = {"keys": torch.cat(keys, dim=2)}
@@ -149,7 +167,7 @@ class KVLog:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Append what `tensors` returned."""
-        self.append(tensors["keys"], tensors["values" if self._values else "keys"])
+        self.add(tensors["keys"], tensors["values" if self._values else "keys"])
 
     def constants(self) -> dict[str, Tensor]:
         """Return nothing: a token changes no row but its own."""
@@ -160,7 +178,7 @@ class KVLog:
         return dict.fromkeys(self._names, self.length)
 
     def appended(self, since: Mapping[str, int]) -> dict[str, list[Tensor]]:
-        """Return keys and values from a token on, (B, Hkv, n, D) each."""
+        """Return keys and values from a token on as they are kept, (B, Hkv, n, width) each."""
         (first,) = {since[name] for name in self._names}
         pages = [self._load(piece) for piece in _after(self._pieces(), first)]
         return {name: [page[i] for page in pages] for i, name in enumerate(self._names)}
@@ -175,7 +193,7 @@ class KVLog:
         """
         batch, n_kv_heads, head_dim = self._shape
         for piece in (piece for name in self._names for piece in logs[name]):
-            if piece.dtype != self.dtype or piece.shape != (batch, n_kv_heads, piece.shape[2], head_dim):
+            if piece.dtype != self._kept or piece.shape != (batch, n_kv_heads, piece.shape[2], head_dim):
                 raise ValueError(f"keys and values of shape {tuple(piece.shape)}, {piece.dtype}")
         for pieces in zip(*(logs[name] for name in self._names), strict=True):
             k, v = pieces[0], pieces[-1]
@@ -208,8 +226,20 @@ class KVLog:
         """Return all appended tokens, in order."""
         return [*self._full, Piece(self._open, 0, self._used)] if self._open and self._used else [*self._full]
 
-    def _load(self, piece: Piece) -> Page:
+    @property
+    def _kept(self) -> torch.dtype:
+        return self._form.kept(self.dtype)
+
+    def _plain(self, page: Page) -> Page:
+        k = self.plain(page[0])
+        return k, self.plain(page[1]) if self._values else k
+
+    def load(self, piece: Piece) -> Page:
         """Return keys and values that stay."""
+        return self._plain(self._load(piece))
+
+    def _load(self, piece: Piece) -> Page:
+        """Return keys and values as they are kept, which stay."""
         if self._room:
             return self._room.load(piece)
         assert piece.page.tensors is not None
@@ -220,7 +250,7 @@ class KVLog:
         size, self._next = self._next, min(2 * self._next, LAST_PAGE)
 
         def empty() -> Tensor:
-            return torch.empty(batch, n_kv_heads, size, head_dim, dtype=self.dtype, device=self._device)
+            return torch.empty(batch, n_kv_heads, size, head_dim, dtype=self._kept, device=self._device)
 
         keys = empty()
         page = LogPage(keys, empty() if self._values else keys)
@@ -230,14 +260,14 @@ class KVLog:
 
 
 @dataclass(frozen=True)
-class _Stream(Sequence[Page]):
-    """The pages of a log of which some are elsewhere; each time they are asked for they come anew."""
+class _Coming(Sequence[Page]):
+    """Pages of a log that are elsewhere, or not as they are read; whenever asked for they come anew."""
 
-    room: Room
+    log: KVLog
     pieces: list[Piece]
 
     def __iter__(self) -> Iterator[Page]:
-        return self.room.stream(self.pieces)
+        return self.log.come(self.pieces)
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -248,8 +278,8 @@ class _Stream(Sequence[Page]):
     def __getitem__(self, number: slice) -> Sequence[Page]: ...
     def __getitem__(self, number: int | slice) -> Page | Sequence[Page]:
         if isinstance(number, slice):
-            return _Stream(self.room, self.pieces[number])
-        return self.room.load(self.pieces[number])
+            return _Coming(self.log, self.pieces[number])
+        return self.log.load(self.pieces[number])
 
 
 def _after(pieces: Sequence[Piece], start: int) -> Iterator[Piece]:

@@ -46,7 +46,7 @@ class DecodeStep:
         for layer in model.blocks():
             memory = layer.mixer.new_steps(batch, MOST_PAGES, device)
             # What a step holds are the addresses of pages, unless attention runs branch by branch.
-            if memory is None or batch > MOST_AT_ONCE or (model.room and device.type == "cuda"):
+            if memory is None or batch > MOST_AT_ONCE or (model.kv.room and device.type == "cuda"):
                 raise StepError
             self._layers.append(memory)
         self._bound: list[weakref.ref[State] | None] = [None] * batch

@@ -226,7 +226,10 @@ def test_memory_is_what_a_plan_says(name: str) -> None:
         state = model.new_state()
         with torch.inference_mode():
             model.absorb(some_tokens(tokens)[None], state)
-        planned = [MIXERS[type(x.mixer)].memory_bytes(x.mixer, tokens, 4) for x in model.config.layers]
+        planned = [
+            MIXERS[type(x.mixer)].memory_bytes(x.mixer, tokens, lambda width: 4 * width)
+            for x in model.config.layers
+        ]
         assert state.nbytes == sum(planned)
 
 

@@ -14,6 +14,7 @@ from test_step import by_torch, model_of
 from longctx.engine import Engine
 from longctx.kernels.attention import choose_attention
 from longctx.kernels.select import Site
+from longctx.models.kv_form import KVForm
 from longctx.models.kv_log import KVLog
 from longctx.models.kv_room import Room
 from longctx.models.step import DecodeStep
@@ -66,7 +67,7 @@ def test_an_answer_is_the_same_with_and_without_kernels(
 def test_pages_that_a_gpu_has_no_room_for_come_in_time(memory: int, tmp_path: Path) -> None:
     """If this fails a GPU attends to a page before it is there, or after another has taken its place."""
     room = Room(DEVICE, memory, host=4 << 20, folder=tmp_path)
-    logs = [KVLog(1, 2, 64, torch.bfloat16, DEVICE, room=each) for each in (room, None)]
+    logs = [KVLog(1, 2, 64, torch.bfloat16, DEVICE, form=KVForm(room=each)) for each in (room, None)]
     attention = choose_attention(Site(DEVICE, torch.bfloat16), 64)
     for _ in range(40):
         k, v = torch.randn(2, 1, 2, 1000, 64, device=DEVICE, dtype=torch.bfloat16)

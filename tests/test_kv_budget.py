@@ -61,7 +61,7 @@ def test_a_refusal_names_a_budget_that_is_enough(checkpoint: Path, monkeypatch: 
     bounded = launch(checkpoint, KvBudget(host=int(found[1]) << 20))
     assert bounded.plan(1 << 20, 0).needed <= room
     engine = bounded.engine(bounded.options.out(), 1 << 20, 0)
-    assert engine.model.room is not None
+    assert engine.model.kv.room is not None
     assert "stay in memory" in bounded.notes[-1]
 
 

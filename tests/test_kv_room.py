@@ -15,6 +15,7 @@ from longctx.kernels.attention import choose_attention
 from longctx.kernels.select import Site
 from longctx.models import kv_log
 from longctx.models.kv_file import spill_folder
+from longctx.models.kv_form import KVForm
 from longctx.models.kv_log import KVLog
 from longctx.models.kv_room import Room
 from longctx.sampling import Sampling
@@ -33,7 +34,7 @@ def _small_pages() -> Iterator[None]:
 
 
 def log(room: Room | None, *, values: bool = True) -> KVLog:
-    return KVLog(1, 2, 8, torch.float32, CPU, values=values, room=room)
+    return KVLog(1, 2, 8, torch.float32, CPU, values=values, form=KVForm(room=room))
 
 
 def assert_same(one: KVLog, other: KVLog) -> None:
@@ -151,7 +152,7 @@ def test_a_model_answers_alike(checkpoint: Path) -> None:
     """If this fails a model that reads a long text under a budget writes something else."""
     engine, written = Engine.load(checkpoint, "cpu", "float32"), []
     for room in (None, Room(CPU, 0)):
-        engine.model.room = room
+        engine.model.kv = KVForm(room=room)
         session = engine.session()
         session.read([1 + i % 90 for i in range(300)])
         answers = session.fork(), session.without(20, 60)

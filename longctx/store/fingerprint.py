@@ -35,6 +35,7 @@ def fingerprint(engine: "Engine", before: list[int], chunk: int, root: Path) -> 
 
     folder, model = engine.folder, engine.model
     names = [name for name in TOKENIZER if (folder / name).is_file()]
+    kept = {"kv": "int8"} if model.kv.rounded else {}  # readings from before have no such mark
     return {
         "model": sha256_file(folder / "config.json"),
         "weights": weights(folder, root),
@@ -45,6 +46,7 @@ def fingerprint(engine: "Engine", before: list[int], chunk: int, root: Path) -> 
         "device": engine.device.type,
         "kernels": os.environ.get(select.SWITCH) or "auto",
         "chunk": chunk,
+        **kept,
     }
 
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from longctx.kernels.attention import Partial, choose_attend, torch_merge
 from longctx.kernels.select import Site
 from longctx.models.config import BlockSparseSpec, SoftmaxSpec
+from longctx.models.kv_form import AS_IT_COMES, KVForm
 from longctx.models.kv_log import KVLog
-from longctx.models.kv_room import Room
 from longctx.models.mixers.branches import HostLogs
+from longctx.models.mixers.memory import RowBytes
 from longctx.models.mixers.softmax import Softmax
 
 LONGER = 4  # long windows are so many times as long as short ones
@@ -41,9 +42,9 @@ class WindowedLog(KVLog):
         head_dim: int,
         dtype: torch.dtype,
         device: torch.device,
-        room: Room | None = None,
+        form: KVForm = AS_IT_COMES,
     ):
-        super().__init__(batch, n_kv_heads, head_dim, dtype, device, room=room)
+        super().__init__(batch, n_kv_heads, head_dim, dtype, device, form=form)
         self.stride = stride
         # They choose what is read of the log, so they stay on the device.
         self._sums = KVLog(batch, n_kv_heads, head_dim, torch.float32, device, values=False)
@@ -54,10 +55,10 @@ class WindowedLog(KVLog):
         """Return the bytes of keys, values and sums."""
         return super().nbytes + self._sums.nbytes
 
-    def append(self, k: Tensor, v: Tensor) -> None:
-        """Add the keys and values of T tokens, each (B, Hkv, T, D)."""
-        super().append(k, v)
-        rest = torch.cat((self._rest, k.to(self.dtype)), dim=2)
+    def add(self, k: Tensor, v: Tensor) -> None:
+        """Add keys and values as they are kept, and sums of these keys."""
+        super().add(k, v)
+        rest = torch.cat((self._rest, self.plain(k)), dim=2)
         whole = rest.shape[2] // self.stride * self.stride
         sums = rest[:, :, :whole].float().unflatten(2, (-1, self.stride)).sum(3)
         self._sums.append(sums, sums)
@@ -109,11 +110,11 @@ class BlockSparse(Softmax):
     spec: BlockSparseSpec
 
     def new_memory(
-        self, batch: int, dtype: torch.dtype, device: torch.device, room: Room | None = None
+        self, batch: int, dtype: torch.dtype, device: torch.device, form: KVForm = AS_IT_COMES
     ) -> WindowedLog:
-        """Return the memory before the first token, whose pages go to a room."""
+        """Return the memory before the first token."""
         spec = self.spec
-        return WindowedLog(spec.stride, batch, spec.n_kv_heads, spec.head_dim, dtype, device, room)
+        return WindowedLog(spec.stride, batch, spec.n_kv_heads, spec.head_dim, dtype, device, form)
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> HostLogs | None:
         """Return the memories of a decode step of several branches on a CPU; no kernel chooses blocks yet."""
@@ -142,11 +143,11 @@ class BlockSparse(Softmax):
         self.attend_some = choose_attend(site, self.spec.head_dim)
 
     @staticmethod
-    def memory_bytes(spec: SoftmaxSpec, tokens: int, itemsize: int) -> int:
+    def memory_bytes(spec: SoftmaxSpec, tokens: int, row: RowBytes) -> int:
         """Return the bytes of a memory after that many tokens."""
         assert isinstance(spec, BlockSparseSpec)
         sums = tokens // spec.stride * spec.n_kv_heads * spec.head_dim * torch.float32.itemsize
-        return Softmax.memory_bytes(spec, tokens, itemsize) + sums
+        return Softmax.memory_bytes(spec, tokens, row) + sums
 
     def _all_chosen(self, q: Tensor, at: Tensor, memory: WindowedLog) -> Tensor:
         """Return what `_chosen` returns, for some queries at a time."""

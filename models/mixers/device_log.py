@@ -41,7 +41,7 @@ class DeviceLog(StepMemory[KVLog]):
         """
         from longctx.kernels.pages_triton import page_table
 
-        if memory.moves:
+        if memory.opaque:
             raise StepError
         if not moved and not memory.needs_page:
             return

@@ -16,9 +16,10 @@ from longctx.kernels.attention import Page, choose_attention
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
 from longctx.models.config import LatentSpec
+from longctx.models.kv_form import AS_IT_COMES, KVForm
 from longctx.models.kv_log import KVLog
-from longctx.models.kv_room import Room
 from longctx.models.mixers.branches import Apart
+from longctx.models.mixers.memory import RowBytes
 from longctx.models.rotary import Positions, rotate
 from longctx.models.weight import Weight
 
@@ -71,11 +72,11 @@ class Latent(nn.Module):
         self.kv_rms_norm = choose_norm(site, self.spec.kv_rank)
 
     def new_memory(
-        self, batch: int, dtype: torch.dtype, device: torch.device, room: Room | None = None
+        self, batch: int, dtype: torch.dtype, device: torch.device, form: KVForm = AS_IT_COMES
     ) -> KVLog:
-        """Return the memory before the first token, whose pages go to a room."""
+        """Return the memory before the first token."""
         width = self.spec.kv_rank + self._turned
-        return KVLog(batch, 1, width, dtype, device, values=False, room=room)
+        return KVLog(batch, 1, width, dtype, device, values=False, form=form)
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> Apart | None:
         """Return the memories of a step of several branches on a CPU; no kernel reads such a log yet."""
@@ -88,10 +89,10 @@ class Latent(nn.Module):
     def forward(self, x: Tensor, memory: KVLog, positions: Positions) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
         plain, turned = self._queries(x, positions)
-        own = self._latent(x, positions).to(memory.dtype)
+        kept = memory.rows_of(self._latent(x, positions))
         attend = self._formed if x.shape[1] > self._many else self._within
-        heads = attend(plain, turned, own, memory)
-        memory.append(own, own)
+        heads = attend(plain, turned, memory.plain(kept), memory)
+        memory.add(kept, kept)
         return self.out(heads.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # nn.Module does not know
 
     def absorb(self, x: Tensor, memory: KVLog, positions: Positions) -> None:
@@ -151,9 +152,9 @@ class Latent(nn.Module):
         return torch.cat((normed, rotate(turned, positions.angles(spec.rope))), dim=-1)
 
     @staticmethod
-    def memory_bytes(spec: LatentSpec, tokens: int, itemsize: int) -> int:
+    def memory_bytes(spec: LatentSpec, tokens: int, row: RowBytes) -> int:
         """Return the bytes of a memory after that many tokens."""
-        return (spec.kv_rank + 2 * len(spec.rope.frequencies)) * itemsize * tokens
+        return row(spec.kv_rank + 2 * len(spec.rope.frequencies)) * tokens
 
     @staticmethod
     def workspace_bytes(spec: LatentSpec, hidden: int, itemsize: int, cpu: bool) -> int:

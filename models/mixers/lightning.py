@@ -128,9 +128,9 @@ class Lightning(nn.Module):
         self.head_norm = choose_norm(site, self.spec.head_dim)
 
     def new_memory(
-        self, batch: int, dtype: torch.dtype, device: torch.device, room: object = None
+        self, batch: int, dtype: torch.dtype, device: torch.device, form: object = None
     ) -> LightningMemory:
-        """Return the memory before the first token; always float32, and too small to go to a room."""
+        """Return the memory before the first token; always float32, and too small for any other form."""
         return LightningMemory(torch.zeros(batch, *state_shape(self.spec), device=device))
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> LightningSteps | None:
@@ -214,7 +214,7 @@ class Lightning(nn.Module):
         return (self.rms_norm(groups, plain, spec.norm_eps).flatten(2) * weight).to(mixed.dtype)
 
     @staticmethod
-    def memory_bytes(spec: LightningSpec, tokens: int, itemsize: int) -> int:
+    def memory_bytes(spec: LightningSpec, tokens: int, row: object) -> int:
         """Return the bytes of a memory, the same for any number of tokens."""
         return 4 * math.prod(state_shape(spec))
 

@@ -1,12 +1,14 @@
 """What one layer remembers, and its part in a decode step: the interfaces that every mixer implements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
 
 # Where pointer heads looked from each token: position (B, T) int64, and mean attention there (B, T) float32.
 Pointed = tuple[Tensor, Tensor]
+# Channels -> bytes of a row of so many in a KV log.
+RowBytes = Callable[[int], int]
 
 
 class StepError(Exception):

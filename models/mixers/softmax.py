@@ -10,10 +10,11 @@ from longctx.kernels.norm import choose_norm
 from longctx.kernels.pointing import MOST, pointing_attention
 from longctx.kernels.select import Site
 from longctx.models.config import SoftmaxSpec
+from longctx.models.kv_form import AS_IT_COMES, KVForm
 from longctx.models.kv_log import KVLog
-from longctx.models.kv_room import Room
 from longctx.models.mixers.branches import HostLogs
 from longctx.models.mixers.device_log import DeviceLog
+from longctx.models.mixers.memory import RowBytes
 from longctx.models.rotary import Positions, rotate
 from longctx.models.weight import Weight
 
@@ -48,10 +49,10 @@ class Softmax(nn.Module):
         self.can_step = can_decode(site, self.spec.head_dim)
 
     def new_memory(
-        self, batch: int, dtype: torch.dtype, device: torch.device, room: Room | None = None
+        self, batch: int, dtype: torch.dtype, device: torch.device, form: KVForm = AS_IT_COMES
     ) -> KVLog:
-        """Return the memory before the first token, whose pages go to a room."""
-        return KVLog(batch, self.spec.n_kv_heads, self.spec.head_dim, dtype, device, room=room)
+        """Return the memory before the first token."""
+        return KVLog(batch, self.spec.n_kv_heads, self.spec.head_dim, dtype, device, form=form)
 
     def new_steps(self, batch: int, rows: int, device: torch.device) -> DeviceLog | HostLogs | None:
         """Return the memories of a decode step; None if its kernels do not run.
@@ -77,14 +78,15 @@ class Softmax(nn.Module):
         Returns:
             (B, H, T, D).
         """
-        k, v = k.to(memory.dtype), v.to(memory.dtype)
+        kept = memory.rows_of(k), memory.rows_of(v)
+        k, v = map(memory.plain, kept)
         earlier = memory.pages()
         memory.pointed = None
         if self.spec.pointer_heads and q.shape[2] <= MOST:
             mixed, memory.pointed = pointing_attention(q, k, v, earlier, self.spec.pointer_heads)
         else:
             mixed = self.attention(q, k, v, earlier)
-        memory.append(k, v)
+        memory.add(*kept)
         return mixed
 
     def step(self, x: Tensor, memory: DeviceLog | HostLogs, positions: Positions) -> Tensor:
@@ -133,9 +135,9 @@ class Softmax(nn.Module):
         return x.view(*x.shape[:2], -1, self.spec.head_dim).transpose(1, 2)
 
     @staticmethod
-    def memory_bytes(spec: SoftmaxSpec, tokens: int, itemsize: int) -> int:
+    def memory_bytes(spec: SoftmaxSpec, tokens: int, row: RowBytes) -> int:
         """Return the bytes of a memory after that many tokens."""
-        return 2 * spec.n_kv_heads * spec.head_dim * itemsize * tokens
+        return 2 * spec.n_kv_heads * row(spec.head_dim) * tokens
 
     @staticmethod
     def workspace_bytes(spec: SoftmaxSpec, hidden: int, itemsize: int, cpu: bool) -> int:
