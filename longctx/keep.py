@@ -223,6 +223,7 @@ def _shown(facts: Facts) -> str:
     if "dtype" not in facts:
         return _rows([*rows, ("size", size)])
     logs = f", keys and values {facts['kv']}" if facts["kv"] else ""
+    logs += "" if facts["kv_pages"] is None else f", {facts['kv_pages']:,} pages chosen"
     numbers = f"{facts['dtype']}, {facts['form']}{logs}, on {facts['device']}"
     numbers += f", chunks of {facts['chunk']:,} tokens"
     rows += [

@@ -125,7 +125,7 @@ class Launch:
         at = self.config, tokens, self.device, self.dtype, self.chunk
         for form in self._forms():
             plan = make_plan(*at, form, exact=exact, kv_rounded=self.options.kv_quant == "int8")
-            plan = replace(plan, kv_budget=here, kv_host=host)
+            plan = replace(plan, kv_budget=here, kv_host=host, kv_pages=self.options.kv_pages)
             if plan.fits:
                 break
         else:
@@ -158,12 +158,23 @@ class Launch:
         return given.device, host
 
     def _form_logs(self, plan: "Plan", engine: "Engine", out: "Output") -> None:
-        """Let an engine's logs keep keys and values as was asked for, and say so."""
+        """Let an engine's logs keep keys and values as was asked for, and say so.
+
+        Raises:
+            OptionError: when that is not for this model.
+        """
+        from longctx.models.config import SoftmaxSpec
+        from longctx.models.kv_chosen import FIRST, LATEST, PAGE
         from longctx.models.kv_form import KVForm
 
         if plan.kv_rounded:
             self.say(out, f"keys and values are rounded to 8 bits: {gib(plan.kv)}; answers may differ")
-        engine.model.kv = KVForm(plan.kv_rounded, self._room(plan, out))
+        if plan.kv_pages is not None:
+            if not any(type(layer.mixer) is SoftmaxSpec for layer in self.config.layers):
+                raise OptionError("--kv-pages: this model has no layer that attends to all of its text")
+            seen = f"the first {FIRST} tokens, the last {LATEST:,} and {plan.kv_pages:,} pages of {PAGE}"
+            self.say(out, f"attention sees {seen} that it chooses, not the whole text; answers may differ")
+        engine.model.kv = KVForm(plan.kv_rounded, self._room(plan, out), plan.kv_pages)
 
     def _room(self, plan: "Plan", out: "Output") -> "Room | None":
         """Return where the pages of logs go that have a budget, and say where that is.

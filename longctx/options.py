@@ -60,6 +60,7 @@ class Options(Shown):
     chunk: int | None
     kv_budget: KvBudget | None = None
     kv_quant: str = "none"
+    kv_pages: int | None = None
 
 
 STORE = "LONGCTX_STORE"  # names a store in the environment
@@ -212,6 +213,13 @@ model_options = _as_one(
         type=click.Choice(["none", "int8"]),
         default="none",
         help="Keep keys and values in 8 bits: about a quarter of float32's bytes, but answers may differ.",
+    ),
+    click.option(
+        "--kv-pages",
+        type=click.IntRange(0),
+        show_default="all",
+        help="Let each softmax layer attend to the first and the last tokens and to so many pages of 128 "
+        "that it chooses by a bound on their keys: faster in long texts, but answers may differ.",
     ),
     *_SHOWN,
 )

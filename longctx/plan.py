@@ -48,7 +48,7 @@ class Plan:
         rate: bytes per second at which they come.
         seconds: of reading, from a short calibration; None when the model is too large to calibrate.
         kv_least: bytes of keys and values that are always on the device: those at work.
-        kv_rounded: they are kept in 8 bits.
+        kv_rounded: they are kept in 8 bits. kv_pages: so many are chosen to be attended to; None: all.
         kv_budget: bytes of them that may be there; None: all. kv_host: in the memory of a GPU's host.
     """
 
@@ -73,6 +73,7 @@ class Plan:
     seconds: float | None = None
     kv_least: int = 0
     kv_rounded: bool = False
+    kv_pages: int | None = None
     kv_budget: int | None = None
     kv_host: int = 0
 

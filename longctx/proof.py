@@ -109,6 +109,7 @@ def _engine(manifest: Manifest, out: "Output", tokens: int, model: str | None) -
         threads=None,
         chunk=int(marks["chunk"]),
         kv_quant=str(marks.get("kv", "none")),
+        kv_pages=marks.get("kv_pages"),
     )
     return Launch(options).engine(out, min(tokens, manifest.tokens), 1)
 

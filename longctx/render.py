@@ -261,6 +261,7 @@ def plan_text(plan: Plan) -> str:
         ("state", gib(plan.state)),
         ("KV cache", f"{gib(plan.kv)}{' (int8)' if plan.kv_rounded else ''}"),
         ("", f"{gib(plan.kv_here)} of it in memory" if plan.kv_here < plan.kv else ""),
+        ("", "" if plan.kv_pages is None else f"attention chooses {plan.kv_pages:,} pages of it"),
         ("workspace", gib(plan.workspace)),
         ("needed", gib(plan.needed)),
         ("available", gib(plan.available)),

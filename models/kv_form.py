@@ -20,10 +20,12 @@ class KVForm:
         rounded: each row of a head is kept as integers of 8 bits and one scale. Its numbers are off by up to
             1/254 of the largest.
         room: where finished pages go; None: they stay on the device.
+        chosen: pages that a layer chooses to attend to, see `kv_chosen`; None: it attends to all of them.
     """
 
     rounded: bool = False
     room: Room | None = None
+    chosen: int | None = None
 
     def kept(self, dtype: torch.dtype) -> torch.dtype:
         """Return the dtype in which numbers of another one are kept."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from longctx.kernels.attention import Page
+from longctx.models.kv_chosen import Chosen, choose, everything
 from longctx.models.kv_form import AS_IT_COMES, KVForm
 from longctx.models.kv_page import LogPage, Piece
 from longctx.models.mixers.memory import Pointed
@@ -47,9 +48,16 @@ class KVLog:
         self._used = 0  # tokens in the open page
         self._next = FIRST_PAGE
 
-    def pages(self) -> Sequence[Page]:
-        """Return (k, v) of all appended tokens, in order; what comes from elsewhere stays until the next."""
+    def seen(self, q: Tensor) -> Chosen:
+        """Return the parts of the log that queries (B, H, T, D) see: all, unless the form says less."""
         pieces = self._pieces()
+        if self._form.chosen is None:
+            return everything(pieces)
+        return choose(pieces, q, self._form.chosen, lambda piece: self.load(piece)[0])
+
+    def pages(self, seen: Chosen | None = None) -> Sequence[Page]:
+        """Return (k, v) of all tokens in order, or of those seen; what comes stays until the next."""
+        pieces = seen.pieces if seen else self._pieces()
         if not self._form.rounded and all(piece.page.tensors for piece in pieces):
             return [self._load(piece) for piece in pieces]
         return _Coming(self, pieces)
@@ -61,8 +69,8 @@ class KVLog:
 
     @property
     def opaque(self) -> bool:
-        """Tell whether no kernel can read pages by their addresses: they may be moved, or hold integers."""
-        return self._room is not None or self._form.rounded
+        """Tell whether no kernel may read all by addresses: pages move, hold integers, or are chosen."""
+        return self._room is not None or self._form.rounded or self._form.chosen is not None
 
     @property
     def length(self) -> int:

@@ -29,11 +29,13 @@ class LogPage:
     Attributes:
         tensors: on the device; None while they are elsewhere. Without values the keys are given twice.
         host: in the host's memory, of pages that the device has no room for.
+        extents: of its keys, where parts of it are chosen by them; they stay where it was.
     """
 
     def __init__(self, k: Tensor, v: Tensor) -> None:
         self.tensors: Page | None = (k, v)
         self.host: Page | None = None
+        self.extents: Page | None = None
         self.shape, self.dtype, self.values = k.shape, k.dtype, v is not k
         self.place = Place(k.nbytes + (v.nbytes if self.values else 0))
 

@@ -43,7 +43,8 @@ models.config  models.target  models.published  models.families.common  models.f
 models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama
 models.families.bailing  models.config_file
 models.rotary  models.weight  models.lane  models.slots  models.offload  models.feedforward
-models.mixers.memory  models.kv_page  models.kv_file  models.kv_room  models.kv_form  models.kv_log
+models.mixers.memory  models.kv_page  models.kv_chosen
+models.kv_file  models.kv_room  models.kv_form  models.kv_log
 models.mixers.branches  models.mixers.device_log
 models.mixers.lightning  models.mixers.softmax
 models.mixers.block_sparse  models.mixers.latent

@@ -35,7 +35,10 @@ def fingerprint(engine: "Engine", before: list[int], chunk: int, root: Path) -> 
 
     folder, model = engine.folder, engine.model
     names = [name for name in TOKENIZER if (folder / name).is_file()]
-    kept = {"kv": "int8"} if model.kv.rounded else {}  # readings from before have no such mark
+    # Readings from before have no such marks.
+    kept: dict[str, Any] = {"kv": "int8"} if model.kv.rounded else {}
+    if model.kv.chosen is not None:
+        kept["kv_pages"] = model.kv.chosen
     return {
         "model": sha256_file(folder / "config.json"),
         "weights": weights(folder, root),

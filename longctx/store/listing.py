@@ -178,7 +178,7 @@ def details(entry: Entry) -> dict[str, Any]:
     if manifest is None:
         return facts(entry)
     marks = manifest.fingerprint
-    told = {key: marks.get(key) for key in ("dtype", "form", "kv", "device", "kernels", "chunk")}
+    told = {key: marks.get(key) for key in ("dtype", "form", "kv", "kv_pages", "device", "kernels", "chunk")}
     used = datetime.datetime.fromtimestamp(entry.used, datetime.UTC).isoformat(timespec="seconds")
     documents = [{"name": one.name, "place": one.place, "since": since(one)} for one in manifest.documents]
     return {

@@ -10,6 +10,7 @@ the cost of attention does not grow with the text, only that of the choice does.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -44,7 +45,8 @@ class WindowedLog(KVLog):
         device: torch.device,
         form: KVForm = AS_IT_COMES,
     ):
-        super().__init__(batch, n_kv_heads, head_dim, dtype, device, form=form)
+        # Its layer chooses blocks by itself.
+        super().__init__(batch, n_kv_heads, head_dim, dtype, device, form=replace(form, chosen=None))
         self.stride = stride
         # They choose what is read of the log, so they stay on the device.
         self._sums = KVLog(batch, n_kv_heads, head_dim, torch.float32, device, values=False)

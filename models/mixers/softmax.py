@@ -80,10 +80,12 @@ class Softmax(nn.Module):
         """
         kept = memory.rows_of(k), memory.rows_of(v)
         k, v = map(memory.plain, kept)
-        earlier = memory.pages()
+        seen = memory.seen(q)
+        earlier = memory.pages(seen)
         memory.pointed = None
         if self.spec.pointer_heads and q.shape[2] <= MOST:
-            mixed, memory.pointed = pointing_attention(q, k, v, earlier, self.spec.pointer_heads)
+            mixed, (at, mass) = pointing_attention(q, k, v, earlier, self.spec.pointer_heads)
+            memory.pointed = seen.origin(at), mass
         else:
             mixed = self.attention(q, k, v, earlier)
         memory.add(*kept)
