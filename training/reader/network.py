@@ -174,4 +174,9 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def opened(base: Path) -> Network:
     """Return the base in a folder, in bfloat16, with updates that change nothing yet."""
     config = json.loads((base / "config.json").read_text())
-    return Network(load_file(base / "model.safetensors"), Sizes.of(config, RANK, ALPHA), torch.bfloat16)
+    return Network(load_base(base), Sizes.of(config, RANK, ALPHA), torch.bfloat16)
+
+
+def load_base(folder: Path) -> dict[str, Tensor]:
+    """Read the base's tensors."""
+    return load_file(folder / "model.safetensors")
