@@ -1,6 +1,7 @@
 """`ask --follow`: what grows is asked again, and only another answer is shown."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +152,20 @@ def test_an_empty_file_is_waited_for(log: Path, follow: Callable[..., Result]) -
     result = follow(QUESTION, "app.log", meanwhile=[append(log, FAILED.format(minute=3))])
     assert "waiting for text" in result.stderr
     assert "10:03:00" in result.stdout
+
+
+def test_only_what_became_shorter_is_said_to_be(tmp_path: Path) -> None:
+    """If this fails a file that was only touched, or rewritten in place, is told of as if lines were lost."""
+    path = tmp_path / "app.log"
+    path.write_text("one\n")
+    seen = following.Watched([str(path)])
+    assert seen.changed() == (True, [])
+    for text, said in (
+        ("two\n", []),
+        ("two\nthree\n", []),
+        ("four\n", [f"{path}: became shorter; reading what it holds now"]),
+    ):
+        path.write_text(text)
+        os.utime(path, ns=(0, len(text) * 10**9))
+        assert seen.changed() == (True, said)
+    assert seen.changed() == (False, [])

@@ -4,15 +4,17 @@
 
 A sample, not a census: `--each` faults are drawn from each module, in rounds over the modules, so that a run
 that stops early has sampled all alike. A fault is judged by the tests that enter its function (or
-else its module), the quickest first, until one fails or `--seconds` of tests have passed. No
-file changes: tests are collected once, and each trial is a fork in which one function gets other code.
-Processes that tests start get it as well. Faults outside of functions are not tried. Left out are slow tests,
-those of the benches, of training and of Triton's interpreter, and the modules that only a GPU runs.
+else its module), the quickest first, until one fails or `--seconds` of tests have passed.
+Some are tried again without the fault. No file changes: tests are collected once, and each trial is a fork in
+which one function gets other code. Processes that tests start get it as well. Faults outside of functions are
+not tried. Left out are slow tests, those of the benches, of training and of Triton's interpreter, and the
+modules that only a GPU runs.
 """
 
 import argparse
 import ast
 import contextlib
+import importlib
 import marshal
 import math
 import os
@@ -45,6 +47,8 @@ LEFT_OUT = (
     "packaging",
     "shape",
 )
+CONTROL = 10  # of so many faults that are noticed, one is tried again without the fault
+BROKEN = 77  # exit code of a trial that could not be run
 
 
 class Fault(NamedTuple):
@@ -86,11 +90,12 @@ def _made(path: Path, source: str, number: int) -> Fault:
 def judges(fault: Fault, known: dict[str, Test], seconds: float) -> list[str]:
     """Choose the tests for a fault, quickest first: those that enter its function, or its module."""
     module = fault.function.split()[0] + " "
-    near = [name for name, test in known.items() if fault.function in test.functions]
-    others = [name for name, test in known.items() if any(x.startswith(module) for x in test.functions)]
+    near = [name for name, test in known.items() if fault.function in test.functions] or [
+        name for name, test in known.items() if any(x.startswith(module) for x in test.functions)
+    ]
     chosen: list[str] = []
     left = seconds
-    for name in sorted(near or others, key=lambda name: known[name].seconds):
+    for name in sorted(near, key=lambda name: known[name].seconds):
         if chosen and known[name].seconds > left:
             break
         left -= known[name].seconds
@@ -112,14 +117,16 @@ class Trials:
         for fault in self._faults:
             if time.monotonic() < end:
                 names = [x for x in judges(fault, self._known, self._options.seconds) if x in items]
-                outcome = (
-                    self._judge(session, [items[name] for name in names], fault) if names else "unreached"
-                )
+                chosen = [items[name] for name in names]
+                outcome = self._judge(session, chosen, fault) if names else "unreached"
                 self.outcomes.append(outcome)
+                if outcome == "noticed" and self.outcomes.count(outcome) % CONTROL == 1:
+                    without = self._judge(session, chosen, None)
+                    assert without in ("survived", "out of time"), f"{names}: {without} without a fault"
                 print(f"{outcome} ({len(names)}): {fault.line}", flush=True)
         return True
 
-    def _judge(self, session: pytest.Session, items: list[pytest.Item], fault: Fault) -> str:
+    def _judge(self, session: pytest.Session, items: list[pytest.Item], fault: Fault | None) -> str:
         """Return "survived", "noticed", "hung" (far more CPU than without the fault), or "out of time"."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             if not (child := os.fork()):
@@ -127,13 +134,14 @@ class Trials:
                 with contextlib.suppress(BaseException):
                     quiet(folder)
                     self._run(session, items, fault, Path(folder))
-                os._exit(1)
+                os._exit(BROKEN)
             end = time.monotonic() + self._options.limit
             outcome = ""
             while not outcome:
                 time.sleep(0.02)
                 done, status = os.waitpid(child, os.WNOHANG)
                 if done:
+                    assert os.waitstatus_to_exitcode(status) != BROKEN, "the bench itself failed"
                     outcome = "hung" if os.WIFSIGNALED(status) else "noticed" if status else "survived"
                 elif time.monotonic() > end:
                     outcome = "out of time"
@@ -143,15 +151,18 @@ class Trials:
                 os.waitpid(child, 0)
             return outcome
 
-    def _run(self, session: pytest.Session, items: list[pytest.Item], fault: Fault, folder: Path) -> None:
+    def _run(
+        self, session: pytest.Session, items: list[pytest.Item], fault: Fault | None, folder: Path
+    ) -> None:
         """Run tests on the code with a fault until one fails; ends this process."""
-        compiled = folder / "fault"
-        compiled.write_bytes(marshal.dumps(fault.code))
-        os.environ |= {
-            "MUTANT": f"{fault.path.resolve()}{os.pathsep}{compiled}",
-            "PYTHONPATH": f"{CHILD}{os.pathsep}{ROOT}",
-        }
-        implant(fault.path.resolve(), fault.code)
+        if fault:
+            compiled = folder / "fault"
+            compiled.write_bytes(marshal.dumps(fault.code))
+            os.environ["MUTANT"] = f"{fault.path.resolve()}{os.pathsep}{compiled}"
+            os.environ["PYTHONPATH"] = f"{CHILD}{os.pathsep}{ROOT}"
+            module = fault.function.split(".py")[0].removeprefix("longctx/").replace("/", ".")
+            importlib.import_module(f"longctx.{module}".removesuffix(".__init__"))  # many are imported late
+            implant(fault.path.resolve(), fault.code)
         for item, following in zip(items, [*items[1:], None], strict=True):
             signal.setitimer(signal.ITIMER_PROF, 10 + 5 * self._known[item.nodeid].seconds)
             session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)

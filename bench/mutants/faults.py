@@ -101,6 +101,6 @@ def implant(path: Path, code: CodeType) -> None:
         waiting += inner
         fresh.update({(x.co_qualname, x.co_firstlineno): x for x in inner})
     for thing in gc.get_objects():
-        old = thing.__code__ if isinstance(thing, FunctionType) else None
+        old = thing.__code__ if type(thing) is FunctionType else None
         if old and old.co_filename.endswith(path.name) and Path(old.co_filename).resolve() == path:
             thing.__code__ = fresh.get((old.co_qualname, old.co_firstlineno), old)

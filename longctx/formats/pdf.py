@@ -44,7 +44,7 @@ def _convert(file: BinaryIO, draft: Draft) -> None:
             draft.write(text)
     if not draft.size or not pages - empty - damaged:
         raise Unreadable("a PDF of pictures only", "recognise its words first: ocrmypdf FILE FILE")
-    draft.left_out["a page without text"] += empty
+    draft.left_out["an empty page"] += empty
     draft.left_out["a damaged page"] += damaged
     draft.left_out[f"pages after {MOST_PAGES:,}"] += max(pages - MOST_PAGES, 0)
 
