@@ -14,6 +14,7 @@ from trees import make, text
 from longctx.errors import InputError
 from longctx.formats import draft, mail, notebook, zips
 from longctx.formats.limits import Unreadable
+from longctx.text.places import Parts
 from longctx.text.source import gather
 
 PROSE = "The ferry leaves at nine and comes back at noon. " * 8  # a page of less is made by its scripts
@@ -175,7 +176,7 @@ def test_a_mailbox_is_divided_where_messages_begin(tmp_path: Path, monkeypatch: 
         "Subject: one\n\nFrom here it is far.\nFrom there, too.\n\n"
         "[a message larger than 0 MiB]\n\nSubject: three\n\nEnd.\n"
     )
-    assert notes == ["left out 1 very large message"]
+    assert notes == ["left out 1 message, whole or in part"]
 
 
 def test_a_draft_counts_lines_of_any_kind_and_shortens_names(tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_a_draft_counts_lines_of_any_kind_and_shortens_names(tmp_path: Path) -> 
     with gather([f"{tmp_path}/a.epub"]) as corpus:
         (document,) = corpus.documents
         assert text(document) == "one\n\ntwo\nthree\nfour\n\nfive\n"
-        assert isinstance(document.place, draft.Parts)
+        assert isinstance(document.place, Parts)
         assert list(document.place.starts) == [1, 7]
         assert document.place.labels == [
             "chapter 1",
