@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,13 +33,20 @@ KINDS = {
     torch.bfloat16: "BF16",
     torch.int8: "I8",
     torch.uint8: "U8",
+    torch.int32: "I32",
+    torch.int64: "I64",
 }
 # What it calls the numbers that we read.
 NUMBERS = {kind: dtype for dtype, kind in KINDS.items()} | {
-    "I32": torch.int32,
-    "I64": torch.int64,
     "F8_E4M3": torch.float8_e4m3fn,
 }
+
+
+class SupportsWrite(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes | memoryview, /) -> object: ...  # noqa: D102
+
 
 # File, shape and kind of numbers of each stored tensor.
 Located = dict[str, tuple[Path, Shape, str]]
@@ -175,19 +182,34 @@ def write_shard(path: Path, shapes: Mapping[str, tuple[torch.dtype, Shape]], par
     Raises:
         OSError: when it cannot be written; nothing is left then.
     """
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    end = 0
+    with signals.scratch(path.with_name(f".{path.name}.part")) as scratch:
+        with scratch.open("wb") as file:
+            write_tensors(file, shapes, parts, {"format": "pt"})
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+
+
+def write_tensors(
+    file: SupportsWrite,
+    shapes: Mapping[str, tuple[torch.dtype, Shape]],
+    parts: Iterable[Tensor],
+    told: Mapping[str, str],
+) -> None:
+    """Write all that is in a safetensors file.
+
+    Args:
+        shapes, parts: as of `write_shard`. told: the metadata.
+    """
+    header: dict[str, object] = {"__metadata__": told}
+    end = written = 0
     for name, (dtype, shape) in shapes.items():
         start, end = end, end + math.prod(shape) * dtype.itemsize
         header[name] = {"dtype": KINDS[dtype], "shape": shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with signals.scratch(path.with_name(f".{path.name}.part")) as scratch:
-        with scratch.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for part in parts:
-                file.write(part.contiguous().view(-1).view(torch.uint8).numpy().data)
-            assert file.tell() == 8 + len(text) + end, "the pieces are not the tensors"
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for part in parts:
+        file.write(part.contiguous().view(-1).view(torch.uint8).numpy().data)
+        written += part.nbytes
+    assert written == end, "the pieces are not the tensors"

@@ -21,10 +21,9 @@ from longctx.store import keeper
 from longctx.store.files import seen, sha256_file
 from longctx.store.folder import PASSAGES, READINGS, locked, open_folder
 from longctx.store.manifest import Manifest, read_manifest
-from longctx.store.writer import Writer
 from longctx.text.source import gather
 
-CHUNK, INTERVAL = 32, 96  # tokens
+CHUNK, INTERVAL = 32, 192  # tokens
 Run = Callable[..., Result]
 
 
@@ -36,7 +35,6 @@ def filled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keeper, "TOKENS", INTERVAL)
         patch.setattr(keeper, "WORTH", 0)
-        patch.setattr(Writer, "busy", False)
         store = open_folder(room / "store", print)
         for name in "ab":
             path = room / f"{name}.txt"

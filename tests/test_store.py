@@ -22,12 +22,11 @@ from longctx.store.folder import READINGS, Folder, open_folder
 from longctx.store.manifest import read_manifest
 from longctx.store.portable import pack, unpack
 from longctx.store.thin import most_useful
-from longctx.store.writer import Writer
 from longctx.text.source import Document, gather
 from longctx.tokens.tokenizer import Tokenizer
 
 LINES = "The keeper of lamp {n} wrote down {m} ships before the river rose again.\n"
-CHUNK, INTERVAL = 32, 96  # tokens
+CHUNK, INTERVAL = 32, 192  # tokens
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,6 @@ def store(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> F
     """A store that keeps everything, in checkpoints of some chunks."""
     monkeypatch.setattr(keeper, "TOKENS", INTERVAL)
     monkeypatch.setattr(keeper, "WORTH", 0)
-    monkeypatch.setattr(Writer, "busy", False)  # waits for the last one instead of leaving one out
     return open_folder(tmp_path / "store", said.append)
 
 

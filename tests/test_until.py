@@ -14,7 +14,6 @@ from longctx.errors import InputError
 from longctx.reading import Reading
 from longctx.store import keeper
 from longctx.store.folder import Folder, open_folder
-from longctx.store.writer import Writer
 from longctx.text import until
 from longctx.text.source import Corpus, gather
 
@@ -161,7 +160,6 @@ def test_a_longer_reading_that_is_kept_is_used_and_stays(
     """If this fails a question about half a book reads that half again, or costs the reading of the whole."""
     monkeypatch.setattr(keeper, "TOKENS", 192)
     monkeypatch.setattr(keeper, "WORTH", 0)
-    monkeypatch.setattr(Writer, "busy", False)
     engine, store = Engine.load(checkpoint, "cpu", "float32"), open_folder(tmp_path / "store", print)
     path = tmp_path / "book.txt"
     path.write_text("".join(f"The keeper of lamp {n} wrote {n * n} down.\n" for n in range(40)))

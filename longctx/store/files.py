@@ -3,18 +3,18 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from longctx import signals
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 PRIVATE = 0o600  # what was read is its reader's own
 LARGEST_MANIFEST = 256 << 20
 
@@ -84,33 +84,61 @@ def read_json(path: Path) -> Any:
         raise Unusable(f"{path.name} cannot be read ({error})") from error
 
 
+class _Hashed:
+    """A file that is hashed while it is written: what was just in hand is not read again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.hash = file, hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write bytes, in blocks that the processor's cache holds for both."""
+        for start in range(0, len(data), BLOCK):
+            block = data[start : start + BLOCK]
+            self.hash.update(block)
+            self._file.write(block)
+
+
 def write_tensors(path: Path, tensors: Mapping[str, "Sequence[Tensor]"], told: Mapping[str, str]) -> Written:
     """Write tensors, each given in pieces along its last but one dimension, as a safetensors file.
 
     Raises:
-        Unusable: when there is no room for them. OSError: likewise.
+        OSError: when there is no room for them.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from longctx.models import shards
 
-    whole = {}
-    for name, pieces in tensors.items():
-        here = [piece.cpu() for piece in pieces]
-        whole[name] = here[0].contiguous() if len(here) == 1 else torch.cat(here, dim=-2)
+    # Wide numbers first, so that all are aligned.
+    names = sorted(tensors, key=lambda name: (-tensors[name][0].dtype.itemsize, name))
+    shapes = {name: (tensors[name][0].dtype, _shape(tensors[name])) for name in names}
+    parts = (part for name in names for part in _in_order(tensors[name]))
     with signals.scratch(_part(path)) as part:
         part.touch(PRIVATE)
-        try:
-            save_file(whole, part, metadata=dict(told))
-        except SafetensorError as error:
-            raise Unusable(f"{path.name} cannot be written ({error})") from error
-        part.chmod(PRIVATE)  # it may have been made anew
-        with part.open("rb+") as file:
+        with part.open("wb") as file:
+            hashed = _Hashed(file)
+            shards.write_tensors(hashed, shapes, parts, told)
+            file.flush()
             os.fsync(file.fileno())
-        digest = sha256_file(part)
         part.replace(path)
     sync_folder(path.parent)
-    return seen(path, digest)
+    return seen(path, hashed.hash.hexdigest())
+
+
+def _shape(pieces: "Sequence[Tensor]") -> tuple[int, ...]:
+    """Return the shape of pieces that are joined along the last but one dimension."""
+    shape = list(pieces[0].shape)
+    if len(pieces) > 1:
+        shape[-2] = sum(piece.shape[-2] for piece in pieces)
+    return tuple(shape)
+
+
+def _in_order(pieces: "Sequence[Tensor]") -> "Iterator[Tensor]":
+    """Yield the numbers of joined pieces in their order, without joining them."""
+    here = [piece.cpu() for piece in pieces]
+    if here[0].ndim < 3:
+        yield from here
+        return
+    rows = [piece.flatten(0, -3) for piece in here]
+    for number in range(len(rows[0])):
+        yield from (piece[number] for piece in rows)
 
 
 def open_tensors(folder: Path, kept: Written) -> "dict[str, Tensor]":

@@ -30,7 +30,7 @@ from longctx.tokens.stream import Anchor, TokenStream
 if TYPE_CHECKING:
     from longctx.engine import Engine, Session
 
-TOKENS = 1 << 17  # between checkpoints, at most
+TOKENS = 1 << 17  # of reading that a crash may cost, unless checkpoints take too long for that
 SECONDS = 30.0  # likewise
 WORTH = 40  # seconds of reading, at least, for each that a checkpoint takes
 DIGITS = 16  # of each half of a folder's name
@@ -181,10 +181,14 @@ class Keeper:
         return anchors
 
     def _is_due(self) -> bool:
+        """Tell whether to begin a checkpoint before another chunk is read.
+
+        That is at half of what a crash may cost: the other half may be read until it is written.
+        """
         since = perf_counter() - self._last
-        if len(self._ids) < TOKENS and since < SECONDS:
+        if 2 * (len(self._ids) + self._chunk) <= TOKENS and 2 * since < SECONDS:
             return False
-        return self._writer is None or not (self._writer.busy or since < WORTH * self._writer.cost)
+        return self._writer is None or since >= WORTH * self._writer.cost
 
     def _checkpoint(self, session: "Session", stream: TokenStream) -> None:
         """Keep what was read since the last checkpoint, unless that is not worth it."""

@@ -59,7 +59,6 @@ class Writer:
 
     Attributes:
         failure: why nothing more is kept.
-        cost: seconds that the last checkpoint took.
     """
 
     def __init__(
@@ -70,17 +69,20 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._job: Future[None] | None = None
         self._lock: weakref.finalize[[int], Writer] | None = None
-        self.failure, self.cost = "", 0.0
+        self._began = self._cost = 0.0
+        self.failure = ""
 
     @property
-    def busy(self) -> bool:
-        """Tell whether a checkpoint is being written."""
-        return self._job is not None and not self._job.done()
+    def cost(self) -> float:
+        """Return the seconds that the last checkpoint took, or has taken so far."""
+        writing = self._job is not None and not self._job.done()
+        return perf_counter() - self._began if writing else self._cost
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Begin to write a checkpoint, once the one before is written."""
         self.wait()
         if not self.failure:
+            self._began = perf_counter()
             self._job = self._thread.submit(self._attempt, checkpoint)
 
     def wait(self) -> None:
@@ -95,7 +97,6 @@ class Writer:
             self._lock()
 
     def _attempt(self, checkpoint: Checkpoint) -> None:
-        started = perf_counter()
         try:
             self._write(checkpoint)
         except (OSError, Unusable) as error:
@@ -103,7 +104,7 @@ class Writer:
             self.failure = " ".join(reason.split())
             kept = f"; {self._manifest.tokens:,} tokens of it are kept" if self._manifest.tokens else ""
             self._folder.say(f"store: this reading is not kept any further, {self.failure}{kept}")
-        self.cost = perf_counter() - started
+        self._cost = perf_counter() - self._began
 
     def _write(self, checkpoint: Checkpoint) -> None:
         if self._lock is None:
