@@ -11,7 +11,7 @@ from longctx import manners
 from longctx.chat import Chat
 from longctx.errors import OutputError
 from longctx.launch import Launch
-from longctx.options import Inputs, Keeping, Options, chat_options, model_options, store_options
+from longctx.options import Extent, Inputs, Keeping, Options, chat_options, model_options, store_options
 from longctx.progress import Progress
 from longctx.sampling import Sampling
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from longctx.engine import Engine
     from longctx.output import Output
     from longctx.text.source import Corpus
-    from longctx.text.until import Point
 
 SUFFIX = ".lctx"  # of a reading in one file
 LONG = 1 << 20  # bytes of texts that take a while
 
 
-def read_inputs(out: "Output", inputs: Inputs, until: "Point | None" = None) -> "Corpus":
-    """Gather the inputs, up to a point; without any, read standard input unless it is a terminal."""
+def read_inputs(out: "Output", inputs: Inputs, extent: Extent | None = None) -> "Corpus":
+    """Gather the inputs, or a part of them; without any, read standard input unless it is a terminal."""
     from longctx.text.source import gather
 
     manners.check_inputs(inputs)
@@ -38,10 +37,8 @@ def read_inputs(out: "Output", inputs: Inputs, until: "Point | None" = None) -> 
         corpus = _portable(inputs)
     else:
         corpus = gather(inputs, stdin, out.show)
-    if until:
-        from longctx.text.until import cut
-
-        cut(corpus, until)
+    if extent:
+        extent.cut(corpus)
     out.report_sources(corpus)
     if corpus.bytes > LONG:
         out.show(Progress("starting", 0, corpus.bytes, 0))  # what works is imported only now

@@ -16,23 +16,23 @@ from longctx.guide import completion, help_
 from longctx.keep import store
 from longctx.launch import Launch
 from longctx.options import (
+    Extent,
     Inputs,
     Keeping,
     Length,
     Lengths,
     Options,
     chat_options,
+    extent_options,
     model_options,
     sampling_options,
     store_options,
-    until_option,
 )
 from longctx.sampling import Sampling
 from longctx.shelf import models
 
 if TYPE_CHECKING:
     from longctx.tasks.haystack import Kind
-    from longctx.text.until import Point
 
 
 @click.group(
@@ -58,7 +58,7 @@ def main() -> None:
 @main.command()
 @click.argument("inputs", nargs=-1, type=click.Path())
 @click.option("--words", type=click.IntRange(10), default=300, help="Aim for this many words.")
-@until_option
+@extent_options
 @sampling_options
 @chat_options
 @store_options
@@ -66,7 +66,7 @@ def main() -> None:
 def summarize(
     inputs: Inputs,
     words: int,
-    until: "Point | None",
+    extent: Extent,
     options: Options,
     keeping: Keeping,
     sampling: Sampling,
@@ -85,7 +85,7 @@ def summarize(
       zcat big.log.gz | longctx summarize
     """
     launch, out = Launch(options), options.out()
-    with out, read_inputs(out, inputs, until) as corpus:
+    with out, read_inputs(out, inputs, extent) as corpus:
         from longctx.tasks import summarize as task
         from longctx.tasks.extract import extract
         from longctx.tasks.lookup import cannot_write
@@ -119,7 +119,7 @@ def summarize(
 @click.option("--budget", type=click.IntRange(1), default=4096, help="With --quick, read this many tokens.")
 @click.option("--deep", is_flag=True, help="Let the bundled model read the text whatever the question.")
 @click.option("--all", "everything", is_flag=True, help="Let it read all of a very long text, part by part.")
-@until_option
+@extent_options
 @click.option("--follow", is_flag=True, help="Ask again whenever the files have grown, until Ctrl-C.")
 @click.option(
     "--every", type=click.FloatRange(0.1), default=5.0, help="With --follow, look every so many seconds."
@@ -137,7 +137,7 @@ def ask(
     budget: int,
     deep: bool,
     everything: bool,
-    until: "Point | None",
+    extent: Extent,
     follow: bool,
     every: float,
     options: Options,
@@ -165,6 +165,7 @@ def ask(
       longctx ask "Who signed the lease?" lease.docx --model hypenet-2b
       longctx ask --questions questions.txt book.epub --json
       longctx ask --until "Chapter 9" "Who is the thief?" novel.epub
+      longctx ask --since "2024-03-02T" "What failed first?" app.log
       longctx ask --follow app.log "What failed last?"
     """
     questions, inputs = questions_and_inputs(words, more, file)
@@ -173,7 +174,7 @@ def ask(
     if follow:
         from longctx import following
 
-        following.check(inputs, until, chat.strict, options.output, questions[1:])
+        following.check(inputs, extent.since, extent.until, chat.strict, options.output, questions[1:])
     launch, out = Launch(options), options.out()
     if len(questions) > 1:
         if quick or everything:
@@ -181,7 +182,7 @@ def ask(
         from longctx.book import Book
 
         how = {"passages": passages, "deep": deep, "sampling": sampling, "chat": chat}
-        corpus = read_inputs(out, inputs, until)
+        corpus = read_inputs(out, inputs, extent)
         with out, Book(corpus, launch, out.show, out, keeping.folder(out, corpus)) as book:
             answer_all(book, questions, out, chat.strict, **how)
         return
@@ -200,21 +201,21 @@ def ask(
     if follow:
         with out:
             following.follow(asker, inputs, every)
-    with out, read_inputs(out, inputs, until) as corpus:
+    with out, read_inputs(out, inputs, extent) as corpus:
         answer = answer_of(asker.events(corpus), out)
         finish(out, "ask", answer, corpus, chat.strict, question=asker.question, notes=launch.notes)
 
 
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path())
-@until_option
+@extent_options
 @sampling_options
 @chat_options
 @store_options
 @model_options
 def chat(
     inputs: Inputs,
-    until: "Point | None",
+    extent: Extent,
     options: Options,
     keeping: Keeping,
     sampling: Sampling,
@@ -240,7 +241,7 @@ def chat(
         raise click.UsageError("chat has no -o; type /save FILE, or send standard output there")
     if "-" in inputs or sys.stdin is None:
         raise click.UsageError("chat takes its questions from standard input; name files or folders to read")
-    corpus = read_inputs(out, inputs, until)
+    corpus = read_inputs(out, inputs, extent)
     with out, Book(corpus, launch, out.show, out, keeping.folder(out, corpus)) as book:
         talk = Questions(book) if cannot_write(launch.config) else book.conversation(sampling, chat)
         converse(talk, book.corpus, out)

@@ -70,7 +70,7 @@ def check(inputs: Sequence[str], *others: object) -> None:
         click.UsageError: saying what to type.
     """
     if any(others):
-        raise click.UsageError("--follow goes with one question, without --until, --strict and -o")
+        raise click.UsageError("--follow goes with one question, without --since, --until, --strict and -o")
     for name in inputs or ("-",):
         path = Path(name)
         if name != "-" and not path.exists():

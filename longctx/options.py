@@ -16,8 +16,8 @@ from longctx.sampling import Sampling
 if TYPE_CHECKING:
     from longctx.output import Output
     from longctx.store.folder import Folder
+    from longctx.text.points import Point
     from longctx.text.source import Corpus
-    from longctx.text.until import Point
 
 Inputs = tuple[str, ...]  # files and folders
 Lengths = tuple[int, ...]  # in tokens
@@ -99,8 +99,25 @@ class Keeping:
             return None
 
 
+@dataclass(frozen=True)
+class Extent:
+    """Which part of the texts is read, as it was given."""
+
+    since: "Point | None" = None
+    until: "Point | None" = None
+
+    def cut(self, corpus: "Corpus") -> None:
+        """Let the texts of a corpus begin and end there, as `points.cut` does."""
+        if self.since or self.until:
+            from longctx.text.points import cut
+
+            cut(corpus, self.since, self.until)
+
+
 def _as_one(
-    name: str, values: type[Shown | Sampling | Chat | Keeping], *options: Callable[[Command], Command]
+    name: str,
+    values: type[Shown | Sampling | Chat | Keeping | Extent],
+    *options: Callable[[Command], Command],
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds options; the command receives the fields of `values` as one argument."""
 
@@ -296,14 +313,14 @@ store_options = _as_one(
 )
 
 
-class Until(click.ParamType["Point"]):
-    """Where texts are to end: a line, a percentage or a regular expression."""
+class Place(click.ParamType["Point"]):
+    """A place in the texts: a line, a percentage or a regular expression."""
 
     name = "line|percent|regex"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Point":
         """Return the point."""
-        from longctx.text.until import Point
+        from longctx.text.points import Point
 
         try:
             return Point.parse(value)
@@ -311,11 +328,21 @@ class Until(click.ParamType["Point"]):
             self.fail(f"{value!r}: {error}", param, ctx)
 
 
-until_option = click.option(
-    "--until",
-    type=Until(),
-    help="Answer as if nothing had been written after this line, after this percentage of the text, or from "
-    "the first line on that matches this regular expression.",
+extent_options = _as_one(
+    "extent",
+    Extent,
+    click.option(
+        "--since",
+        type=Place(),
+        help="Answer as if nothing had been written up to this line, up to this percentage of the text, or "
+        "before the first line that matches this regular expression.",
+    ),
+    click.option(
+        "--until",
+        type=Place(),
+        help="Answer as if nothing had been written after this line, after this percentage of the text, or "
+        "from the first line on that matches this regular expression; with --since, the first behind that.",
+    ),
 )
 
 

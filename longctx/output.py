@@ -89,8 +89,9 @@ class Output:
             self.note(f"not read: {skipped.name}: {skipped.reason}", detail=True)
         if corpus.skipped:
             self.note(f"not read: {_by_reason(corpus.skipped)} (-v or --json lists them)")
-        if corpus.cut:
-            self.note(str(corpus.cut))
+        for cut, begins in ((corpus.since, True), (corpus.until, False)):
+            if cut:
+                self.note(cut.told(begins))
 
     def spare(self, inputs: Iterable[str]) -> None:
         """Refuse to write the answer over a file that is read: it may be the only copy.

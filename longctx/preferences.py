@@ -17,7 +17,7 @@ from longctx import signals
 from longctx.errors import OptionError
 
 # What is said of one call: set once for all, it would be a surprise each time.
-OF_ONE_CALL = frozenset({"help", "output", "questions", "until", "follow", "fresh"})
+OF_ONE_CALL = frozenset({"help", "output", "questions", "since", "until", "follow", "fresh"})
 FILES = frozenset({"store", "prompt", "haystack"})  # beside this file, unless the whole path is given
 _MODEL = re.compile(r"(?m)^model[ \t]*=.*\n?")
 

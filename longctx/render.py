@@ -192,7 +192,8 @@ def source_values(corpus: Corpus) -> dict[str, Any]:
         "bytes": corpus.bytes,
         "skipped": [{"name": s.name, "reason": s.reason, "advice": s.advice} for s in corpus.skipped],
         "notes": corpus.notes,
-        "until": vars(corpus.cut) if corpus.cut else None,
+        "since": vars(corpus.since) if corpus.since else None,
+        "until": vars(corpus.until) if corpus.until else None,
     }
 
 

@@ -132,6 +132,7 @@ def test_a_model_reads_only_what_is_new(
         ([QUESTION, "."], 2, "--follow .: name files that grow"),
         ([QUESTION, "nowhere.log"], 3, "nowhere.log: no such file"),
         ([QUESTION, "app.log", "--until", "3"], 2, "--follow goes with one question"),
+        ([QUESTION, "app.log", "--since", "3"], 2, "--follow goes with one question"),
         ([QUESTION, "app.log", "--strict"], 2, "--follow goes with one question"),
         ([QUESTION, "app.log", "-o", "x"], 2, "--follow goes with one question"),
         (["-Q", "Why?", "-Q", "When?", "app.log"], 2, "--follow goes with one question"),

@@ -15,7 +15,7 @@ text  text.encoding  text.packed  text.walk  text.places
 formats  formats.limits  formats.zips  formats.kinds  formats.unpack
 formats.draft  formats.xml  formats.html  formats.epub
 formats.office  formats.notebook  formats.mail  formats.pdf  formats.sheets  formats.convert
-text.document  text.opening  text.source  text.offsets  text.span  text.stretches  text.until
+text.document  text.opening  text.source  text.offsets  text.span  text.stretches  text.points
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
 structure  structure.log_lines

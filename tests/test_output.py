@@ -144,7 +144,7 @@ def test_notes_say_what_was_not_read_and_why(capsys: pytest.CaptureFixture[str])
         assert told[-1] == "not read: 2 PDFs (pip install x), 1 hidden (-v or --json lists them)"
         assert told[1:-1] == [f"not read: {one.name}: {one.reason}" for one in skipped] * verbose
     with Output(None, False, False, False) as out:
-        out.report_sources(Corpus(cut=Cut("2", "a.txt:2", 2, 9, 1, 1)))
+        out.report_sources(Corpus(until=Cut("2", "a.txt:2", 2, 9, 1, 1)))
     assert capsys.readouterr().err == "--until 2: read to line 2 of 9 (a.txt:2)\n"
 
 

@@ -198,7 +198,7 @@ def test_programs_get_all_of_an_answer() -> None:
         quotations=[Quotation("x", LINE), Quotation("y", None)],
         sections=[Written("One", "It began.")],
     )
-    corpus = Corpus([DOCUMENT], [Skipped("b", "hidden")], ["a note"], cut=Cut("3", "a:3", 3, 9, 1, 1))
+    corpus = Corpus([DOCUMENT], [Skipped("b", "hidden")], ["a note"], until=Cut("3", "a:3", 3, 9, 1, 1))
     told: dict[str, Any] = json.loads(json.dumps(render.result_values("ask", answer, corpus, question="q")))
     assert (told["command"], told["question"], told["how"], told["by"]) == ("ask", "q", "found", "model")
     place = {

@@ -14,7 +14,7 @@ from longctx.errors import InputError
 from longctx.reading import Reading
 from longctx.store import keeper
 from longctx.store.folder import Folder, open_folder
-from longctx.text import until
+from longctx.text import points
 from longctx.text.source import Corpus, gather
 
 EARLY = "The secret code of the amber-lamp is 4711.\nport: 8080\nThe otter swam along the quiet river.\n"
@@ -29,7 +29,7 @@ def run(*words: str) -> Result:
 
 def cut(point: str, *paths: Path) -> Corpus:
     corpus = gather([str(path) for path in paths])
-    until.cut(corpus, until.Point.parse(point))
+    points.cut(corpus, None, points.Point.parse(point))
     return corpus
 
 
@@ -54,7 +54,7 @@ def test_the_text_ends_between_two_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, encoding: str, end: str
 ) -> None:
     """If this fails a word of the next chapter is read, or one of this is not."""
-    monkeypatch.setattr(until, "STEP", step)
+    monkeypatch.setattr(points, "STEP", step)
     content = end.join(["Grün war es am Fluß", "", "x" * 30 + " yy zz", "drei Vögel", "", "Schluß" * 3])
     path = tmp_path / "a.txt"
     path.write_bytes(content.encode(encoding))
@@ -62,9 +62,9 @@ def test_the_text_ends_between_two_lines(
     for count in range(1, len(lines) + 1):
         corpus = cut(str(count), path)
         assert texts(corpus) == ["".join(lines[:count])]
-        assert corpus.cut is not None
-        assert (corpus.cut.line, corpus.cut.lines) == (count, len(lines))
-        assert corpus.cut.place == f"{path}:{count}"
+        assert corpus.until is not None
+        assert (corpus.until.line, corpus.until.lines) == (count, len(lines))
+        assert corpus.until.place == f"{path}:{count}"
     for pattern, before in (("^yy", None), ("x yy zz$", 2), ("Vögel", 3), ("^Schluß", 5)):
         if before:
             assert texts(cut(pattern, path)) == ["".join(lines[:before])]
@@ -90,7 +90,10 @@ def test_documents_behind_the_point_are_left_out(tmp_path: Path) -> None:
     assert texts(cut("two of b", *paths)) == ["one of a\ntwo of a\n", "one of b\n"]
     corpus = cut("one of b", *paths)
     assert texts(corpus) == ["one of a\ntwo of a\n"]
-    assert str(corpus.cut) == f"--until one of b: read to line 2 of 2 ({paths[0]}:2), 1 of 3 documents"
+    assert corpus.until is not None
+    assert (
+        corpus.until.told(False) == f"--until one of b: read to line 2 of 2 ({paths[0]}:2), 1 of 3 documents"
+    )
     assert texts(cut("50%", *paths)) == ["one of a\ntwo of a\n", "one of b\n"]
 
 
@@ -189,7 +192,7 @@ def test_a_longer_reading_that_is_kept_is_used_and_stays(
 
 def test_a_pattern_that_runs_away_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails a careless pattern keeps the command busy for ever."""
-    monkeypatch.setattr(until, "SECONDS", 0.1)
+    monkeypatch.setattr(points, "SECONDS", 0.1)
     path = tmp_path / "a.txt"
     path.write_text("first\n" + "a" * 5000 + "!\n")
     began = time.monotonic()

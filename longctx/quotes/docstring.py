@@ -30,7 +30,7 @@ def about(document: Document) -> list[Quote]:
 
     def at(start: int, texts: Iterable[str]) -> Iterator[Quote]:
         byte = byte_after(document, document.start, beginning[:start])
-        return placed(texts, document, byte, 1 + line_ends(beginning, start))
+        return placed(texts, document, byte, document.first_line + line_ends(beginning, start))
 
     said: list[Quote] = []
     if group in ("double", "single"):

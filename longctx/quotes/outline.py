@@ -80,9 +80,9 @@ def is_program(document: Document) -> bool:
 
 def _marked(document: Document, step: int) -> list[Section]:
     """Begin a section at the start of the document, at headings and after `step` bytes without one."""
-    starts = [(FILE, document.name, document.start, 1)]
+    starts = [(FILE, document.name, document.start, document.first_line)]
     ends: list[tuple[int, int]] = []
-    last_line = 1
+    last_line = document.first_line
     program = is_program(document)
     for paragraph in paragraphs(document):
         start, line = paragraph.span.byte_start, paragraph.span.first_line

@@ -6,7 +6,6 @@ Text is streamed: at most one block and one paragraph of a document are held.
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from longctx.quotes.prose import LINE, LONGEST_HEADING, heading_level, is_prose
 from longctx.quotes.sentences import split_sentences
@@ -36,16 +35,14 @@ def passages(document: Document, within: Span | None = None) -> Iterator[Quote]:
     if within is None:
         yield from placed(_sized(_paragraphs(document)), document)
         return
-    stretch = replace(document, start=within.byte_start, end=within.byte_end)
-    yield from placed(_sized(_paragraphs(stretch)), document, within.byte_start, within.first_line)
+    yield from placed(_sized(_paragraphs(within.alone())), document, within.byte_start, within.first_line)
 
 
 def paragraphs(document: Document, within: Span | None = None) -> Iterator[Quote]:
     """Yield the paragraphs of a document or of a span of it; very long ones are cut."""
     if within is None:
         return placed(_paragraphs(document), document)
-    stretch = replace(document, start=within.byte_start, end=within.byte_end)
-    return placed(_paragraphs(stretch), document, within.byte_start, within.first_line)
+    return placed(_paragraphs(within.alone()), document, within.byte_start, within.first_line)
 
 
 def _paragraphs(document: Document) -> Iterator[str]:
@@ -140,9 +137,9 @@ def _chopped(text: str) -> Iterator[str]:
     yield text
 
 
-def placed(texts: Iterable[str], document: Document, byte: int = -1, line: int = 1) -> Iterator[Quote]:
-    """Locate consecutive texts of a document; the first begins at `byte`, in `line`."""
-    byte = document.start if byte < 0 else byte
+def placed(texts: Iterable[str], document: Document, byte: int = -1, line: int = 0) -> Iterator[Quote]:
+    """Locate consecutive texts of a document; the first begins at `byte`, in `line`, or where it does."""
+    byte, line = (document.start, document.first_line) if byte < 0 else (byte, line)
     after_return = False
     for text in texts:
         body = text.strip()

@@ -107,7 +107,10 @@ def _still_there(kept: Sequence[Source], anchors: Sequence[Anchor], known: int, 
         one = anchors[at]
         old, new = kept[one.part], now[one.part]
         alike = (old.header, old.start, old.encoding) == (new.header, new.start, new.encoding)
-        if not (alike and _holds(one, new)):
+        begins = (
+            one.span.byte_start != old.start or one.span.first_line == stream.documents[one.part].first_line
+        )
+        if not (alike and begins and _holds(one, new)):
             # The window before ends at a cut only if what follows still begins alike.
             before = anchors[at - 1] if at else None
             return at - (before is not None and before.part == one.part and _has_text(before))

@@ -89,7 +89,10 @@ class Shelf:
 
 def _key(documents: Sequence[Document]) -> str:
     """Return a hash of all that an index depends on: the texts, and the code that cuts and searches them."""
-    texts = [(one.name, one.start, one.end, one.encoding, one.kind, _sha256(one)) for one in documents]
+    texts = [
+        (one.name, one.start, one.first_line, one.end, one.encoding, one.kind, _sha256(one))
+        for one in documents
+    ]
     return sha256_of([FORMAT, VERSION, longctx.__version__, sqlite3.sqlite_version, _code(), texts])
 
 

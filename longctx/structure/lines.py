@@ -27,7 +27,7 @@ def lines(document: Document) -> Iterator[str]:
 
 def numbered(document: Document) -> Iterator[tuple[int, str]]:
     """Yield each line with its number."""
-    return enumerate(lines(document), 1)
+    return enumerate(lines(document), document.first_line)
 
 
 def head(document: Document, count: int) -> list[str]:

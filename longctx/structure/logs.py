@@ -88,7 +88,7 @@ def summarise_log(document: Document) -> Structure:
     """Read a log once, in memory that does not grow with it."""
     tally = _Tally()
     for number, line in numbered(document):
-        tally.lines = number
+        tally.lines += 1
         if line.strip():
             tally.add(number, line)
     span = f", from {tally.first} to {tally.last}" if tally.first else ", without times"

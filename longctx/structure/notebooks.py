@@ -74,10 +74,13 @@ def summarise_notebook(document: Document) -> Structure:
 def _from_text(document: Document) -> list[_Cell]:
     """Take the text of a notebook apart where its cells begin."""
     assert isinstance(document.place, Parts)
-    every, starts = list(lines(document)), [*document.place.starts]
+    every, begin, starts = list(lines(document)), document.first_line, document.place.starts
     cells = []
-    for first, end in zip(starts, [*starts[1:], len(every) + 1], strict=True):
-        told = [line for line in every[first - 1 : end - 1] if line.strip()]
+    for start, end in zip(starts, [*starts[1:], begin + len(every)], strict=True):
+        if end <= begin < document.place.starts[-1]:
+            continue  # before the place where the user wanted the text to begin
+        first = max(begin, start)
+        told = [line for line in every[first - begin : end - begin] if line.strip()]
         cut = told.index(OUTPUT) if OUTPUT in told else len(told)
         prose = bool(told) and bool(_HEADING.match(told[0])) and cut == len(told)
         cells.append(_Cell(place(document, first), told[:cut], told[cut + 1 :], prose))

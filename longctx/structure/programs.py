@@ -12,7 +12,7 @@ from longctx.structure.diffs import NAME
 from longctx.structure.facts import Fact, Group, Structure, place, plural, shortened
 from longctx.structure.lines import numbered
 from longctx.text.document import Document
-from longctx.text.span import Span
+from longctx.text.stretches import whole
 
 _SUFFIXES = {
     "Python": ".py .pyi",
@@ -114,8 +114,8 @@ def _readme(documents: Sequence[Document]) -> list[Fact]:
     readmes = [document for document in documents if _README.fullmatch(PurePath(document.name).name)]
     if readmes:
         document = min(readmes, key=lambda one: len(PurePath(one.name).parts))
-        whole = Section("", 0, (Span(document, document.start, document.end, 1, 1),))
-        said = [one.quote for one in _first(whole, 3)]
+        everything = Section("", 0, (whole(document),))
+        said = [one.quote for one in _first(everything, 3)]
     else:
         said = about(documents[0]) if len(documents) == 1 else []
     return [Fact(shortened(quote.text), str(quote.span)) for quote in said]

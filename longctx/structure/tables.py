@@ -121,11 +121,11 @@ def summarise_table(document: Document) -> Structure:
     columns: list[_Column] = []
     rows, other_widths, trouble = 0, 0, ""
     reader = csv.reader((line + "\n" for line in lines(document)), delimiter=mark)
-    line = 1
+    line = document.first_line
     try:
         for row in reader:
             if not row or not any(cell.strip() for cell in row):
-                line = reader.line_num + 1
+                line = document.first_line + reader.line_num
                 continue
             if not columns:
                 header = is_header(row)
@@ -139,9 +139,9 @@ def summarise_table(document: Document) -> Structure:
                 other_widths += len(row) != width
                 for column, cell in zip(columns[:MOST_COLUMNS], row, strict=False):
                     column.add(cell, line, comma=mark == ";")
-            line = reader.line_num + 1
+            line = document.first_line + reader.line_num
     except csv.Error as error:
-        trouble = f"{document.name}, line {reader.line_num}: {error}; rows from there on are not counted"
+        trouble = f"{document.name}, line {line}: {error}; rows from there on are not counted"
     kinds = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
     headline = (
         f"{document.name}: a table of {plural(rows, 'row')} and {plural(len(columns), 'column')},"

@@ -25,7 +25,7 @@ from longctx.tasks.prompt import Prompt, build_prompt, header
 from longctx.tasks.questions import one_by_one, suits_finder
 from longctx.tasks.results import Answer, Part, Text, Thought
 from longctx.text.source import Corpus, Document
-from longctx.text.span import Quote, Span
+from longctx.text.span import Span
 from longctx.text.stretches import whole
 
 Opening = Callable[[str], Prompt]  # a question -> the prompt around the documents
@@ -248,24 +248,16 @@ def _size(document: Document) -> int:
 def _looked_up(corpus: Corpus, question: str, spans: Sequence[Span] | None) -> Answer | None:
     spans = [whole(document) for document in corpus.documents] if spans is None else spans
     # A span is looked at as a document of its own, and its facts are placed in the whole one.
-    places = {id(part := replace(s.document, start=s.byte_start, end=s.byte_end)): (part, s) for s in spans}
+    places = {id(part := span.alone()): (part, span.document) for span in spans}
     documents = [part for part, _ in places.values()]
     with corpus.meter.stage("looking facts up", sum(map(_size, documents))):
         found = look_up(question, documents)
     if not found:
         return None
-    found = [
-        replace(one, source=_placed(one.source, places[id(one.source.span.document)][1])) for one in found
-    ]
-    parts = [Part("", one.text, one.source, None) for one in found]
+    sources = [one.source.within(places[id(one.source.span.document)][1]) for one in found]
+    parts = [Part("", one.text, source, None) for one, source in zip(found, sources, strict=True)]
     text = "\n".join(dict.fromkeys(one.text for one in found))
-    return Answer("found", text, source=found[0].source, by="look-up", parts=parts if len(parts) > 1 else [])
-
-
-def _placed(quote: Quote, within: Span) -> Quote:
-    span, lines = quote.span, within.first_line - 1
-    first, last = span.first_line + lines, span.last_line + lines
-    return replace(quote, span=replace(span, document=within.document, first_line=first, last_line=last))
+    return Answer("found", text, source=sources[0], by="look-up", parts=parts if len(parts) > 1 else [])
 
 
 def finder(

@@ -199,17 +199,14 @@ def propose_closer(
     """Read each passage alone and yield what is copied out of it, with its place in the whole text."""
     for passage in likely:
         span = passage.span
-        part = replace(span.document, start=span.byte_start, end=span.byte_end)
-        alone = Reading(reading.engine, [part], reading.before, MOST_CHARACTERS, index=reading.index)
+        alone = Reading(reading.engine, [span.alone()], reading.before, MOST_CHARACTERS, index=reading.index)
         for _ in alone.read():
             pass
         found = propose(alone, question, prompt, passage)
         reading.usage.tokens_written += alone.usage.tokens_written
         reading.usage.write_seconds += alone.usage.read_seconds + alone.usage.write_seconds
         if found:
-            line = found.source.span.first_line + span.first_line - 1
-            whole = replace(found.source.span, document=span.document, first_line=line, last_line=line)
-            yield replace(found, source=line_around(whole))
+            yield replace(found, source=line_around(found.source.within(span.document).span))
 
 
 def _look(reading: Reading, question: str, document: Document) -> Look:

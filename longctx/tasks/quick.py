@@ -1,7 +1,7 @@
 """What `ask --quick` reads: the passages of an index that match a question best, under a budget of tokens."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from longctx.errors import InputError
 from longctx.plan import count_tokens
@@ -47,7 +47,7 @@ def choose(
         span = passage.span
         tokens = len(tokenizer.encode(_header(span) + passage.text))
         if tokens <= budget:
-            places[replace(span.document, start=span.byte_start, end=span.byte_end)] = span
+            places[span.alone()] = span
             budget -= tokens
     if not places:
         raise InputError("the budget is smaller than any passage that matches; raise --budget")

@@ -81,7 +81,7 @@ def _look_up(wanted: list[str], document: Document) -> dict[str, Quote]:
     patterns = {text: pattern(text) for text in wanted}
     kept = max(LEAST_KEPT, *(4 * len(text) + GAP * len(_LEFT_OUT.findall(text)) for text in wanted))
     places: dict[str, Quote] = {}
-    text, at, byte, line = "", 0, document.start, 1
+    text, at, byte, line = "", 0, document.start, document.first_line
     for block in chain(document.blocks(), [None]):
         text += block or ""
         for one in patterns.keys() - places.keys():

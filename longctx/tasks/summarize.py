@@ -73,7 +73,7 @@ def summarize(
 
 
 def _parts(section: Section) -> list[Document]:
-    return [replace(span.document, start=span.byte_start, end=span.byte_end) for span in section.spans]
+    return [span.alone() for span in section.spans]
 
 
 def _section(

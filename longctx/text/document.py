@@ -36,7 +36,8 @@ class Document:
     `kind` is what the text was or is: "text", "csv", "pdf" ... (longctx.formats.kinds). Where its lines are
     not those of the file that has the name, `place` says what follows the name in a citation. `stamp` tells
     whether the file is still the same, where others may write to it. `meter` is told of what is read. `cut`:
-    it ends before the text does, because the user wanted it to.
+    it ends before the text does, because the user wanted it to. `first_line` is the number of its first line:
+    more than 1 where the user wanted it to begin later.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Document:
     stamp: Stamp | None = field(default=None, repr=False, compare=False)
     meter: Meter = field(default_factory=Meter, repr=False, compare=False)
     cut: bool = False
+    first_line: int = 1
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
@@ -107,11 +109,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the user wanted the texts to end, and what comes of it.
+    """Where the user wanted the texts to begin or to end, and what comes of it.
 
     Attributes:
         given: what the user typed.
-        place: of the last line that is read. line, lines: its number, and the lines of that document.
+        place: of the first or last line that is read. line, lines: its number; the last one of that document.
         documents, of: how many documents are read, of how many.
     """
 
@@ -122,13 +124,14 @@ class Cut:
     documents: int
     of: int
 
-    def __str__(self) -> str:
-        read = f"read to line {self.line:,} of {self.lines:,} ({self.place})"
-        if (self.line, self.documents) == (self.lines, self.of):
+    def told(self, begins: bool) -> str:
+        """Say it in a line."""
+        read = f"read {'from' if begins else 'to'} line {self.line:,} of {self.lines:,} ({self.place})"
+        if (self.line, self.documents) == (1 if begins else self.lines, self.of):
             read = "all is read"
         elif self.of > 1:
             read += f", {self.documents:,} of {self.of:,} documents"
-        return f"--until {printable(self.given)}: {read}"
+        return f"--{'since' if begins else 'until'} {printable(self.given)}: {read}"
 
 
 @dataclass
@@ -139,7 +142,7 @@ class Corpus:
         left_out: what was left out of documents that are read, by their names; the notes tell it, too.
         piped: some came through a pipe, and can be read only now.
         reading: a store that came with the documents.
-        cut: where the texts end, if that was asked for.
+        since, until: where the texts begin and end, if that was asked for.
     """
 
     documents: list[Document] = field(default_factory=list)
@@ -148,7 +151,8 @@ class Corpus:
     left_out: dict[str, Counter[str]] = field(default_factory=dict)
     piped: bool = False
     reading: Path | None = None
-    cut: Cut | None = None
+    since: Cut | None = None
+    until: Cut | None = None
     meter: Meter = field(default_factory=Meter, repr=False, compare=False)
     _remove: "weakref.finalize[..., Corpus] | None" = field(default=None, repr=False, compare=False)
     _folder: Path = field(default=Path(), repr=False, compare=False)

@@ -29,6 +29,11 @@ class Span:
         """Read and decode the bytes again; undecodable ones become U+FFFD."""
         return self.document.read(self.byte_start, self.byte_end).decode(self.document.encoding, "replace")
 
+    def alone(self) -> Document:
+        """Return it as a document of its own; places in it are those in the whole one."""
+        start, end = self.byte_start, self.byte_end
+        return replace(self.document, start=start, end=end, first_line=self.first_line)
+
     def __str__(self) -> str:
         place = self.document.place
         return self.document.name + (place(self) if place else f":{lines(self.first_line, self.last_line)}")
@@ -44,6 +49,10 @@ class Quote:
     span: Span
     text: str
     score: float | None = None
+
+    def within(self, document: Document) -> "Quote":
+        """Return it as a quote of the document that its own is a part of."""
+        return replace(self, span=replace(self.span, document=document))
 
 
 def line_around(span: Span) -> Quote:

@@ -14,7 +14,7 @@ from longctx.text.span import Span
 
 def whole(document: Document) -> Span:
     """Return a document as a span; its last line is not counted."""
-    return Span(document, document.start, document.end, 1, 1)
+    return Span(document, document.start, document.end, document.first_line, document.first_line)
 
 
 def stretches(span: Span, size: int) -> Iterator[tuple[Span, str]]:
@@ -24,7 +24,7 @@ def stretches(span: Span, size: int) -> Iterator[tuple[Span, str]]:
     """
     document = span.document
     byte, line = span.byte_start, span.first_line
-    for text in _cut(replace(document, start=span.byte_start, end=span.byte_end), size):
+    for text in _cut(span.alone(), size):
         end, last = byte_after(document, byte, text), line + line_ends(text)
         yield Span(document, byte, end, line, last), text
         byte, line = end, last

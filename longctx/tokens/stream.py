@@ -257,4 +257,4 @@ def _forced_cut(text: str, start: int) -> int:
 
 def _whole(document: Document) -> Span:
     """Return all of a document; its last line is not known."""
-    return Span(document, document.start, document.end, 1, 1)
+    return Span(document, document.start, document.end, document.first_line, document.first_line)

@@ -51,5 +51,5 @@ def json_facts(document: Document) -> Iterator[Fact]:
 
 def _quote(document: Document, text: str, start: int, end: int) -> Quote:
     first = byte_after(document, document.start, text[:start])
-    line = 1 + line_ends(text, start)
+    line = document.first_line + line_ends(text, start)
     return line_around(Span(document, first, byte_after(document, first, text[start:end]), line, line))

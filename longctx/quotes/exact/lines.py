@@ -32,7 +32,7 @@ class Line:
 
 def lines(document: Document, wanted: re.Pattern[str] | None = None) -> Iterator[Line]:
     """Yield the lines of a document; with a pattern of small letters, only those in which it is found."""
-    byte, number, rest = document.start, 1, ""
+    byte, number, rest = document.start, document.first_line, ""
     for block in _with_end(document.blocks()):
         text = rest + (block or "")
         cut = len(text) if block is None or len(text) > KEPT else text.rfind("\n") + 1
