@@ -152,11 +152,13 @@ def answer_all(book: "Book", questions: Sequence[str], out: "Output", strict: bo
         QuotationError: when it is strict, and a quotation does not stand in the documents.
     """
     from longctx import render
+    from longctx.styles import PLAIN, for_stdout
 
     values, texts, missing, wrong = [], [], 0, 0
     for question, answer in zip(questions, book.ask_all(questions, **how), strict=True):
         out.hide()
-        text = f"## {_heading(question)}\n\n{render.answer_text(answer, streamed=False)}\n"
+        style = for_stdout(question, render.shown(answer)) if out.live else PLAIN
+        text = f"## {_heading(question)}\n\n{render.answer_text(answer, streamed=False, style=style)}\n"
         if out.live:
             click.echo(text)
         texts.append(text)

@@ -12,6 +12,7 @@ from longctx import preferences, render, signals
 from longctx.book import Book
 from longctx.errors import LongctxError
 from longctx.output import Output, clean
+from longctx.styles import for_stdout
 from longctx.tasks.results import Answer, Text, Thought
 from longctx.text.source import Corpus
 
@@ -131,7 +132,8 @@ def _show(talk: Talk, events: Generator[Text | Thought, None, Answer], out: Outp
         click.echo(json.dumps(values))
         return
     if answer.how != "generated":
-        click.echo(render.answer_text(answer, streamed=False) + "\n")
+        style = for_stdout(talk.turns[-1].question, render.shown(answer))
+        click.echo(render.answer_text(answer, streamed=False, style=style) + "\n")
         return
     click.echo("" if out.live else clean(answer.text))
     if answer.finish == "length":

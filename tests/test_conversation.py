@@ -1,12 +1,6 @@
 """`chat`: one reading, question after question; Ctrl-C stops an answer, not the conversation."""
 
 import json
-import os
-import pty
-import select
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from terminal import CTRL_C, CTRL_D, Terminal
 
 import longctx
 from longctx.chat import Chat
@@ -122,50 +117,60 @@ def test_chat_needs_something_to_read() -> None:
 
 def test_a_person_at_a_terminal(tale: Path, checkpoint: Path, tmp_path: Path) -> None:
     """If this fails Ctrl-C throws away the reading, or the history of other users can be read."""
-    ours, theirs = pty.openpty()
-    # Where the tests run in the background, Ctrl-C is ignored from the start.
-    run = (
-        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); import longctx.__main__ as m; m.main()"
-    )
-    command = [sys.executable, "-c", run, "chat", str(tale), "--model", str(checkpoint), "--threads=1"]
-    env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "TERM": "dumb", "NO_COLOR": "1"}
-    process = subprocess.Popen(
-        [*command, "--max-tokens", "100000"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=env,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    heard = ""
-
-    def until(part: str, seconds: float = 60) -> None:
-        nonlocal heard
-        end = time.monotonic() + seconds
-        while part not in heard:
-            assert time.monotonic() < end, heard[-2000:]
-            if select.select([ours], [], [], 1)[0]:
-                heard += os.read(ours, 4096).decode(errors="replace")
-        heard = heard.partition(part)[2]
-
-    try:
-        until("> ")
-        os.write(ours, b"Who swam?\r")
-        until("swam?")
+    words = ["chat", str(tale), "--model", str(checkpoint), "--threads=1", "--max-tokens", "100000"]
+    with Terminal(words, tmp_path, TERM="dumb", NO_COLOR="1") as terminal:
+        terminal.until("> ")
+        terminal.type("Who swam?")
+        terminal.until("swam?")
         time.sleep(0.3)
-        os.kill(process.pid, signal.SIGINT)
-        until("[stopped")
-        os.write(ours, b"/undo\r")
-        until("nothing was asked yet")
-        os.write(ours, b"/quit\r")
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        os.close(ours)
+        terminal.type(CTRL_C)
+        terminal.until("[stopped")
+        terminal.type("/undo")
+        terminal.until("nothing was asked yet")
+        terminal.type(b"Who sw\x7f\x7f\x7f" + CTRL_C)  # a line that is given up is no question
+        terminal.until("> ")
+        terminal.type(CTRL_D)
+        assert terminal.ended() == 0
     history = tmp_path / "longctx" / "history"
     assert "Who swam?" in history.read_text()
     assert history.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_person_sees_the_answer_first(tale: Path, tmp_path: Path) -> None:
+    """If this fails the answer has to be looked for among passages, and `chat` looks unlike `ask`."""
+    for colours, strong, faint in (("", "\x1b[1m", "\x1b[2m"), ("1", "", "")):
+        with Terminal(["chat", str(tale), "--threads=1"], tmp_path, NO_COLOR=colours) as terminal:
+            terminal.until("> ")
+            terminal.type(MAGIC)
+            terminal.until(f"{strong}4031775")
+            assert f"{faint}{tale}:31" in terminal.until(FACT.split(":")[1].strip())
+            terminal.type("/sources")
+            terminal.until("> ")
+            terminal.type("/quit")
+            assert terminal.ended() == 0
+            assert ("\x1b[2m" in terminal.heard) <= bool(strong)
+
+
+def test_ctrl_c_keeps_what_was_read_and_twice_ends_at_once(tmp_path: Path) -> None:
+    """If this fails whoever stops a long reading loses it, or cannot stop it."""
+    text = tmp_path / "long.txt"
+    text.write_text(TALE * 700)
+    words = ["ask", "Who watched the otter?", str(text), "--deep", "--threads=1", "--chunk=65536", "--store"]
+    for presses in (1, 2):
+        store = str(tmp_path / f"store-{presses}")
+        with Terminal([*words, store], tmp_path) as terminal:
+            terminal.until("tokens ")  # of the progress bar: it has begun to read
+            terminal.type(CTRL_C)
+            terminal.until("Ctrl-C again stops at once")
+            if presses == 2:
+                terminal.type(CTRL_C)
+            assert terminal.ended() == 130
+            assert ("tokens are kept: the same command goes on from there" in terminal.heard) == (
+                presses == 1
+            )
+    with Terminal([*words, str(tmp_path / "store-1")], tmp_path) as terminal:
+        assert terminal.ended() in (0, 1)
+        assert int(terminal.heard.partition("reused ")[2].split()[0].replace(",", "")) > 1000
 
 
 def test_sources_do_not_call_a_passage_a_match_that_is_none(tmp_path: Path) -> None:
