@@ -52,8 +52,8 @@ def timed(spent: dict[str, float]) -> None:
         spent["beginning_cpu"] += time.thread_time() - began
         spent["beginning"] += time.perf_counter() - wall
 
-    Writer._attempt = _attempt  # type: ignore[method-assign]
-    Keeper._checkpoint = _checkpoint  # type: ignore[method-assign]
+    Writer._attempt = _attempt  # type: ignore[method-assign,assignment]
+    Keeper._checkpoint = _checkpoint  # type: ignore[method-assign,assignment]
 
 
 def read(text: Path, store: Path | None, threads: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ RUN = (
     "import fcntl, signal, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "signal.signal(signal.SIGINT, signal.SIG_DFL); import longctx.__main__ as m; m.main()"
 )
-PATIENCE = 120.0  # seconds
+PATIENCE = 300.0  # seconds
 
 
 class Terminal:
@@ -34,8 +34,9 @@ class Terminal:
             os.environ | {"XDG_CONFIG_HOME": str(settings), "TERM": "xterm"} | environment
         )
         command = [sys.executable, "-c", RUN, *words]
-        both = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-        self.process = subprocess.Popen(command, **both, env=env, start_new_session=True)
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
+        )
         os.close(theirs)
         self.heard = ""
 
