@@ -1,15 +1,19 @@
-"""Kill readings at random moments, again and again: nothing may be damaged, or lost beyond one interval.
+"""Kill `longctx read` and `longctx ask` at random moments, again and again: nothing may be damaged, or lost
+beyond one interval.
 
-    python -m bench.kill_campaign --kills 200
+    python -m bench.kill_campaign --kills 200 --tmpfs 3
 
-One process loads the bundled model and forks readers of a text, each of which is killed (SIGKILL) at a random
-moment: while it reads, while it writes a checkpoint, between the two. After each kill the store is opened and
-every file hashed. A reader that comes to the end must have the state of a reading that was never stopped, to
-the last bit. Linux only. With --tmpfs (as root) the store also lies on a full disk of so many MiB.
+One process imports longctx and forks children that run the commands as they are typed, each of which is
+killed (SIGKILL) at a random moment: while it starts, reads, writes a checkpoint, answers. After each kill all
+files are hashed. A command that comes to its end must keep the state, and give the answer, of one that was
+never stopped, to the last bit. Linux only. With --tmpfs (as root) the store also lies on a disk of so many
+MiB, which gets full.
 """
 
 import argparse
 import hashlib
+import io
+import json
 import mmap
 import os
 import random
@@ -17,26 +21,32 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 import longctx
-from longctx.engine import Engine
+from longctx.cli import main as commands
+from longctx.models.config_file import read_config
+from longctx.models.decoder import Decoder
+from longctx.progress import Progress
 from longctx.reading import Reading
 from longctx.store import keeper
 from longctx.store.files import check
-from longctx.store.folder import READINGS, open_folder
+from longctx.store.folder import READINGS
 from longctx.store.kept import KeptReading
-from longctx.text.source import gather
 
 BUNDLED = Path(longctx.__file__).parent / "models" / "bundled"
-CHUNK, INTERVAL = 256, 1024  # tokens
+CHUNK, INTERVAL = 256, 2048  # tokens
+FACT = "One of the special magic numbers for quiet-lantern is: 4031775.\n"
+QUESTION = "What is the special magic number for quiet-lantern?"
 WORDS = [
     "the",
     "keeper",
@@ -55,12 +65,13 @@ WORDS = [
 
 @dataclass
 class Tally:
-    """What the campaign has seen."""
+    """What the campaign has seen; `lost` are tokens of the command that lost most."""
 
-    kills: int = 0
-    whole: int = 0
+    kills: dict[str, int] = field(default_factory=lambda: {"read": 0, "ask": 0})
+    before_reading: int = 0
     while_writing: int = 0
-    lost: int = 0  # tokens of the reading that lost most
+    whole: int = 0
+    lost: int = 0
 
 
 def made_text(words: int, seed: int) -> str:
@@ -69,81 +80,159 @@ def made_text(words: int, seed: int) -> str:
     return "".join(draw.choice(WORDS) + (" " if n % 12 else "\n") for n in range(1, words + 1))
 
 
-def digest(reading: Reading) -> str:
-    """Return a hash of all that a session remembers."""
-    total = hashlib.sha256(str(reading.session.position).encode())
-    for name, tensor in sorted(reading.session.state.tensors().items()):
+class Shared:
+    """A few pages that a child writes to and that outlive it."""
+
+    def __init__(self) -> None:
+        self._map = mmap.mmap(-1, 1 << 16)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._map[:] = bytes(len(self._map))
+
+    @property
+    def position(self) -> int:
+        """Return the tokens that a child's session has read."""
+        found: int = struct.unpack("q", self._map[:8])[0]
+        return found
+
+    @position.setter
+    def position(self, value: int) -> None:
+        self._map[:8] = struct.pack("q", value)
+
+    @property
+    def said(self) -> str:
+        """Return what a child has written to standard output."""
+        (size,) = struct.unpack("q", self._map[8:16])
+        return self._map[16 : 16 + size].decode()
+
+    @said.setter
+    def said(self, value: str) -> None:
+        data = value.encode()
+        self._map[16 : 16 + len(data)] = data
+        self._map[8:16] = struct.pack("q", len(data))
+
+
+def told_of(shared: Shared) -> None:
+    """Let readings write down how far they got, for the parent to see."""
+    read = Reading.read
+
+    def watched(self: Reading, *words: object) -> Iterator[Progress]:
+        for event in read(self, *words):  # type: ignore[arg-type]
+            if self._keeper is not None:
+                shared.position = self.session.position
+            yield event
+
+    Reading.read = watched  # type: ignore[assignment,method-assign]
+
+
+def run(words: list[str], shared: Shared, draw: random.Random | None = None, reading: float = 0.0) -> float:
+    """Run a command in a process of its own; return the seconds from its first token to its end.
+
+    Args:
+        draw: kill it at a random moment; one in five times from its start on, else from its first token on.
+        reading: the seconds that it takes from there.
+
+    Returns:
+        0 if it was killed.
+    """
+    shared.clear()
+    child = os.fork()
+    if not child:
+        _obey(words, shared)
+    early = draw is not None and draw.random() < 0.2
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while not (early or shared.position or os.waitid(os.P_PID, child, ended)):
+        time.sleep(0.001)
+    first = time.perf_counter()
+    if draw is not None:
+        time.sleep(draw.random() * (1.5 if early else 0.6) * reading)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise SystemExit(f"{' '.join(words)} has failed: {shared.said}")
+    return 0.0 if os.WIFSIGNALED(status) else time.perf_counter() - first
+
+
+def _obey(words: list[str], shared: Shared) -> NoReturn:
+    """Run a command in this process, write down what it said, and end."""
+    code, shown, sys.stderr = 70, io.StringIO(), io.StringIO()
+    sys.stdout = shown
+    try:
+        commands.main(words, standalone_mode=False)
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException as error:
+        shown.write(repr(error))
+    finally:
+        shared.said = shown.getvalue() or sys.stderr.getvalue()
+        os._exit(code)
+
+
+def kept(store: Path) -> tuple[KeptReading | None, bool]:
+    """Hash every file that a manifest names; return the reading, and whether a write was cut short."""
+    found, cut = None, False
+    for folder in (store / READINGS).glob("*"):
+        cut = cut or any(folder.glob(".*.part"))
+        if (folder / "manifest.json").exists():
+            found = KeptReading.open(folder)
+            assert not found.damage, found.damage
+            for file in found.manifest.files:
+                check(folder, file, whole=True)
+    return found, cut
+
+
+def digest(reading: KeptReading) -> str:
+    """Return a hash of all that a model remembers at the end of a kept reading."""
+    state = Decoder(read_config(BUNDLED)).new_state()
+    reading.load(state, reading.manifest.snapshots[-1])
+    total = hashlib.sha256(str(state.position).encode())
+    for name, tensor in sorted(state.tensors().items()):
         total.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return total.hexdigest()
 
 
-def read(engine: Engine, text: Path, store: Path | None, progress: mmap.mmap | None = None) -> Reading:
-    """Read a text, with or without a store; write down how far it got."""
-    folder = open_folder(store, print) if store else None
-    before = engine.tokenizer.encode("Read:")
-    reading = Reading(engine, gather([str(text)]).documents, before, CHUNK, store=folder)
-    for _ in reading.read():
-        if progress:
-            progress[:8] = struct.pack("q", reading.session.position)
-    reading.close()
-    return reading
+def answered(said: str) -> object:
+    """Return what a command answers, without what it cost."""
+    told = json.loads(said)
+    return [told.get(key) for key in ("answer", "confidence", "source", "evidence")]
 
 
-def killed(engine: Engine, text: Path, store: Path, progress: mmap.mmap, delay: float) -> bool:
-    """Read in a process of its own and kill it after a while; tell whether it was killed before its end."""
-    progress[:8] = struct.pack("q", 0)
-    child = os.fork()
-    if not child:
-        finished = digest(read(engine, text, store, progress)).encode()
-        progress[8 : 8 + len(finished)] = finished
-        os._exit(0)
-    time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        raise SystemExit("a reader has failed")
-    return os.WIFSIGNALED(status)
+def words_of(command: str, text: Path, store: Path) -> list[str]:
+    """Return a command as it is typed."""
+    asked = [QUESTION, "--deep"] if command == "ask" else []
+    how = ["--store", str(store), "--chunk", str(CHUNK), "--threads", "1", "--json", "--quiet"]
+    return [command, *asked, str(text), *how]
 
 
-def check_store(store: Path) -> tuple[int, bool]:
-    """Hash every file that a manifest names; return the tokens kept, and whether a write was cut short."""
-    folders = list((store / READINGS).glob("*")) if store.exists() else []
-    tokens, cut = 0, False
-    for folder in folders:
-        cut = cut or any(folder.glob(".*.part"))
-        if (folder / "manifest.json").exists():
-            kept = KeptReading.open(folder)
-            assert not kept.damage, kept.damage
-            for file in kept.manifest.files:
-                check(folder, file, whole=True)
-            tokens = kept.manifest.tokens
-    return tokens, cut
-
-
-def campaign(engine: Engine, room: Path, kills: int, words: int, seed: int) -> Tally:
-    """Kill readers of several texts until there were enough; each text is read to its end."""
+def campaign(room: Path, shared: Shared, kills: int, words: int, seed: int) -> Tally:
+    """Kill commands about several texts until there were enough; each text is read to its end."""
     tally, draw = Tally(), random.Random(seed)
-    progress = mmap.mmap(-1, 4096)
-    text, store = room / "text.txt", room / "store"
-    while tally.kills < kills:
-        shutil.rmtree(store, ignore_errors=True)
-        text.write_text(made_text(words, draw.randrange(1 << 30)))
-        started = time.perf_counter()
-        expected = digest(read(engine, text, None))
-        whole = time.perf_counter() - started
-        while killed(engine, text, store, progress, draw.uniform(0, 0.8) * whole):
-            tally.kills += 1
-            kept, cut = check_store(store)
-            tally.while_writing += cut
-            (got,) = struct.unpack("q", progress[:8])
-            lost = got - kept
-            tally.lost = max(tally.lost, lost)
-            # One interval may be in the writer's hands while the next is read.
-            assert lost <= 2 * (INTERVAL + CHUNK), f"{lost} tokens were lost"
-        found = progress[8:72].decode()
-        assert found == expected, "another state than that of a reading never stopped"
-        tally.whole += 1
-        print(f"{tally.kills} kills, {tally.whole} readings whole and bit-identical", flush=True)
+    text, store, alone = room / "text.txt", room / "store", room / "alone"
+    while sum(tally.kills.values()) < kills:
+        for command in ("read", "ask"):
+            for folder in (store, alone):
+                shutil.rmtree(folder, ignore_errors=True)
+            text.write_text(made_text(words, draw.randrange(1 << 30)) + FACT)
+            whole = run(words_of(command, text, alone), shared)
+            answer, expected = shared.said, kept(alone)[0]
+            assert expected is not None
+            while not run(words_of(command, text, store), shared, draw, whole):
+                reading, cut = kept(store)
+                tally.kills[command] += 1
+                tally.before_reading += not shared.position
+                tally.while_writing += cut
+                lost = shared.position - (reading.manifest.tokens if reading else 0)
+                tally.lost = max(tally.lost, lost)
+                assert lost <= INTERVAL, f"{lost} tokens were lost"
+            reading, _ = kept(store)
+            assert reading is not None
+            assert digest(reading) == digest(expected), "not the state of a reading that was never stopped"
+            if command == "ask":
+                assert answered(shared.said) == answered(answer), "another answer"
+            tally.whole += 1
+            print(f"seed {seed}: {tally}", flush=True)
     return tally
 
 
@@ -159,23 +248,24 @@ def tmpfs(mebibytes: int) -> Iterator[Path]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def full_disk(engine: Engine, room: Path, mebibytes: int, words: int) -> None:
-    """Read onto a disk that is too small: the reading ends all the same, and what is kept can be used."""
-    text = room / "full.txt"
-    text.write_text(made_text(words, 5))
-    expected = digest(read(engine, text, None))
+def full_disk(room: Path, shared: Shared, mebibytes: int, words: int, seed: int) -> None:
+    """Read onto a disk that is too small: commands end all the same, and what is kept is used."""
+    text, alone = room / "full.txt", room / "alone-full"
+    text.write_text(
+        made_text(words, seed) + "One of the special magic numbers for quiet-lantern is: 4031775.\n"
+    )
+    run(words_of("ask", text, alone), shared)
+    answer = shared.said
     with tmpfs(mebibytes) as disk:
         store = disk / "store"
-        folder = open_folder(store, print, budget=1 << 40)
-        for _ in range(2):
-            before = engine.tokenizer.encode("Read:")
-            reading = Reading(engine, gather([str(text)]).documents, before, CHUNK, store=folder)
-            for _ in reading.read():
-                pass
-            reading.close()
-            assert digest(reading) == expected
-        kept, _ = check_store(store)
-        print(f"full disk of {mebibytes} MiB: {kept:,} tokens kept, {reading.usage.tokens_reused:,} reused")
+        for command in ("read", "ask", "ask"):
+            run([*words_of(command, text, store), "--store-budget", "1TiB"], shared)
+        reading, _ = kept(store)
+        assert reading is not None
+        assert answered(shared.said) == answered(answer), "another answer"
+        reused = json.loads(shared.said)["usage"]["tokens_reused"]
+        assert 0 < reused <= reading.manifest.tokens < json.loads(answer)["usage"]["tokens_read"]
+        print(f"full disk of {mebibytes} MiB: {reading.manifest.tokens:,} tokens kept, {reused:,} reused")
 
 
 def main() -> None:
@@ -186,15 +276,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tmpfs", type=int, metavar="MIB", help="also fill a disk of this size (root only)")
     given = parser.parse_args()
-    torch.set_num_threads(1)
     keeper.TOKENS, keeper.WORTH = INTERVAL, 0
-    engine = Engine.load(BUNDLED, "cpu", "float32")
+    shared = Shared()
+    told_of(shared)
     with tempfile.TemporaryDirectory() as folder:
-        tally = campaign(engine, Path(folder), given.kills, given.words, given.seed)
         if given.tmpfs:
-            full_disk(engine, Path(folder), given.tmpfs, given.words)
-    print(tally)
+            full_disk(Path(folder), shared, given.tmpfs, given.words, given.seed)
+        print(campaign(Path(folder), shared, given.kills, given.words, given.seed))
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main()

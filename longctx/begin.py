@@ -118,7 +118,7 @@ def read(inputs: Inputs, options: Options, keeping: Keeping, chat: Chat) -> None
         values = {"command": "read", "notes": launch.notes, "usage": render.usage_values(reading.usage)}
         told = f"kept {reading.session.position:,} tokens"
         if path is not None:
-            size = portable.pack(reading.kept, corpus, path)
+            size = portable.pack(reading.kept, reading.documents, path)
             told = f"{path}: {reading.session.position:,} tokens, {size:,} bytes; it contains the text"
         out.write(
             told, {**values, "file": str(path) if path else None, "sources": render.source_values(corpus)}

@@ -346,9 +346,8 @@ class Book:
         Args:
             asked: the tokens of the prompt's end.
         """
-        from longctx.reading import Reading
+        from longctx.tasks.ask import whole_reading
         from longctx.tasks.frame import notes
-        from longctx.tasks.prompt import header
 
         engine, launch = self._engine, self._launch
         if (room := len(before) + asked + sampling.max_tokens) > ROOM:
@@ -360,9 +359,7 @@ class Book:
         if self._reading is not None:
             self._spent.add(self._reading.usage)
             self._reading = None
-        corpus = self.corpus
-        chunk, store = launch.chunk, self._store
-        reading = Reading(engine, corpus.documents, before, chunk, header(corpus), self._index, store)
+        reading = whole_reading(engine, self.corpus, before, launch.chunk, self._index, self._store)
         self._tell(reading.read())
         self._reading = reading
         return reading

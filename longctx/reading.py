@@ -28,6 +28,7 @@ class Reading:
 
     Attributes:
         engine: the model.
+        documents: in the order in which they are read.
         before: token ids of the prompt before the documents.
         index: the documents' passages, if indexed.
         session: what the model has read so far.
@@ -35,6 +36,7 @@ class Reading:
 
     Args:
         store: where what is read is kept, and found again.
+        movable: documents may be read in another order, in which some of them were read before.
     """
 
     def __init__(
@@ -46,17 +48,20 @@ class Reading:
         header: Callable[[Document], str] | None = None,
         index: PassageIndex | None = None,
         store: Folder | None = None,
+        *,
+        movable: bool = False,
     ) -> None:
         self.engine = engine
         self.before = before
         self.index = index
         self.session = engine.session()
         self.usage = Usage()
-        self._documents, self._chunk, self._header = list(documents), chunk, header
+        self.documents, self._chunk, self._header = list(documents), chunk, header
         self._stream = TokenStream(engine.tokenizer, (), chunk, header)
         self._keeper: Keeper | None = None
         if store is not None and documents:
-            self._keeper = keeper_of(store, engine, before, chunk, self._documents, header)
+            self._keeper = keeper_of(store, engine, before, chunk, self.documents, header, movable=movable)
+            self.documents = self._keeper.documents if self._keeper else self.documents
 
     def read(self, label: str = "reading", upto: int | None = None) -> Iterator[Progress]:
         """Read the prompt's beginning and all documents, or the first so many, chunk by chunk.
@@ -64,7 +69,7 @@ class Reading:
         What was read before, by this reading or another that was kept, is not read again.
         """
         started = perf_counter()
-        stream = self._stream = self._continued(self._documents[:upto])
+        stream = self._stream = self._continued(self.documents[:upto])
         total = stream.bytes_total
         keeper, session = self._keeper, self.session
         self.usage.tokens_reused += keeper.resume(session, stream) if keeper else 0

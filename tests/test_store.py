@@ -3,8 +3,12 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,13 +20,17 @@ from longctx.errors import InputError
 from longctx.models.config_file import read_config
 from longctx.models.state import State
 from longctx.reading import Reading
-from longctx.store import keeper
+from longctx.store import keeper, writer
 from longctx.store.files import LaterVersion, sha256_of
 from longctx.store.folder import READINGS, Folder, open_folder
+from longctx.store.kept import KeptReading
 from longctx.store.manifest import read_manifest
+from longctx.store.match import document_of
 from longctx.store.portable import pack, unpack
 from longctx.store.thin import most_useful
+from longctx.tasks.ask import whole_reading
 from longctx.text.source import Document, gather
+from longctx.tokens import stream
 from longctx.tokens.tokenizer import Tokenizer
 
 LINES = "The keeper of lamp {n} wrote down {m} ships before the river rose again.\n"
@@ -63,11 +71,15 @@ def header(document: Document) -> str:
     return f"\n\n==> {document.name} <==\n"
 
 
-def read(engine: Engine, store: Folder | None, *paths: Path, stop: int | None = None) -> Reading:
+def read(
+    engine: Engine, store: Folder | None, *paths: Path, stop: int | None = None, movable: bool = False
+) -> Reading:
     """Read files anew, or from what is kept; `stop` after so many chunks as if the power had gone."""
     documents = gather([str(path) for path in paths]).documents
     told = header if len(paths) > 1 else None
-    reading = Reading(engine, documents, engine.tokenizer.encode("Read:"), CHUNK, told, store=store)
+    reading = Reading(
+        engine, documents, engine.tokenizer.encode("Read:"), CHUNK, told, store=store, movable=movable
+    )
     for number, _ in enumerate(reading.read()):
         if number == stop:
             break
@@ -129,15 +141,18 @@ def common(one: list[int], other: list[int]) -> int:
 
 
 Edit = Callable[[Path], object]
-EDITS: dict[str, Edit] = {
-    "append": lambda folder: append(folder / "c.txt", text(3, 500)),
-    "append half a word": lambda folder: append(folder / "c.txt", "x"),
-    "cut": lambda folder: rewrite(folder / "c.txt", lambda old: old[: len(old) // 2]),
-    "first": lambda folder: rewrite(folder / "a.txt", lambda old: "Now " + old),
-    "middle": lambda folder: rewrite(folder / "b.txt", lambda old: old.replace("lamp 103", "lamp 1O3")),
-    "delete": lambda folder: (folder / "b.txt").unlink(),
-    "rename": lambda folder: (folder / "b.txt").rename(folder / "bb.txt"),
-    "add": lambda folder: write(folder / "d.txt", text(5)),
+# What is done, and the file from whose beginning on all is read again; none: from somewhere within one.
+EDITS: dict[str, tuple[Edit, str]] = {
+    "append": (lambda folder: append(folder / "c.txt", text(3, 500)), ""),
+    "append half a word": (lambda folder: append(folder / "c.txt", "x"), ""),
+    "cut": (lambda folder: rewrite(folder / "c.txt", lambda old: old[: len(old) // 2]), ""),
+    "first": (lambda folder: rewrite(folder / "a.txt", lambda old: "Now " + old), "a.txt"),
+    "middle": (lambda folder: rewrite(folder / "b.txt", lambda old: old.replace("103", "1O3")), ""),
+    "last": (lambda folder: rewrite(folder / "c.txt", lambda old: "Now " + old), "c.txt"),
+    "delete": (lambda folder: (folder / "b.txt").unlink(), "b.txt"),
+    "rename": (lambda folder: (folder / "b.txt").rename(folder / "bb.txt"), "b.txt"),
+    "add": (lambda folder: write(folder / "d.txt", text(5)), "d.txt"),
+    "add before": (lambda folder: write(folder / "0.txt", text(5)), "0.txt"),
 }
 
 
@@ -152,25 +167,90 @@ def rewrite(path: Path, change: Callable[[str], str]) -> None:
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_after_an_edit_only_what_follows_is_read_again(
-    engine: Engine, store: Folder, tmp_path: Path, edit: str
+    engine: Engine, store: Folder, tmp_path: Path, edit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If this fails a changed word costs the whole folder, or the old text answers for the new one."""
+    monkeypatch.setattr(stream, "APART", 1)
     folder = tmp_path / "notes"
     folder.mkdir()
     for number, name in enumerate("abc"):
         write(folder / f"{name}.txt", text(6, 100 * number))
-    old = read(engine, store, *sorted(folder.iterdir()))
-    before = tokens_of(old)
-    EDITS[edit](folder)
-    new = read(engine, store, *sorted(folder.iterdir()))
-    fresh = read(engine, None, *sorted(folder.iterdir()))
+    old = read(engine, store, *sorted(folder.iterdir()), movable=True)
+    before, kept = tokens_of(old), KeptReading.open(entry(store)).manifest
+    starts = {document_of(one).path.name: at for one, at in zip(old.documents, begins(old), strict=True)}
+    starts |= dict.fromkeys(("d.txt", "0.txt"), len(before))  # new files come behind the others
+    change, first = EDITS[edit]
+    change(folder)
+    new = read(engine, store, *sorted(folder.iterdir()), movable=True)
+    fresh = Reading(engine, new.documents, new.before, CHUNK, header)
+    for _ in fresh.read():
+        pass
+    assert tokens_of(new) == tokens_of(fresh)
     assert new.session.position == fresh.session.position
     same = common(before, tokens_of(new))
-    reused = new.usage.tokens_reused
-    assert same - INTERVAL - CHUNK <= reused - len(new.before) * bool(reused) <= same
-    assert tokens_of(new) == tokens_of(fresh)
+    snapshots = [one.position - len(new.before) for one in kept.snapshots]
+    # From the last snapshot on: what differs begins within a chunk, or an interval, of it.
+    reused = max([at for at in snapshots if at <= same], default=0)
+    assert same - reused < INTERVAL
+    assert new.usage.tokens_reused == (reused + len(new.before) if reused else 0)
+    assert (
+        new.usage.tokens_reused + new.usage.tokens_read + len(new.before) * (not reused)
+        == new.session.position
+    )
+    if first:  # and where files come and go, or change at once, exactly from there on
+        assert reused == starts[first]
     for name, tensor in fresh.session.state.tensors().items():
         torch.testing.assert_close(new.session.state.tensors()[name], tensor, rtol=1e-4, atol=1e-4)
+
+
+def begins(reading: Reading) -> list[int]:
+    """Return the positions at which documents begin."""
+    first: dict[int, int] = {}
+    for one in reading._stream.anchors:
+        first.setdefault(one.part, one.position)
+    return [first[number] for number in range(len(reading.documents))]
+
+
+def test_the_order_of_files_stays_whatever_git_says_later(
+    engine: Engine, store: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails each edit of a file that is edited every day costs the reading of all others."""
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for number, name in enumerate("abc"):
+        write(folder / f"{name}.txt", text(6, 100 * number))
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    for n in range(2):
+        rewrite(folder / "a.txt", lambda old, n=n: f"{n}\n{old}")  # type: ignore[misc]
+        git(folder, "commit", "-qam", "x")
+
+    def names(kept: Folder | None) -> tuple[list[str], int]:
+        with gather([str(folder)]) as corpus:
+            reading = whole_reading(engine, corpus, engine.tokenizer.encode("Read:"), CHUNK, None, kept)
+            for _ in reading.read():
+                pass
+            reading.close()
+        return [Path(document_of(one).name).name for one in reading.documents], reading.usage.tokens_read
+
+    assert names(None)[0] == ["b.txt", "c.txt", "a.txt"]
+    order, whole = names(store)
+    assert order == ["b.txt", "c.txt", "a.txt"]
+    for n in range(2):
+        rewrite(folder / "b.txt", lambda old, n=n: f"{old}{n}\n")  # type: ignore[misc]
+        git(folder, "commit", "-qam", "x")
+    assert names(None)[0] == ["c.txt", "a.txt", "b.txt"]
+    write(folder / "0.txt", text(6, 400))
+    assert names(store)[0] == ["b.txt", "c.txt", "a.txt", "0.txt"]
+    assert names(store)[1] == 0
+    assert names(replace(store, fresh=True))[0] == ["0.txt", "c.txt", "a.txt", "b.txt"]
+    rewrite(folder / "a.txt", lambda old: "Now " + old)
+    assert 0 < names(store)[1] < whole
+
+
+def git(folder: Path, *words: str) -> None:
+    own = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *own, *words], cwd=folder, check=True)
 
 
 def entry(store: Folder) -> Path:
@@ -257,25 +337,22 @@ def test_another_model_neither_takes_over_a_reading_nor_spoils_it(
     assert read(engine, store, path).usage.tokens_read == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_processes_that_read_the_same_text_leave_one_sound_reading(
-    engine: Engine, store: Folder, tmp_path: Path
-) -> None:
+def test_processes_that_read_the_same_text_leave_one_sound_reading(checkpoint: Path, tmp_path: Path) -> None:
     """If this fails two terminals spoil each other's readings."""
-    path = write(tmp_path / "a.txt", text(5))
-    children = []
-    for _ in range(2):
-        if not (child := os.fork()):
-            try:
-                read(engine, store, path)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-    again = read(engine, store, path)
-    assert again.usage.tokens_read == 0
-    assert_same(again.session.state, read(engine, None, path).session.state)
+    path, store = write(tmp_path / "a.txt", text(99)), tmp_path / "store"
+    words = ["read", str(path), "--model", str(checkpoint), "--store", str(store), "--threads=1", "--json"]
+    command = [sys.executable, "-m", "longctx", *words]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in "ab"]
+    for process in both:
+        said = process.communicate(timeout=300)[1].decode()
+        assert process.returncode == 0, said
+    sound = subprocess.run(
+        [*command[:3], "store", "verify", "--store", str(store), "--json"], check=True, capture_output=True
+    )
+    (one,) = json.loads(sound.stdout)["readings"]
+    assert (one["sound"], one["damage"], one["skipped"]) == (True, [], "")
+    again = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert again["usage"]["tokens_read"] == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
@@ -377,11 +454,36 @@ def test_snapshots_grow_rarer_towards_the_beginning() -> None:
     """If this fails a thousand snapshots fill the disk, or an edit near the end costs the whole text."""
     kept: set[int] = set()
     for position in range(1, 1001):
-        kept = most_useful([*sorted(kept), position])
+        kept = most_useful(dict.fromkeys([*sorted(kept), position], False))
     ordered = sorted(kept)
     assert len(ordered) == 12
     assert ordered[-2:] == [999, 1000]
     assert ordered[0] < 700
+
+
+def test_snapshots_stay_where_documents_begin() -> None:
+    """If this fails a file that is replaced costs half of the one before it, too."""
+    kept: set[int] = set()
+    for position in range(1, 1001):
+        kept = most_useful({one: one % 3 == 0 for one in [*sorted(kept), position]})
+    assert sum(one % 3 == 0 for one in kept) >= 10
+    gaps = [b - a for a, b in pairwise([0, *sorted(kept)])]
+    assert gaps[1] > 4 * gaps[-2]
+
+
+def test_snapshots_take_a_part_of_the_budget_only(
+    engine: Engine, store: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails states of hundreds of megabytes push the readings of other texts out of the store."""
+    path, store.budget = write(tmp_path / "a.txt", text(40)), 1 << 24
+    read(engine, store, path)
+    many = KeptReading.open(entry(store)).manifest.snapshots
+    assert len(many) > 6
+    monkeypatch.setattr(writer, "SHARE", store.budget // (3 * many[0].file.size))
+    read(engine, replace(store, fresh=True), path)
+    few = KeptReading.open(entry(store)).manifest
+    assert [one.position for one in few.snapshots][1:] == [one.position for one in many[-2:]]
+    assert len(few.snapshots) == 3
 
 
 def test_a_reading_in_one_file_needs_neither_the_texts_nor_the_store(
@@ -392,7 +494,7 @@ def test_a_reading_in_one_file_needs_neither_the_texts_nor_the_store(
     first = read(engine, store, *paths)
     place = str(first.locate(first.session.position - 1))
     assert first.kept
-    pack(first.kept, gather([str(path) for path in paths]), tmp_path / "x.lctx")
+    pack(first.kept, gather([str(path) for path in paths]).documents, tmp_path / "x.lctx")
     for path in paths:
         path.unlink()
     with unpack(tmp_path / "x.lctx") as corpus:
@@ -415,7 +517,7 @@ def test_a_reading_of_strangers_is_not_trusted(
     path = write(tmp_path / "a.txt", text(4))
     kept = read(engine, store, path).kept
     assert kept
-    pack(kept, gather([str(path)]), tmp_path / "x.lctx")
+    pack(kept, gather([str(path)]).documents, tmp_path / "x.lctx")
     with zipfile.ZipFile(tmp_path / "x.lctx") as file:
         members = {name: file.read(name) for name in file.namelist()}
     manifest = json.loads(members["manifest.json"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from longctx.cache import weight_files
 from longctx.store.files import Unusable, read_json, sha256_file, write_json
+from longctx.tokens.stream import APART
 
 if TYPE_CHECKING:
     from longctx.engine import Engine
@@ -49,6 +50,7 @@ def fingerprint(engine: "Engine", before: list[int], chunk: int, root: Path) -> 
         "device": engine.device.type,
         "kernels": os.environ.get(select.SWITCH) or "auto",
         "chunk": chunk,
+        "apart": APART,
         **kept,
     }
 

@@ -63,8 +63,11 @@ class Folder:
             indexes = [path for path in found if path.is_dir() and not path.is_symlink()]
         return sorted([*self.entries(), *indexes], key=last_used, reverse=True)
 
-    def make_room(self, own: Path, more: int) -> None:
+    def make_room(self, own: Path, more: int) -> int:
         """Remove what was not used for longest until so many more bytes are within the budget, but not `own`.
+
+        Returns:
+            The budget in bytes.
 
         Raises:
             Unusable: when it is not within it even so.
@@ -74,7 +77,7 @@ class Folder:
         total = more + sum(size_of(path) for path in entries)
         for path in reversed(entries):
             if total <= budget:
-                return
+                break
             if path == own or (lock := locked(path)) is None:
                 continue
             total -= (freed := size_of(path))
@@ -84,6 +87,7 @@ class Folder:
             self.say(f"store: removed {what} of {gib(freed)} that was not used for longest")
         if total > budget:
             raise Unusable(f"it would take more than its {gib(budget)}; --store-budget allows more")
+        return budget
 
     def limit(self) -> int:
         """Return the bytes that the store may hold."""

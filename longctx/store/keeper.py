@@ -7,6 +7,7 @@ import datetime
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -43,6 +44,10 @@ class Keeper:
         folder: of the store.
         engine: the model. before: token ids of the prompt before the documents. chunk: tokens read at once.
         documents: all that are going to be read, in order. header: what introduces each.
+        movable: they may be read in the order in which others were before, as far as those are among them.
+
+    Attributes:
+        documents: in the order in which they are to be read.
     """
 
     def __init__(
@@ -53,15 +58,21 @@ class Keeper:
         chunk: int,
         documents: Sequence[Document | Span],
         header: Header,
+        *,
+        movable: bool = False,
     ) -> None:
         self._folder, self._chunk = folder, chunk
         marks = fingerprint(engine, list(before), chunk, folder.root)
+        self._group = sha256_of(marks)[:DIGITS]
         sources = [describe(one, header) for one in documents]
+        order = self._order(sources) if movable else range(len(sources))
+        self.documents = [documents[number] for number in order]
+        sources = [sources[number] for number in order]
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._manifest = Manifest(marks, len(before), sources, created=now, longctx=longctx.__version__)
         self._manifest.model = name_of(engine.folder)
-        self._group = sha256_of(marks)[:DIGITS]
-        self._text = sha256_of([which(*pair) for pair in zip(sources, documents, strict=True)])[:DIGITS]
+        texts = zip(sources, self.documents, strict=True)
+        self._text = sha256_of([which(*one) for one in texts])[:DIGITS]
         self._entry = folder.entry(f"{self._group}-{self._text}")
         self._origin: KeptReading | None = None
         self._seal = ""  # of the manifest that the entry had
@@ -106,9 +117,10 @@ class Keeper:
         """
         with signals.patience(self._answer_signal) as patience:
             for tokens in stream:
+                at = session.position - self._manifest.prompt
                 # What a text grows by may change its last token: go back by less than a chunk then.
-                whole = len(self._ids) >= self._chunk > len(tokens)
-                if self._is_due() or whole or patience.asked:
+                last = len(self._ids) >= self._chunk > len(tokens) and stream.border <= at
+                if self._is_due(at == stream.border) or last or patience.asked:
                     self._checkpoint(session, stream)
                 if patience.asked:
                     self._stop(session.position)
@@ -128,6 +140,21 @@ class Keeper:
         """Wait until all is written."""
         if self._writer is not None:
             self._writer.close()
+
+    def _order(self, sources: Sequence[Source]) -> list[int]:
+        """Return the numbers of documents as the reading has them that begins with most of them, others last.
+
+        Where a file is new, or another one is changed more often by now, nothing else is read again for that.
+        """
+        numbers = {_identity(source): number for number, source in enumerate(sources)}
+        best: list[int] = []
+        most = 0
+        for path in self._folder.entries(self._group) if len(sources) > 1 and not self._folder.fresh else ():
+            with suppress(Unusable):
+                kept = [numbers.get(_identity(one)) for one in read_manifest(path)[0].documents]
+                if (count := len(list(takewhile(lambda number: number is not None, kept)))) > most:
+                    best, most = [number for number in kept if number is not None], count
+        return list(dict.fromkeys([*best, *range(len(sources))]))
 
     def _best(self, stream: TokenStream) -> tuple[KeptReading, Proven] | None:
         """Return what was kept of this text, or else of another one that begins like it."""
@@ -180,13 +207,14 @@ class Keeper:
         self._origin, self._ids, self._anchors, self._rows = kept, [], len(anchors), rows
         return anchors
 
-    def _is_due(self) -> bool:
+    def _is_due(self, begins: bool) -> bool:
         """Tell whether to begin a checkpoint before another chunk is read.
 
-        That is at half of what a crash may cost: the other half may be read until it is written.
+        That is at half of what a crash may cost: the other half may be read until it is written. And where a
+        document begins, for the day when it changes.
         """
         since = perf_counter() - self._last
-        if 2 * (len(self._ids) + self._chunk) <= TOKENS and 2 * since < SECONDS:
+        if not begins and 2 * (len(self._ids) + self._chunk) <= TOKENS and 2 * since < SECONDS:
             return False
         return self._writer is None or since >= WORTH * self._writer.cost
 
@@ -211,6 +239,7 @@ class Keeper:
                 {name: pieces for name, pieces in kept.items() if pieces},
                 {name: x.clone() for name, x in state.constants().items()},
                 self._seconds + seconds,
+                end - prompt == stream.border,
                 beside(session.engine.device),
             )
         )
@@ -249,12 +278,13 @@ class Keeper:
 
 def _alike(one: Sequence[Source], other: Sequence[Source]) -> int:
     """Count the leading documents that two readings have in common, whatever is in them."""
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if (a.place, a.header, a.start) != (b.place, b.header, b.start):
-            break
-        count += 1
-    return count
+    pairs = zip(map(_identity, one), map(_identity, other), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def _identity(source: Source) -> tuple[str, str | None, int]:
+    """Return what tells a document from others, whatever is in it."""
+    return source.place, source.header, source.start
 
 
 def keeper_of(
@@ -264,10 +294,12 @@ def keeper_of(
     chunk: int,
     documents: Sequence[Document | Span],
     header: Header,
+    *,
+    movable: bool = False,
 ) -> Keeper | None:
     """Return what keeps a reading; None where nothing can be kept, having said why."""
     try:
-        return Keeper(folder, engine, before, chunk, documents, header)
+        return Keeper(folder, engine, before, chunk, documents, header, movable=movable)
     except (OSError, Unusable) as reason:
         folder.say(f"store: nothing is kept or reused: {reason}")
         return None

@@ -79,18 +79,24 @@ class KeptReading:
     def anchors(self, stream: TokenStream) -> list[Anchor]:
         """Return the places of the tokens, up to the first in a document that the stream does not have."""
         anchors: list[Anchor] = []
+        for (position, tokens, part, *place), told in self.windows():
+            if part >= len(stream.documents):
+                break
+            span = Span(document_of(stream.documents[part]), *place)
+            anchors.append(Anchor(position, tokens, part, span, told))
+        return anchors
+
+    def windows(self) -> list[tuple[list[int], bytes]]:
+        """Return place and digest of each window that was read, in order."""
+        windows: list[tuple[list[int], bytes]] = []
         for number in range(len(self.manifest.segments)):
             tensors = self.segment(number)
             rows, digests = tensors[PLACES].tolist(), tensors[DIGESTS].numpy()
             if rows:  # of a text that changed, windows were cut anew
-                while anchors and anchors[-1].position >= rows[0][0]:
-                    anchors.pop()
-            for (position, tokens, part, *place), told in zip(rows, digests, strict=True):
-                if part >= len(stream.documents):
-                    return anchors
-                span = Span(document_of(stream.documents[part]), *place)
-                anchors.append(Anchor(position, tokens, part, span, told.tobytes()))
-        return anchors
+                while windows and windows[-1][0][0] >= rows[0][0]:
+                    windows.pop()
+            windows += zip(rows, (told.tobytes() for told in digests), strict=True)
+        return windows
 
     def proven(self, stream: TokenStream) -> Proven:
         """Return how much of the stream it holds."""

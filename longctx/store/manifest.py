@@ -55,10 +55,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is not in logs, after `position` tokens."""
+    """What is not in logs, after `position` tokens; whether a document `begins` there, for certain."""
 
     position: int
     file: Written
+    begins: bool = False
 
 
 @dataclass

@@ -8,6 +8,7 @@ import codecs
 import os
 import shutil
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +18,17 @@ from longctx.errors import InputError, OutputError
 from longctx.store.files import Unusable
 from longctx.store.folder import GIVEN, READINGS
 from longctx.store.manifest import NAME, Manifest, Source, read_manifest
+from longctx.store.match import document_of
 from longctx.text.document import Corpus, Document, printable
+from longctx.text.span import Span
 
 TEXT = "text"
 FURTHEST = 1 << 44  # bytes into a file, where a text may begin
 BLOCK = 1 << 20
 
 
-def pack(entry: Path, corpus: Corpus, path: Path) -> int:
-    """Write a kept reading and its text to a file; return its size.
+def pack(entry: Path, documents: Sequence[Document | Span], path: Path) -> int:
+    """Write a kept reading and its documents, in its order, to a file; return its size.
 
     Raises:
         OutputError: when it cannot be written, or nothing was kept.
@@ -40,8 +43,8 @@ def pack(entry: Path, corpus: Corpus, path: Path) -> int:
                 file.write(lean, NAME)
                 for one in manifest.files:
                     file.write(entry / one.name, one.name)
-                for number, document in enumerate(corpus.documents):
-                    _add_text(file, f"{TEXT}/{number}", document)
+                for number, document in enumerate(documents):
+                    _add_text(file, f"{TEXT}/{number}", document_of(document))
             size = part.stat().st_size
             part.replace(path)
             return size

@@ -16,6 +16,7 @@ from longctx.store.files import Unusable, check, open_tensors
 from longctx.store.kept import KeptReading
 from longctx.store.manifest import Manifest, Snapshot
 from longctx.store.segment import TOKENS
+from longctx.tokens.stream import borders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +85,8 @@ class Verifier:
         ]
         self._starts: list[Snapshot | None] = [None, *manifest.snapshots]
         self._chunk = int(manifest.fingerprint["chunk"])
+        windows = ((place[0], place[2]) for place, _ in kept.windows())
+        self._borders = [manifest.prompt + at for at in borders(windows, self._chunk)]
 
     def windows(self, count: int, draw: random.Random) -> Iterator[Window]:
         """Compare some windows, drawn at random; at least one reaches a snapshot, if any is near enough."""
@@ -105,7 +108,9 @@ class Verifier:
         cuts = {end}
         for segment in self._kept.manifest.segments:
             first = segment.start or self._kept.manifest.prompt
-            cuts.update(range(first, min(segment.end, end), chunk))
+            begins = [first, *(at for at in self._borders if first < at < segment.end)]
+            for begin, stop in pairwise([*begins, segment.end]):
+                cuts.update(range(begin, min(stop, end), chunk))
         return sorted(cut for cut in cuts if cut > max(start, self._first(start)))
 
     def _first(self, start: int) -> int:

@@ -15,13 +15,14 @@ from longctx.store.files import Unusable, write_tensors
 from longctx.store.folder import Folder, locked
 from longctx.store.kept import KeptReading
 from longctx.store.manifest import NAME, Manifest, Snapshot, read_manifest
-from longctx.store.thin import most_useful
+from longctx.store.thin import MOST, most_useful
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 LOCK = "lock"
+SHARE = 4  # of the store's bytes, the snapshots of a reading may take one in so many
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Checkpoint:
         start, end: positions of the session.
         appended: of the segment's tensors, in pieces. constants: of the snapshot.
         seconds: that reading has taken so far, in all runs.
+        begins: a document begins at its end.
         beside: lets the writer copy them from a device beside its computation.
     """
 
@@ -40,6 +42,7 @@ class Checkpoint:
     appended: "Mapping[str, Sequence[Tensor]]"
     constants: "Mapping[str, Tensor]"
     seconds: float
+    begins: bool
     beside: Callable[[], AbstractContextManager[None]]
 
     @property
@@ -109,7 +112,7 @@ class Writer:
     def _write(self, checkpoint: Checkpoint) -> None:
         if self._lock is None:
             self._begin()
-        self._folder.make_room(self._entry, checkpoint.bytes)
+        budget = self._folder.make_room(self._entry, checkpoint.bytes)
         start, end, manifest = checkpoint.start, checkpoint.end, self._manifest
         told = {"format": "longctx", "start": str(start), "end": str(end)}
         state = {name: [x] for name, x in checkpoint.constants.items()}
@@ -118,9 +121,10 @@ class Writer:
             path = self._entry / f"segment-{start:012}-{end:012}.safetensors"
             segment = write_tensors(path, checkpoint.appended, told)
         manifest.segments.append(manifest.link(start, end, segment))
-        kept = most_useful([*(one.position for one in manifest.snapshots), end])
+        manifest.snapshots.append(Snapshot(end, snapshot, checkpoint.begins))
+        most = min(MOST, budget // SHARE // snapshot.size)
+        kept = most_useful({one.position: one.begins for one in manifest.snapshots}, most)
         manifest.snapshots = [one for one in manifest.snapshots if one.position in kept]
-        manifest.snapshots.append(Snapshot(end, snapshot))
         manifest.seconds = checkpoint.seconds
         manifest.write(self._entry)
         self._sweep()

@@ -24,7 +24,7 @@ from longctx.tasks.parts import CLOSE, MOST_READ, Finder, read_in_parts
 from longctx.tasks.prompt import Prompt, build_prompt, header
 from longctx.tasks.questions import one_by_one, suits_finder
 from longctx.tasks.results import Answer, Part, Text, Thought
-from longctx.text.source import Corpus, Document
+from longctx.text.source import Corpus, Document, settled_first
 from longctx.text.span import Span
 from longctx.text.stretches import whole
 
@@ -61,11 +61,11 @@ def ask(
     with (yield from index_of(corpus, store)) as index:
         evidence = index.search(question, passages_wanted)
         chosen = quick.choose(index, corpus, question, engine.tokenizer, budget) if budget else None
-        documents, heading = (
-            (chosen.documents, chosen.header) if chosen else (corpus.documents, header(corpus))
-        )
-        kept = None if chosen else store
-        reading = Reading(engine, documents, prompt(question).before, chunk, heading, index, kept)
+        before = prompt(question).before
+        if chosen:
+            reading = Reading(engine, chosen.documents, before, chunk, chosen.header, index)
+        else:
+            reading = whole_reading(engine, corpus, before, chunk, index, store)
         yield from reading.read()
         answer = yield from write(reading, prompt(question), sampling, chat)
         with corpus.meter.stage("checking quotations", corpus.bytes):
@@ -87,7 +87,7 @@ def opening(engine: Engine, chat: Chat) -> Opening:
 def ahead(engine: Engine, corpus: Corpus, chunk: int, chat: Chat, store: Folder) -> Reading:
     """Return a reading of all documents, not begun, that the next question can go on from."""
     before = opening(engine, chat)("").before
-    return Reading(engine, corpus.documents, before, chunk, header(corpus), store=store)
+    return whole_reading(engine, corpus, before, chunk, store=store)
 
 
 def consult(
@@ -265,7 +265,20 @@ def finder(
 ) -> Reading:
     """Return a reading of all documents, not begun, for a model that copies; its questions come after it."""
     before = _copying(engine, "").before
-    return Reading(engine, corpus.documents, before, chunk, header(corpus), index, store)
+    return whole_reading(engine, corpus, before, chunk, index, store)
+
+
+def whole_reading(
+    engine: Engine,
+    corpus: Corpus,
+    before: Sequence[int],
+    chunk: int,
+    index: PassageIndex | None = None,
+    store: Folder | None = None,
+) -> Reading:
+    """Return a reading of all documents, not begun; what is changed often comes last."""
+    documents = settled_first(corpus)
+    return Reading(engine, documents, before, chunk, header(corpus), index, store, movable=True)
 
 
 def _copying(engine: Engine, question: str) -> Prompt:

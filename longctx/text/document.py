@@ -141,6 +141,7 @@ class Corpus:
     Attributes:
         left_out: what was left out of documents that are read, by their names; the notes tell it, too.
         piped: some came through a pipe, and can be read only now.
+        folders: that were looked through.
         reading: a store that came with the documents.
         since, until: where the texts begin and end, if that was asked for.
     """
@@ -150,6 +151,7 @@ class Corpus:
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, Counter[str]] = field(default_factory=dict)
     piped: bool = False
+    folders: list[str] = field(default_factory=list)
     reading: Path | None = None
     since: Cut | None = None
     until: Cut | None = None

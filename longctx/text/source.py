@@ -45,6 +45,17 @@ def gather(
     return gathering.corpus
 
 
+def settled_first(corpus: Corpus) -> list[Document]:
+    """Return the documents with those last that git knows to be changed again and again; else as they are.
+
+    A model that has read them so need not read all again because of those.
+    """
+    from longctx.text.walk import often_changed
+
+    often = {Path(root, name) for root in corpus.folders for name in often_changed(root)}
+    return sorted(corpus.documents, key=lambda document: document.path in often)
+
+
 class _Gathering:
     """A corpus that is being filled."""
 
@@ -129,6 +140,7 @@ class _Gathering:
         from longctx.text.walk import listed_by_git, unwanted_by_name, walk
 
         root = os.path.realpath(item)
+        self.corpus.folders.append(root)
         # Nothing listed: not a work tree, or a folder that git ignores but the user named.
         found = listed_by_git(root) or walk(root)
         files = sorted(set(found), key=os.fsencode)

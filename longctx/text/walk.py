@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -22,6 +23,7 @@ LARGEST_IGNORE_FILE = 1 << 20
 # Names can be made so that each wildcard of a rule multiplies the time to tell that it does not match.
 MOST_WILDCARDS = 4
 LONGEST_WALK = 30  # seconds, for git's listing or for our own
+RECENT, OFTEN = 100, 2  # of so many commits, at least so many have changed a file that is changed often
 
 GENERATED_FOLDERS = {
     *("node_modules", "bower_components", "jspm_packages", "vendor", "dist"),
@@ -67,10 +69,37 @@ def listed_by_git(root: str) -> list[str]:
     Raises:
         InputError: when git does not finish, or names files outside the folder.
     """
+    try:
+        listing = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    except TimeoutError as error:
+        hint = f"git did not list its files in {LONGEST_WALK} seconds; name them one by one"
+        raise InputError(f"{root}: {hint}") from error
+    found = [os.fsdecode(name) for name in listing.split(b"\0") if name]
+    if any(name.startswith("/") or ".." in name.split("/") for name in found):
+        raise InputError(f"{root}: its .git/index names files outside the folder; remove .git or name files")
+    return found
+
+
+def often_changed(root: str) -> set[str]:
+    """Files of a git work tree that several of its last commits have changed; none if git does not tell."""
+    names = ("--no-renames", "--no-ext-diff", "--no-show-signature", "--name-only", "--relative", "-z")
+    with contextlib.suppress(TimeoutError):
+        listing = _git(root, "log", f"--max-count={RECENT}", "--format=", *names)
+        counts = Counter(os.fsdecode(name.strip(b"\n")) for name in listing.split(b"\0"))
+        return {name for name, count in counts.items() if name and count >= OFTEN}
+    return set()
+
+
+def _git(root: str, *words: str) -> bytes:
+    """Return what git says of a work tree; nothing without one, or without git.
+
+    Raises:
+        TimeoutError: when it takes too long.
+    """
     # The repository is not trusted: its configuration must not start programs or reach out for objects.
     settings = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "safe.bareRepository=explicit")
     options = [part for setting in settings for part in ("-c", setting)]
-    command = ["git", *options, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = ["git", "--no-pager", *options, *words]
     # A hook's environment would lead git to a different repository.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
@@ -84,17 +113,10 @@ def listed_by_git(root: str) -> list[str]:
     except subprocess.TimeoutExpired:
         killed = True
     except OSError:
-        return []
+        return b""
     if killed:
-        raise InputError(
-            f"{root}: git did not list its files in {LONGEST_WALK} seconds; name them one by one"
-        )
-    if listing.returncode:
-        return []
-    found = [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
-    if any(name.startswith("/") or ".." in name.split("/") for name in found):
-        raise InputError(f"{root}: its .git/index names files outside the folder; remove .git or name files")
-    return found
+        raise TimeoutError
+    return b"" if listing.returncode else listing.stdout
 
 
 def walk(root: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ Knows documents and a tokenizer, not models.
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -21,6 +21,7 @@ WINDOW = 1 << 14  # characters encoded at once; larger windows leave the process
 BATCH = 8  # windows encoded side by side
 LONGEST = 1 << 20  # characters without a place to cut: more take hundreds of bytes each while encoded
 DIGEST = 16  # bytes of it
+APART = 16  # chunks between documents at whose beginning one ends, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,9 @@ def digest(text: str) -> bytes:
 
 
 class TokenStream:
-    """Documents in, chunks of exactly `chunk` tokens out (the last may be shorter), as if encoded whole:
-    all but texts without any cut in LONGEST characters, such as megabytes of one letter.
+    """Documents in, chunks of exactly `chunk` tokens out, as if encoded whole: all but texts without any cut
+    in LONGEST characters, such as megabytes of one letter. The last may be shorter, and those before a
+    document that begins APART chunks or more behind the last such: a snapshot there outlives a change to it.
 
     A span is read as a document of its own, but its tokens are located in the one that it is of.
 
@@ -62,6 +64,7 @@ class TokenStream:
 
     Attributes:
         anchors: one for each window encoded so far, in order.
+        border: where the last chunk ended that was cut short for a document.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class TokenStream:
     def _start_over(self) -> None:
         self.anchors: list[Anchor] = list(self._begun)
         self.bytes_read = sum(one.span.byte_end - one.span.byte_start for one in self.anchors)
+        self.border = max(borders(((one.position, one.part) for one in self.anchors), self.chunk), default=0)
         self._recent: tuple[Anchor, str, Encoding] | None = None
 
     @property
@@ -109,6 +113,9 @@ class TokenStream:
         held: list[int] = []
         surplus = self._position - (self._begun[-1].end if self._begun else 0)
         for encoded in self._encoded():
+            if self._passes_border() and held:
+                yield held
+                held = []
             tokens, surplus = encoded[surplus:], max(0, surplus - len(encoded))
             held += tokens
             full = len(held) - len(held) % self.chunk
@@ -117,6 +124,14 @@ class TokenStream:
             del held[:full]
         if held:
             yield held
+
+    def _passes_border(self) -> bool:
+        """Tell whether a chunk ends before the window that was encoded last."""
+        *before, last = self.anchors[-2:]
+        begins = bool(before) and before[0].part != last.part
+        if far := begins and last.position - self.border >= APART * self.chunk:
+            self.border = last.position
+        return far
 
     def _encoded(self) -> Iterator[list[int]]:
         """Yield the tokens of a few windows at a time, and leave an anchor for each."""
@@ -239,6 +254,20 @@ class TokenStream:
                 raise InputError(f"{anchor.span.document.name}: changed while it was being read; run again")
             self._recent = (anchor, text, encoding)
         return self._recent[1:]
+
+
+def borders(windows: Iterable[tuple[int, int]], chunk: int) -> Iterator[int]:
+    """Yield where documents begin at which a chunk ends.
+
+    Args:
+        windows: the position of each, and the number of its document.
+    """
+    last = part = 0
+    for position, number in windows:
+        if number != part and position - last >= APART * chunk:
+            last = position
+            yield position
+        part = number
 
 
 def heading(document: Document) -> str:
