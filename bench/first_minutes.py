@@ -90,7 +90,9 @@ def load(books: Path | None, chosen: str = "first") -> list[Question]:
         for kind in KINDS:
             rows = text.get(kind, [])
             questions += [
-                Question(kind, r["ask"], paths, tuple(r["answers"]), r["at"], tuple(r.get("every", ())))
+                Question(
+                    kind, r["ask"], paths, tuple(r.get("answers", ())), r["at"], tuple(r.get("every", ()))
+                )
                 for r in rows
             ]
         questions += [Question("absent", ask, paths) for ask in text.get("absent", [])]

@@ -46,7 +46,7 @@ def test_program_text_is_told_from_prose(text: str) -> None:
         (
             "a.md",
             "# The mill\n\nIt burned down in 1871.\n",
-            "When did the mill burn?",
+            "Who burned the mill?",
             "It burned down in 1871.",
         ),
         ("a.md", "# The mill\nThe mill stood here.\n", "Who saw the mill?", "The mill stood here."),
@@ -73,9 +73,9 @@ def test_it_is_one_sentence_item_or_row(
 
 
 def test_words_that_stand_there_are_not_denied(tmp_path: Path) -> None:
-    """If this fails you believe that a text does not speak of what it does, as no passage was to be shown."""
+    """If this fails you believe that a text does not speak of what it does, or see no line of a program."""
     (tmp_path / "a.py").write_text("def boil(kettle):\n    return kettle.water * [100]\n")
     with longctx.read(tmp_path) as book:
         held, strange = (book.ask(f"Who owns the {one}?", passages=0) for one in ("kettle", "zeppelin"))
-    assert answer_text(held, streamed=False) == "[no answer was found]"
+    assert "def boil(kettle):" in answer_text(held, streamed=False)
     assert answer_text(strange, streamed=False) == "[no telling word of the question stands in the text]"

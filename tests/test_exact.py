@@ -189,14 +189,14 @@ def test_the_closest_sentence_has_the_words_and_the_kind(write: Write) -> None:
         assert closest(index, "zeppelin", index.search(asked, 3)) is None
 
 
-def test_no_sentence_of_a_program_is_the_closest(write: Write) -> None:
-    """Lines of a program, cut at full stops, would be shown as sentences."""
+def test_of_a_program_one_line_is_the_closest(write: Write) -> None:
+    """Lines of a program would be shown cut at full stops, or none of them at all."""
     with PassageIndex() as index:
-        for passage in passages(write("a.py", "import mill\n\nprint(mill.river)\n")):
+        for passage in passages(write("a.py", "import mill\n\nprint(mill.openRiver)\n# the end\n")):
             index.add(passage)
-        found = index.search("mill river", 3)
-        assert found
-        assert closest(index, "mill river", found) is None
+        found = closest(index, "Where is the river opened?", index.search("river", 3))
+        assert found is not None
+        assert found.text == found.span.text() == "print(mill.openRiver)"
 
 
 def test_what_repeats_the_question_is_no_answer(write: Write) -> None:

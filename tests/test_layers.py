@@ -19,9 +19,9 @@ text.document  text.opening  text.source  text.offsets  text.span  text.stretche
 tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
 structure  structure.log_lines
-quotes.exact  quotes.exact.words  quotes.exact.asked  quotes.exact.lines  quotes.exact.fact
-quotes.exact.sentences  quotes.exact.settings  quotes.exact.json_facts
-quotes.exact.requirements  quotes.exact.cells
+quotes.exact  quotes.exact.words  quotes.exact.values  quotes.exact.asked  quotes.exact.lines
+quotes.exact.fact  quotes.exact.sentences  quotes.exact.units  quotes.exact.attached  quotes.exact.settings
+quotes.exact.declared  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
 quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail  quotes.exact.named
 quotes.exact.contacts  quotes.exact.prose  quotes.exact.look_up
 quotes.terms

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import placed
-from longctx.quotes.prose import LINE, heading_level, is_code
+from longctx.quotes.prose import LINE, heading_level, humps, is_code
 from longctx.quotes.sentences import split_sentences
 from longctx.text.span import Quote
 
@@ -22,7 +22,8 @@ _SUBTITLES = ("srt", "vtt")
 # No sentence goes on across a blank line, a heading, or into an item, a field, a row or a dated line.
 _APART = re.compile(
     r"(?m:^#{1,6}[ \t][^\r\n]*)(?>\r\n|\r|\n)|(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n)"
-    r"|(?=[ \t]*(?:[-*+•|][ \t]|#{1,6}[ \t]|[A-Z][\w-]*:[ \t]|\d{4}-\d\d-\d\d)))"
+    r"|(?=[ \t]*(?:[-*+•|][ \t]|#{1,6}[ \t]|[A-Z][\w-]*:[ \t]|\d{4}-\d\d-\d\d"
+    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d)))"
 )
 
 
@@ -30,19 +31,17 @@ def closest(index: PassageIndex, question: str, passages: Sequence[Quote]) -> Qu
     """Return the sentence of the passages that has most of a question's words, weighed by their rarity.
 
     Words of the sentence before, and those of a heading, count less; a number, a time or a name counts if
-    such is asked for. Of a table it is a row. None for code, where a sentence is none, and if no word of the
-    question is there.
+    such is asked for. Of a table, a program or a log it is a line. None if no word of the question is there.
     """
     best: Quote | None = None
     for passage in passages:
-        if is_code(passage.text) and passage.span.document.kind not in (*_ROWS, *_SUBTITLES):
-            continue
         look = index.look(question, passage.span.document)
         before: frozenset[str] = frozenset()
-        for sentence in _sentences(passage):
-            held = look.held(sentence.text)
+        by_line = _is_by_line(passage)
+        for sentence in _sentences(passage, by_line):
+            held = look.held(f"{sentence.text} {humps(sentence.text)}")
             share, more = look.share(held), look.share(before - held)
-            if heading_level(sentence.text):
+            if not by_line and heading_level(sentence.text):
                 score = BEFORE * share  # it names what is told, and does not tell it
             else:
                 score = share + BEFORE * more + KIND * (1 + share) * look.has_kind(sentence.text)
@@ -52,9 +51,14 @@ def closest(index: PassageIndex, question: str, passages: Sequence[Quote]) -> Qu
     return best
 
 
-def _sentences(passage: Quote) -> Iterator[Quote]:
+def _is_by_line(passage: Quote) -> bool:
+    kind = passage.span.document.kind
+    return kind in _ROWS or (kind not in _SUBTITLES and is_code(passage.text))
+
+
+def _sentences(passage: Quote, by_line: bool) -> Iterator[Quote]:
     span = passage.span
-    cut = LINE.findall(passage.text) if span.document.kind in _ROWS else _cut(passage.text)
+    cut = LINE.findall(passage.text) if by_line else _cut(passage.text)
     return placed(cut, span.document, span.byte_start, span.first_line)
 
 

@@ -1,11 +1,12 @@
 """What a question asks for: its telling words, and what its answer must look like. Knows no texts."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from longctx.quotes.exact.words import Term, known_as, stem, term, words
+from longctx.quotes.exact.values import Kind, wanted_kind
+from longctx.quotes.exact.words import UNITS, Term, known_as, short_forms, stem, term, words
 from longctx.quotes.prose import common_words
 
 Wanted = Literal["", "state", "name", "time", "number", "place", "version"]
@@ -19,7 +20,7 @@ _FILLER_WORDS = (
     " stand stands mean means meant kept keep stored store lie lies located live lives pinned install"
     " installed"
     " expect expected read reads hold holds held call say says said write writes listen listens set put"
-    " work works"
+    " work works place placed ask asked sent send stay stays sits"
     " allow allowed sit belong belongs contain contains look like want wants become exactly currently"
     " now actually"
     ""
@@ -28,10 +29,11 @@ _LIGHT_WORDS = (
     "value values setting settings key option options variable constant field parameter property default"
     " current"
     " number row cell column entry line command config configuration configured total address time allowed"
-    " people persons environment version first last latest earliest"
+    " people persons environment version first last latest earliest name initial policy part level"
+    " type rate amount sum date adress paper article document text page"
 )
 # Of these a key may hold more than the question says: requires-python, default_currency.
-_UNSAID = "use is enable requires required default value number current the our my"
+_UNSAID = "use is enable requires required default value number current the our my amount total"
 # What the looks of a value may answer for alone.
 _IMPLIED = (
     "start started begin began turn turned happen happened occur switched fail error phone"
@@ -46,9 +48,13 @@ _ASKING = frozenset(("many", "much", "how", "project", "app"))
 _STATES = frozenset(
     ("enabled", "enable", "disabled", "disable", "on", "off", "active", "allowed", "mode", "turned", "use")
 )
-_DONE = re.compile(r"\b(?:is|are|was|were) (\w+ed)\W*$")  # "Which tag is deployed?"
+_DONE = re.compile(
+    r"\b(?:is|are|was|were) (\w+ed|sent|built|kept|held|chosen|paid|given)\W*$"
+)  # "Which tag is deployed?"
 _REFUSED = re.compile(
-    r"(?:why|can|could|may|should|shall|must|do|did|will|would|has|have|had|how (?:do|does|did|can"
+    r"(?:what (?:do|can|should|must|may|would|could|shall|happens|if|for) ?(?:i|you|we|one"
+    r"|they)?\b(?!es)|why|can|could|may|should|shall|must|do|did|will|would|has|have|had|how (?:do"
+    r"|does|did|can"
     r"|is|are|to))\b"
 )
 _WANTED: tuple[tuple[Wanted, str], ...] = (
@@ -56,9 +62,10 @@ _WANTED: tuple[tuple[Wanted, str], ...] = (
     ("version", r"\bversions?\b"),
     (
         "time",
-        r"^(?:since |until |by |from )?when\b|^(?:at |on )?(?:what|which) (?:time|date|day|year|month)\b",
+        r"^(?:since |until |by |from )?when\b|^(?:at |on )?(?:what|which) (?:time(?! ?zone)|date"
+        r"|day|year|month)\b",
     ),
-    ("number", r"^how (?!come)\w+|\b(?:number|many|much)\b"),
+    ("number", r"^how (?!come)\w+|\b(?:number(?! ?\d)|many|much)\b"),
     ("name", r"^(?:by |to |from )?(?:who|whom|whose)\b"),
     ("place", r"^where\b"),
 )
@@ -77,6 +84,7 @@ class Asked:
         terms: its telling words in order. wanted: what its answer must look like.
         needles: of each word that only words answer, how these may begin; a text must hold one of each.
         implied: the same of words that the looks of a value may answer for.
+        kind: how its answer looks in a sentence.
         coded: names in it that only a program could have. dotted: the words of one with dots, as a path.
     """
 
@@ -87,11 +95,19 @@ class Asked:
     dotted: tuple[str, ...]
     needles: tuple[tuple[str, ...], ...]
     implied: tuple[tuple[str, ...], ...]
+    kind: Kind | None = None
+
+    @property
+    def implied_by_looks(self) -> set[int]:
+        """Return the places of the words that a value of the kind that is asked for answers by its looks."""
+        implied = self.kind.implied if self.kind else frozenset()
+        return {i for i, one in enumerate(self.terms) if one.forms & implied}
 
     @property
     def required(self) -> set[int]:
         """Return the places of the words that must be answered; all, if none is telling."""
-        return {i for i, one in enumerate(self.terms) if not one.light} or set(range(len(self.terms)))
+        telling = {i for i, one in enumerate(self.terms) if not one.light}
+        return telling or {i for i, one in enumerate(self.terms) if not one.carries}
 
 
 def parse(question: str) -> Asked | None:
@@ -103,18 +119,23 @@ def parse(question: str) -> Asked | None:
     coded = tuple(dict.fromkeys(found[0] for found in _CODED.finditer(text)))
     wanted: Wanted = next((wanted for wanted, form in _WANTED if re.search(form, lower)), "")
     terms = tuple(_terms(text, wanted, {word for name in coded for word in words(name)}))
-    if not terms:
+    if all(one.carries for one in terms):
         return None
     dotted = next((words(name) for name in coded if re.search(r"\w\.\w", name)), ())
     asked = Asked(text, terms, wanted, coded, dotted, (), ())
     required = [terms[i] for i in sorted(asked.required)]
     if [one.word for one in required] in (["long"], ["often"], ["big"], ["large"], ["fast"]):
         return None  # "how long does it keep?" names nothing
-    needles = tuple(_beginnings(one) for one in required if not one.forms & IMPLIED)
-    needles += tuple((name.lower(),) for name in _NUMBERED.findall(text))
-    return replace(
-        asked, needles=needles, implied=tuple(_beginnings(one) for one in required if one.forms & IMPLIED)
+    kind = wanted_kind(text)
+    by_looks = IMPLIED | kind.implied if kind else IMPLIED
+    needles = tuple(
+        (*_beginnings(terms[i]), *_shortened(terms, i))
+        for i in sorted(asked.required)
+        if not terms[i].forms & by_looks
     )
+    needles += tuple((name.lower(),) for name in _NUMBERED.findall(text))
+    implied = tuple(_beginnings(one) for one in required if one.forms & IMPLIED)
+    return replace(asked, needles=needles, implied=implied, kind=kind)
 
 
 def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
@@ -127,6 +148,9 @@ def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
     adjective = (
         found[1].lower() if (found := re.match(r"how ((?!many\b|much\b)\w+)", text, re.IGNORECASE)) else ""
     )
+    text = re.sub(
+        r"\bat (least|most)\b", lambda found: {"least": "minimum", "most": "maximum"}[found[1]], text
+    )
     tokens = re.sub(r"['’]s\b", "", text).split()
     titled = sum(token[0].isupper() for token in tokens[1:]) > len(tokens) * 2 / 3
     done = found[1] if (found := _DONE.search(text)) and wanted in ("", "version", "number") else ""
@@ -137,6 +161,7 @@ def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
             verb = word in _FILLER and not (before in _ARTICLES or (not before and len(tokens) > 1))
             carries = (
                 word in _ASKING
+                or (word in UNITS and before == "in")
                 or verb
                 or word == done
                 or (word == "go" and wanted != "version")
@@ -144,7 +169,15 @@ def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
             )
             if word in named or word == adjective or proper or not carries:
                 yield term(word, light=word in light)
+            elif word in _FILLER or word == done:
+                yield term(word, carries=True)
             before = word
+
+
+def _shortened(terms: Sequence[Term], at: int) -> set[str]:
+    """Return how programmers write a word together with its neighbour: tz for "time zone"."""
+    pairs = [terms[i].word + terms[i + 1].word for i in (at - 1, at) if 0 <= i < len(terms) - 1]
+    return {short for pair in pairs for short in short_forms(pair)}
 
 
 def _beginnings(one: Term) -> tuple[str, ...]:

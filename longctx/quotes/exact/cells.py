@@ -1,43 +1,157 @@
-"""Cells of tables: Markdown, CSV, TSV, and tables of other formats, whose cells are parted by tabs."""
+"""Cells of tables: Markdown, CSV, TSV, columns parted by spaces, requests in the log of a web server."""
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
 
-from longctx.quotes.exact.asked import Asked
-from longctx.quotes.exact.fact import Exact, looks_right
+from longctx.quotes.exact.asked import UNSAID, Asked
+from longctx.quotes.exact.fact import TIME_FORM, Exact, Fact, looks_right
 from longctx.quotes.exact.lines import Line
 from longctx.quotes.exact.words import cover, stem, stems
 from longctx.quotes.prose import common_words
+from longctx.text.span import Quote
 
 _TITLES = ("dr", "mr", "mrs", "ms", "prof", "sir")
 _COMMON = frozenset(map(stem, (*common_words(), *_TITLES)))
-_PERSON = frozenset(map(stem, ("name", "person", "who", "contact", "member", "employee")))
+_PERSON = frozenset(
+    map(stem, ("name", "person", "who", "contact", "member", "employee", "customer", "client"))
+)
 _FULL_NAME = re.compile(
     r"(?:[A-ZÀ-Þ][\w.'’-]* ){1,3}[A-ZÀ-Þ][a-zà-ÿ'’-]+$"
 )  # whom a table without a head for names is of
-_RULE = re.compile(r"\|?[\s:|-]+\|?$")
+_NAMED = re.compile(r"(?:[A-ZÀ-Þ][\w.'’&-]*(?:,? |$))+$|\S+@\S+$|[\w.-]+$")
+_NUMBERING = frozenset(map(stem, ("number", "no", "id", "code", "key")))
+MOST_FACTS = 20_000  # of a file that are put together to records
+LONGEST_KEY = 60  # characters of a cell, a part of which names its row
+LARGEST = 40  # facts of a record
+_RULE = re.compile(r"\|?[\s:|+=-]+\|?$")
+_TITLE = re.compile(r"#|(?=\S)(?:[^\s.:;,]+ ?){1,6}$")
+_GAP = re.compile(r"\s{2,}")
+_REQUEST = re.compile(
+    r"(?P<ip>\S+) \S+ (?P<user>\S+) \[(?P<time>[^\]]+)\] \"(?P<method>[A-Z]+) (?P<path>\S+)[^\"]*\""
+    r" (?P<status>\d{3})"
+    r" (?P<size>\S+)(?: \"(?P<referrer>[^\"]*)\" \"(?P<agent>[^\"]*)\")?"
+)
+_REQUEST_HEADS = (
+    "ip client host", "user", "time", "method", "path url file", "status code", "size bytes", "referrer",
+    "user agent",
+)  # fmt: skip
+_REQUESTING = "request asked requested got fetched downloaded uploaded visited accessed called opened"
+REQUEST_WORDS = f" {' '.join(_REQUEST_HEADS)} {_REQUESTING} client"
+_WHEN = frozenset(map(stem, ("date", "time", "day", "year", "when")))
+_DEFINED = re.compile(
+    r"what(?: (?:is|are|does|do|means?)\b|['’]s )|(?:[\w-]+ ){0,2}[\w.-]+\W*$|meaning of", re.I
+)
+_NOT_WHEN = re.compile(r"what\b|[a-z]+ \S+$", re.IGNORECASE)
+_WHICH = re.compile(r"(?:which|what) (?P<head>[\w-]+)", re.IGNORECASE)
 
 
-def cells(asked: Asked, lines: Iterable[Line], name: str) -> Iterator[Exact]:
-    """Yield the cells that a question asks for by the name of a row and the head of a column.
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, or an object with its keys.
 
-    A row is named by any of its cells whose words are all in the question; the words that are left have to be
-    those of a head. Words of the file's name and of the heading above may be in the question too.
+    Attributes:
+        around: what stands around the table. partly: part of a cell may name the row.
+        listed: cells that name nothing.
     """
+
+    heads: Sequence[str]
+    cells: Sequence[str]
+    around: str
+    quote: Callable[[int], Quote]
+    partly: bool = False
+    listed: frozenset[int] = frozenset()
+
+    @cached_property
+    def names(self) -> list[tuple[str, ...]]:
+        """The stems of the heads; a unit in brackets is none of them."""
+        return [stems(head.split("(", maxsplit=1)[0]) or stems(head) for head in self.heads]
+
+
+def is_request(text: str) -> bool:
+    """Tell whether a text begins with a line of a web server's log."""
+    return bool(_REQUEST.match(text))
+
+
+def cells(asked: Asked, rows: Iterable[Row]) -> list[Exact]:
+    """Return the cells that a question asks for by the name of a row and the head of a column.
+
+    A row is named by a cell whose words are all in the question, or if no other row is, by part of a cell
+    that holds all that the question says of it. The words that are left have to be those of a head. Words of
+    the file's name and of the heading above may be in the question too. Where no head is named, the only cell
+    of the kind that is asked for counts, and of "what does E9 mean" the rest of the row.
+    """
+    whole: list[Exact] = []
+    partly: list[list[Exact]] = []
+    named = False
+    for row in rows:
+        keys = _keys(asked, row, whole=True)
+        named |= bool(keys[0])
+        whole += _asked_for(asked, row, *keys)
+        if row.partly and not named and len(partly) < 2:
+            partly += filter(None, [list(_asked_for(asked, row, *_keys(asked, row, whole=False)))])
+    return whole or (partly[0] if len(partly) == 1 and not named else [])
+
+
+def records(facts: Iterable[Fact], around: str) -> Iterator[Row]:
+    """Yield the objects and blocks of a structured file as rows, whose heads are the keys."""
+    groups: dict[tuple[int, ...], list[Fact]] = {}
+    for fact in islice(facts, MOST_FACTS):
+        for size in range(2, len(fact.group) + 1):
+            groups.setdefault(fact.group[:size], []).append(fact)
+    for held in sorted(groups.values(), key=len):
+        places = {fact.path: fact.group for fact in held}
+        several = any(places[fact.path] != fact.group for fact in held)  # objects: their record is no larger
+        if 1 < len(held) <= LARGEST and not several:
+            depth = min(len(fact.path) for fact in held) - 1
+            own = [fact.path[depth:] for fact in held]
+            about = f"{around} {' '.join(held[0].path[:depth])}"
+            listed = frozenset(j for j, fact in enumerate(held) if fact.listed)
+            yield Row(
+                list(map(" ".join, own)),
+                [one.value for one in held],
+                about,
+                partial(_of_fact, held),
+                listed=listed,
+            )
+
+
+def _of_fact(held: Sequence[Fact], at: int) -> Quote:
+    return held[at].quote()
+
+
+def _of_line(line: Line) -> Callable[[int], Quote]:
+    return lambda _: line.quote()
+
+
+def rows(lines: Iterable[Line], name: str) -> Iterator[Row]:
+    """Yield the rows of tables, without the one that holds the heads."""
     heads: list[str] = []
     around = name
     for line in lines:
+        if found := _REQUEST.match(line.text):
+            yield Row(_REQUEST_HEADS, [cell or "" for cell in found.groups()], _REQUESTING, _of_line(line))
+            continue
         row = _row(line.text, name)
         if len(row) < 2:
             heads = []
-            if line.text.startswith("#"):
+            if _TITLE.match(line.text):
                 around = f"{name} {line.text}"
             continue
-        if not heads:
-            heads = row
-        elif not _RULE.match(line.text) and len(row) <= len(heads):
-            yield from _asked_for(asked, heads, row, around, line)
+        spaced = bool(_GAP.search(line.text)) and not _is_marked(line.text, name)
+        if not heads or (spaced and len(row) != len(heads)):
+            heads = row if not spaced or not any(map(str.isdigit, line.text)) else [""] * len(row)
+            if heads is row:
+                continue
+        if not _RULE.match(line.text) and len(row) <= len(heads):
+            yield Row(heads, row, around, _of_line(line), partly=not spaced)
+
+
+def _is_marked(text: str, name: str) -> bool:
+    return text.lstrip().startswith("|") or "\t" in text or name.lower().endswith(".csv")
 
 
 def _row(text: str, name: str) -> list[str]:
@@ -48,37 +162,147 @@ def _row(text: str, name: str) -> list[str]:
     if name.lower().endswith(".csv"):
         separator = ";" if text.count(";") > text.count(",") else ","
         return [cell.strip() for cell in next(csv.reader([text], delimiter=separator), [])]
-    return []
+    spaced = _GAP.split(text.strip())
+    return spaced if len(spaced) > 2 else []
 
 
-def _asked_for(
-    asked: Asked, heads: Sequence[str], row: Sequence[str], around: str, line: Line
-) -> Iterator[Exact]:
-    for i, cell in enumerate(row):
-        forms = stems(cell)
-        named, used = cover(asked.terms, forms)
-        unsaid = {form for j, form in enumerate(forms) if j not in used}
-        if not forms or unsaid - _COMMON or not named & asked.required:
+def _asked_for(asked: Asked, row: Row, keys: set[int], named: set[int]) -> Iterator[Exact]:
+    if not named & asked.required:
+        yield from _described(asked, row)
+        return
+    rest = asked.required - named - cover(asked.terms, stems(row.around))[0] - _spoken(asked, row)
+    rest -= asked.implied_by_looks
+    beside = {i for key in keys for i in _beside(asked, row, key)}
+    rest -= beside
+    fitting = {
+        j: fits
+        for j, head in enumerate(row.names)
+        if j < len(row.cells)
+        and j not in keys
+        and (fits := _fits(asked, named | beside, rest, head, row.cells[j])) is not None
+    }
+    if asked.wanted == "name":  # "who placed the order" wants no thing that was ordered
+        fitting = {
+            j: fits
+            for j, fits in fitting.items()
+            if _PERSON & set(row.names[j]) or _NAMED.match(row.cells[j])
+        }
+    fitting = {j: fits for j, fits in fitting.items() if _looks_right(asked, row.cells[j])}
+    chosen = [j for j, one in fitting.items() if one == min(fitting.values())]
+    if not fitting and not rest:
+        chosen = _of_kind(asked, row, keys)
+    if asked.wanted == "name" and not rest and not fitting:
+        chosen = _persons(row, keys) or chosen
+    for j in chosen:
+        if row.cells[j] and _looks_right(asked, row.cells[j]):
+            yield Exact(row.cells[j], row.quote(j))
+    everything = {i for i, one in enumerate(asked.terms) if not one.carries}
+    everything -= named | beside | cover(asked.terms, stems(row.around))[0]
+    if not chosen and not everything and asked.wanted == "" and _DEFINED.match(asked.text):
+        yield Exact(_told(row, keys), row.quote(min(keys)))
+
+
+def _told(row: Row, keys: set[int]) -> str:
+    """Return all that a row says, but for what names it; with the heads, if there are many."""
+    few = len(row.cells) < 5
+    pairs = enumerate(zip(row.heads, row.cells, strict=False))
+    told = [(head, cell) for j, (head, cell) in pairs if cell and j not in keys]
+    return " | ".join(cell if few or not head else f"{head}: {cell}" for head, cell in told)
+
+
+def _keys(asked: Asked, row: Row, *, whole: bool) -> tuple[set[int], set[int]]:
+    """Return the cells that name a row, and which words of the question these are.
+
+    Args:
+        whole: all telling words of such a cell have to be in the question; else it has to hold all that the
+            question says and no head does.
+    """
+    keys: set[int] = set()
+    named: set[int] = set()
+    heads = cover(asked.terms, [*stems(row.around), *(form for head in row.names for form in head)])[0]
+    for i, cell in enumerate(row.cells):
+        if i in row.listed:
             continue
-        rest = asked.required - named - cover(asked.terms, stems(around))[0]
-        left = asked.required - named
-        fitting = [_fits(asked, left, rest, head) for head in heads]
-        if asked.wanted == "name" and not rest:  # "who is the driver?"
-            names = [j for j, head in enumerate(heads) if _PERSON & set(stems(head))]
-            names = names or ([0] if _FULL_NAME.match(row[0]) else [])
-            fitting = [0 if j in names else one for j, one in enumerate(fitting)]
-        best = min((one for j, one in enumerate(fitting) if one is not None and j != i), default=None)
-        for j, value in enumerate(row):
-            if j != i and best is not None and fitting[j] == best and looks_right(asked, value):
-                yield Exact(value, line.quote())
-        if best is not None:
-            return
+        for text in dict.fromkeys((cell, cell.rstrip("/").rsplit("/", 1)[-1])):
+            forms = stems(text)
+            there, used = cover(asked.terms, forms)
+            unsaid = {form for j, form in enumerate(forms) if j not in used} - _COMMON
+            fits = not unsaid if whole else not asked.required - heads - there and len(text) <= LONGEST_KEY
+            if forms and fits and there & asked.required:
+                keys.add(i)
+                named |= there
+    # "the root of admin.example" is named by its host, not by its root /srv/admin.
+    asked_for = (
+        {i for i in keys if cover(asked.terms, row.names[i])[0] & asked.required - named}
+        if row.names
+        else set()
+    )
+    return (keys - asked_for or keys), named
 
 
-def _fits(asked: Asked, left: set[int], rest: set[int], head: str) -> int | None:
-    """Return how many words of a head are not asked for; None if it is another column."""
-    forms = stems(head.split("(", maxsplit=1)[0]) or stems(head)
-    covered, used = cover(asked.terms, forms)
-    if not covered & (left or set(range(len(asked.terms)))) or rest - covered:
+def _spoken(asked: Asked, row: Row) -> set[int]:
+    """Return the words for which a head of the table stands by its meaning: "lives" for a city."""
+    heads = {form for head in row.names for form in head}
+    return {i for i, one in enumerate(asked.terms) if one.forms & heads and not set(stems(one.word)) & heads}
+
+
+def _beside(asked: Asked, row: Row, key: int) -> set[int]:
+    """Return the words of the question that are the head of a key, and stand beside it: "room C01"."""
+    if key >= len(row.names):
+        return set()
+    cell = row.cells[key].split()
+    first, last = re.escape(cell[0]), re.escape(cell[-1])
+    near = (
+        re.search(rf"([\w-]+) +{first}", asked.text, re.I),
+        re.search(rf"{last} +([\w-]+)", asked.text, re.I),
+    )
+    said = [form for one in near if one for form in stems(one[1])]
+    return cover(asked.terms, said)[0] if set(said) & set(row.names[key]) else set()
+
+
+def _fits(
+    asked: Asked, named: set[int], rest: set[int], head: Sequence[str], cell: str
+) -> tuple[int, int] | None:
+    """Return how many words of a head are asked for, less than 0, and how many not; None if another is."""
+    covered, used = cover(asked.terms, head)
+    missing = rest - covered
+    if missing:
+        missing -= cover(asked.terms, stems(cell))[0]
+    if not covered - named or missing:
         return None
-    return len(forms) - len(used)
+    unsaid = [form for j, form in enumerate(head) if j not in used and form not in UNSAID]
+    dated = TIME_FORM.match(cell) and asked.wanted != "time" and not _WHEN & set(head)
+    if dated and _NOT_WHEN.match(asked.text):
+        return None  # "what is planted there" does not want to know when
+    if (set(head) - {head[j] for j in used}) & _NUMBERING and re.match(
+        r"what (?:did|does|do)\b", asked.text, re.IGNORECASE
+    ):
+        return None  # "what did she order" does not want the number of the order
+    return -len(covered - named), len(unsaid)
+
+
+def _looks_right(asked: Asked, cell: str) -> bool:
+    return looks_right(asked, cell) and (asked.wanted != "number" or not cell[0].isalpha() or len(cell) < 12)
+
+
+def _of_kind(asked: Asked, row: Row, keys: set[int]) -> list[int]:
+    """Return the only column of the kind that is asked for, where no head is named."""
+    if asked.wanted != "time":
+        return []
+    found = [j for j, cell in enumerate(row.cells) if j not in keys and TIME_FORM.match(cell)]
+    return found if len(found) == 1 else []
+
+
+def _persons(row: Row, keys: set[int]) -> list[int]:
+    found = [j for j, head in enumerate(row.names) if _PERSON & set(head) and j not in keys]
+    return found or ([0] if _FULL_NAME.match(row.cells[0]) and 0 not in keys else [])
+
+
+def _described(asked: Asked, row: Row) -> Iterator[Exact]:
+    """Yield the first cell of a row that a description beside it names: "which command lists pictures?"."""
+    which = _WHICH.match(asked.text)
+    if not which or not set(stems(which["head"])) & set(row.names[0] if row.names else ()):
+        return
+    rest = asked.required - cover(asked.terms, stems(which["head"]))[0]
+    if rest and not rest - cover(asked.terms, stems(" ".join(row.cells[1:])))[0]:
+        yield Exact(row.cells[0], row.quote(0))

@@ -34,6 +34,8 @@ def contact(asked: Asked, text: str, words: frozenset[str], kind: re.Pattern[str
     """Return the first such value after the name that is asked for, if no other name stands between."""
     names = [one for one in asked.terms if not one.light and not one.forms & words]
     values = list(kind.finditer(text))
+    if not names and not asked.required - {i for i, one in enumerate(asked.terms) if one.forms & words}:
+        return (values[0][0], values[0].start()) if len(values) == 1 else None  # "phone?"
     if not names or not values:
         return None
     for value in values:

@@ -9,18 +9,23 @@ from longctx.quotes.exact.lines import Line
 _NAME = r"[`\"']?(?P<name>[A-Za-z_$][\w$.:-]*\w|\w)[`\"']?(?:\(\))?"
 _KIND = (
     r"(?:(?:data )?class|function|func|method|constant|variable|type|struct|macro|enum|interface|trait|table"
-    r"|view|index|target|procedure|trigger|module|rule|property|decorator|dataclass|component|hook|alias|union|protocol|typedef)"
+    r"|view|index|target|procedure|trigger|module|rule|property|decorator|dataclass|component|hook"
+    r"|alias|union|protocol|typedef)"
 )
 _DONE = r"(?:defined|declared|implemented|created|introduced|written)"
 _ASKED = [
     re.compile(form, re.IGNORECASE)
     for form in (
-        rf"where (?:is|are|do (?:we|you|they|I)) (?:the )?(?:(?P<kind>{_KIND}) )?{_NAME}(?:"
+        rf"where(?:['’]s| is| are| do (?:we|you|they|I)) (?:the )?(?:(?P<kind>{_KIND}) )?{_NAME}(?:"
         rf" (?P<after>{_KIND}))? {_DONE}\W*$",
         rf"where (?:is|are) (?:the )?(?P<kind>{_KIND}) {_NAME}\W*$",
         rf"where (?:is|are) (?:the )?{_NAME} (?P<kind>{_KIND})\W*$",
-        rf"(?:which|what) (?:file|line|place|module) (?:defines|declares|implements|creates) (?:the"
+        rf"(?:which|what) (?:file|line|place|module) (?:defines|declares|implements|creates|sets"
+        rf"|assigns|has|holds|contains) (?:the"
         rf" )?(?:(?P<kind>{_KIND}) )?{_NAME}\W*$",
+        rf"(?:(?:in |on |at )?(?:which|what) )?line (?:number )?(?:of|has|is|does) (?:the"
+        rf" )?(?:(?P<kind>{_KIND}) )?{_NAME}"
+        r"(?: (?:begin|start|defined|in))?\W*$",
         rf"(?:(?:find|show)(?: me)? )?(?:the )?definition of (?:the )?(?:(?P<kind>{_KIND}) )?{_NAME}\W*$",
     )
 ]
@@ -50,12 +55,28 @@ def defined_name(question: str) -> str:
     return alone["name"] if alone and _CODED.search(alone["name"]) else ""
 
 
+def mentioned(question: str) -> str:
+    """Return the words whose file is asked for: "which file mentions the moon"; empty if none is."""
+    found = re.match(
+        r"(?:in )?(?:which|what)(?: one)?(?: of the)? (?:files?|documents?|notes?)(?: is| are)?"
+        r" (?:mentions?|contains?|talks? about"
+        r"|speaks? of|has|holds|names|about)(?: the (?:words?|text|string))? (?P<words>.+)",
+        " ".join(question.split()),
+        re.IGNORECASE,
+    )
+    return found["words"] if found else ""
+
+
 def definitions(name: str, lines: Iterable[Line], file: str) -> Iterator[Exact]:
     """Yield the lines that define a name."""
     pattern = _pattern(name, makefile=bool(re.search(r"makefile$|\.mk$", file, re.IGNORECASE)))
-    for line in lines:
-        if pattern.match(line.text) and not _STATEMENT.match(line.text):
-            yield Exact(line.text.strip(), line.quote())
+    sure = re.compile(
+        rf"\s*{_BEFORE}{_KEYWORDS} +(?:\([^)]*\) *)?(?:[\w.]+[.:]+)?{re.escape(name)}(?![\w$-])"
+    )
+    found = [line for line in lines if pattern.match(line.text) and not _STATEMENT.match(line.text)]
+    # "char *name(" looks like a definition in C, and like a use in a table of commands.
+    for line in [line for line in found if sure.match(line.text)] or found:
+        yield Exact(line.text.strip(), line.quote())
 
 
 def _pattern(name: str, *, makefile: bool) -> re.Pattern[str]:

@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from longctx.quotes.exact.asked import UNSAID, Asked
+from longctx.quotes.exact.values import NUMBER_WORD
 from longctx.quotes.exact.words import UNITS, cover, stem, stems
 from longctx.quotes.prose import common_words
 from longctx.text.span import Quote
 
 VERSION = re.compile(r"[\^~<>=!v ]*\d+(?:\.[\dx*]+)*[\w.+-]*(?: ?(?:,|\|\|) ?[\^~<>=!v ]*\d[\w.*+-]*)*")
 _UNSAID = UNSAID | frozenset(map(stem, UNITS | common_words()))
+_PLACES = frozenset(map(stem, ("path", "directory", "location", "home", "root", "file", "bin")))
+_OF_FIELD = frozenset(map(stem, ("type", "length", "default")))
 _EMPTY = frozenset(("value", "text", "default", "const", "enabled"))  # names that add nothing
 _ORDERING = frozenset(("first", "last", "latest", "earliest"))
 _PERSONAL = frozenset(map(stem, ("owner", "author", "maintainer", "contact", "user", "assignee", "reviewer")))
@@ -20,9 +23,17 @@ _STATE = re.compile(r"true|false|yes|no|on|off|enabled|disabled|y|n|always|never
 _TIME = re.compile(
     r"\d[-:/. ]+\d|\d(?:am|pm| ?o.clock)|\b\d{4}\b|\* \*|\d ?(?:days?|weeks?|months?|years?|hours?"
     r"|minutes?|[smhd]\b)"
-    r"|(?:jan|feb|mar|apr|may|june?|july?|aug|sep|oct|nov|dec)[a-z]*\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day|\b(?:noon|midnight|daily|hourly|weekly|monthly|yearly)\b",
+    r"|(?:jan|feb|mar|apr|may|june?|july?|aug|sep|oct|nov|dec)[a-z]*\b|\b(?:mon|tues|wednes|thurs"
+    r"|fri|satur|sun)day|\b(?:noon|midnight|daily|hourly|weekly|monthly|yearly)\b",
     re.IGNORECASE,
 )
+
+
+TIME_FORM = re.compile(
+    r"(?:\d{4}-\d\d(?:-\d\d)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{1,2}:\d\d|\d{1,2}/[A-Z][a-z]{2}/\d{4}"
+    r"|\d{1,2}\.? (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)|(?:Mon|Tues|Wednes|Thurs|Fri"
+    r"|Satur|Sun)day)"
+)  # how a cell begins that holds a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +50,17 @@ class Fact:
 
     Attributes:
         strict: all words of its own name must be asked for, as in prose, where "Name: words" may be anything.
+        note: the comment beside it. listed: it is an item of a list.
+        group: numbers of the blocks or objects that it stands in, the outermost first.
     """
 
     path: tuple[str, ...]
     value: str
     quote: Callable[[], Quote]
     strict: bool = False
+    note: str = ""
+    group: tuple[int, ...] = ()
+    listed: bool = False
 
     def exact(self) -> Exact:
         """Return it as an answer."""
@@ -60,46 +76,76 @@ def looks_right(asked: Asked, value: str) -> bool:
     if asked.wanted == "version":
         return bool(_NUMBER.search(value))
     if asked.wanted == "number":
-        return bool(_NUMBER.search(value)) or value.lower() in ("unlimited", "none", "no", "all")
+        return bool(_NUMBER.search(value) or NUMBER_WORD.match(value)) or value.lower() in (
+            "unlimited",
+            "none",
+            "no",
+            "all",
+        )
     if asked.wanted == "time":
         return bool(_TIME.search(value))
     return asked.wanted not in ("name", "place") or bool(re.search(r"[^\W\d_]", value))
 
 
-def fit(asked: Asked, path: Sequence[str], value: str, around: str = "") -> tuple[int, int] | None:
+def fit(asked: Asked, fact: Fact, around: str = "") -> tuple[int, int] | None:
     """Return how many words of a fact's names a question leaves unsaid: of its own, and of outer ones used.
 
-    None if it does not answer the question: some of the question's words stand nowhere in its names, or the
-    last word of its own name is not asked for.
+    None if it does not answer the question: some of the question's words stand nowhere in its names, its note
+    or its value, or the last word of its own name is not asked for.
 
     Args:
         around: more names that hold for the whole text, such as that of its file.
     """
-    if len(path) > 1 and path[-1].lower() in _EMPTY:
-        path = path[:-1]
+    path = fact.path[:-1] if len(fact.path) > 1 and fact.path[-1].lower() in _EMPTY else fact.path
     own = stems(path[-1])
     covered, used = cover(asked.terms, own)
-    if not own or not covered or not _of_kind(asked, path, own, value):
+    noted = cover(asked.terms, stems(fact.note))[0] if fact.note else set()
+    by_note = not covered and asked.required <= noted
+    if not own or not (covered or by_note) or not _of_kind(asked, path, own, fact.value):
         return None
-    if asked.dotted and not _ends_with(asked.dotted, path):
+    between = 0 < len(fact.group) < len(path)  # names of items, which nobody writes into a path
+    ends = not asked.dotted or _ends_with(asked.dotted, path, between=between)
+    if not ends and not any(one in fact.note for one in asked.coded):
         return None
+    told = _told(asked, fact, path, covered, noted, around)
+    if told is None or by_note:
+        return (1, len(path) + 1) if told and by_note else None
+    free = _UNSAID | _PLACES if asked.wanted == "place" else _UNSAID
+    telling = [i for i, form in enumerate(own) if form not in free]
+    unsaid = [i for i in telling if i not in used]
+    said = covered | cover(asked.terms, stems(" ".join(path[:-1])))[0]
+    ordered = any(one.word in _ORDERING for i, one in enumerate(asked.terms) if i not in covered)
+    if ordered or (unsaid and (unsaid[-1] == telling[-1] or _too_little(asked, said, len(unsaid)))):
+        return None
+    return max(len(unsaid), told[0]), told[1]
+
+
+def _told(
+    asked: Asked, fact: Fact, path: Sequence[str], covered: set[int], noted: set[int], around: str
+) -> tuple[int, int] | None:
+    """Find the words that are left in the outer names, the note, the file's name and the value of a fact.
+
+    Return whether the note or the value told any, and how many words of outer names nobody asked for; None if
+    some word stands nowhere.
+    """
     rest, outer = asked.required - covered, 0
+    if _NUMBER.search(fact.value):
+        rest -= asked.implied_by_looks
     for name in reversed(path[:-1]):
         there, held = cover(asked.terms, stems(name))
         if there & rest:
             rest -= there
             outer += len(set(stems(name)) - {stems(name)[i] for i in held})
+    borrowed = rest & noted
+    rest -= noted
     of_file = rest & cover(asked.terms, stems(around))[0]
-    if rest - of_file or (of_file and _of_another(asked, path)):
+    if of_file and _of_another(asked, path):
         return None
-    telling = [i for i, form in enumerate(own) if form not in _UNSAID]
-    unsaid = [i for i in telling if i not in used]
-    if telling and telling[-1] in unsaid:
-        return None
-    ordered = any(one.word in _ORDERING for i, one in enumerate(asked.terms) if i not in covered)
-    if ordered or (unsaid and _too_little(asked, covered, len(unsaid))):
-        return None
-    return len(unsaid), outer
+    rest -= of_file
+    if rest and covered & asked.required and asked.wanted != "state":
+        borrowed |= rest & cover(asked.terms, stems(fact.value))[0]
+        rest -= borrowed
+    return None if rest else (int(bool(borrowed)), outer)
 
 
 def _of_another(asked: Asked, path: Sequence[str]) -> bool:
@@ -109,8 +155,8 @@ def _of_another(asked: Asked, path: Sequence[str]) -> bool:
 
 def _too_little(asked: Asked, covered: set[int], unsaid: int) -> bool:
     """Tell whether a question says too little of a longer name, such as "port" of MAIL_PORT."""
-    left = [one for i, one in enumerate(asked.terms) if one.light and i not in covered]
-    few = len(covered & asked.required) <= unsaid
+    left = [one for i, one in enumerate(asked.terms) if one.light and not one.carries and i not in covered]
+    few = sum(not asked.terms[i].carries for i in covered) <= unsaid
     return asked.wanted != "state" and (bool(asked.coded) or bool(left) or few)
 
 
@@ -128,6 +174,17 @@ def _is_version(path: Sequence[str], value: str) -> bool:
     return bool(VERSION.fullmatch(value)) and (depended or not value.isdigit())
 
 
-def _ends_with(dotted: Sequence[str], path: Sequence[str]) -> bool:
-    names = [form for name in path for form in stems(name)]
-    return names[-len(dotted) :] == list(map(stem, dotted))
+def _ends_with(dotted: Sequence[str], path: Sequence[str], *, between: bool) -> bool:
+    """Tell whether names end with a dotted one.
+
+    Args:
+        between: there may be other names between its parts.
+    """
+    forms = [form for name in path for form in stems(name)]
+    while forms[-1:] and forms[-1] in _OF_FIELD and stem(dotted[-1]) not in _OF_FIELD:
+        forms.pop()
+    asked = list(map(stem, dotted))
+    rest = iter(forms)
+    return forms[-len(asked) :] == asked or (
+        between and forms[-1:] == asked[-1:] and all(form in rest for form in asked)
+    )

@@ -21,17 +21,22 @@ def json_facts(document: Document) -> Iterator[Fact]:
         return
     text = "".join(document.blocks())
     opened: list[tuple[str, str]] = []  # brackets, and the key that each stands under
+    numbers: list[int] = []  # of the brackets that are open
+    count = 0
     key = ""
     for token in _TOKEN.finditer(text):
         sign = token[0]
         if sign in "{[":
             opened.append((sign, key))
+            count += 1
+            numbers.append(count)
             key = ""
             if len(opened) > DEEPEST:
                 return
         elif sign in "}]":
             if opened:
                 opened.pop()
+                numbers.pop()
             key = ""
         elif sign == ",":
             key = ""
@@ -43,7 +48,8 @@ def json_facts(document: Document) -> Iterator[Fact]:
                     opened[-1] = (opened[-1][0], f"{opened[-1][1]} {unquoted(sign)}")
                 if path:
                     where = partial(_quote, document, text, token.start(), token.end())
-                    yield from with_flags(Fact(path, unquoted(sign), where))
+                    fact = Fact(path, unquoted(sign), where, group=tuple(numbers), listed=listed)
+                    yield from with_flags(fact)
                 key = ""
             else:
                 key = unquoted(sign)

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable, Iterator
 
 from longctx.quotes.exact.asked import Asked, mentions
-from longctx.quotes.exact.fact import Exact
+from longctx.quotes.exact.fact import Exact, Fact
 from longctx.quotes.exact.lines import Line
 from longctx.quotes.exact.words import Term, cover, stem, stems
 from longctx.structure.log_lines import TIME, entry
+from longctx.text.source import Document
 
 _ORDER = {"first": 0, "earliest": 0, "initially": 0, "last": -1, "latest": -1, "finally": -1, "recent": -1}
 ORDER = re.compile(rf"\b(?:{'|'.join(_ORDER)})\b", re.IGNORECASE)
@@ -29,6 +30,7 @@ _NOT_SO = re.compile(r"\b(?:did|was|were|has|is) not\b")
 _BEGAN = frozenset(
     ("start", "started", "begin", "began", "turn", "turned", "happen", "happened", "occur", "switched")
 )
+_PAIR = re.compile(r"(?<![\w.])(?P<key>[A-Za-z][\w.-]*)=(?P<value>\"[^\"]*\"|[^\s,;]+)")
 _REACH = 60  # characters of a line in which its time begins
 _MOST_TIMES = 3  # that are shown where the question says neither first nor last
 
@@ -36,6 +38,20 @@ _MOST_TIMES = 3  # that are shown where the question says neither first nor last
 def asks_what_went_wrong(asked: Asked) -> bool:
     """Tell whether a question says that something failed, which a log may say in several words."""
     return any(one.forms & _WRONG for one in asked.terms)
+
+
+def is_log(document: Document) -> bool:
+    """Tell whether the first lines of a document begin with a time."""
+    first = next(iter(document.blocks()), "").split("\n", 3)[:3]
+    return any(TIME.search(line[:_REACH]) for line in first)
+
+
+def pairs(lines: Iterable[Line]) -> Iterator[Fact]:
+    """Yield the values that lines of a log give by their keys; the rest of the line is what they tell of."""
+    for line in lines:
+        for found in _PAIR.finditer(line.text):
+            rest = f"{line.text[: found.start()]} {line.text[found.end() :]}"
+            yield Fact((found["key"],), found["value"].strip('"'), line.quote, note=rest)
 
 
 def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:

@@ -6,31 +6,35 @@ section, a row, a column, an option, a package, a person. Each answer is read of
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 from longctx.quotes.exact.asked import Asked, mentions, parse
-from longctx.quotes.exact.cells import cells
-from longctx.quotes.exact.definitions import defined_name, definitions
+from longctx.quotes.exact.cells import REQUEST_WORDS, Row, cells, is_request, records, rows
+from longctx.quotes.exact.declared import base_asked, bases, declarations, of_kind
+from longctx.quotes.exact.definitions import defined_name, definitions, mentioned
 from longctx.quotes.exact.fact import Exact, Fact, fit
 from longctx.quotes.exact.json_facts import json_facts
 from longctx.quotes.exact.lines import Line, lines
-from longctx.quotes.exact.logs import WRONG, asks_what_went_wrong, times
+from longctx.quotes.exact.logs import WRONG, asks_what_went_wrong, is_log, pairs, times
 from longctx.quotes.exact.mail import header, headers
 from longctx.quotes.exact.named import named
 from longctx.quotes.exact.options import options
 from longctx.quotes.exact.prose import stated
 from longctx.quotes.exact.requirements import package, requirements, said
 from longctx.quotes.exact.settings import SETTINGS, settings
-from longctx.quotes.exact.words import words
+from longctx.quotes.exact.words import cover, plain, stems, words
 from longctx.text.source import Document
 
 MOST = 10  # places; more of them say that the question names nothing in particular
 WHOLE = 1 << 20  # bytes of a document whose every line is looked at, for what stands around it
 _CODE = re.compile(
-    r"\.(?:py|pyi|js|mjs|cjs|jsx|ts|tsx|go|rs|c|h|cc|cpp|hpp|java|kt|kts|swift|rb|php|cs|scala|sh|bash|zsh|fish|lua|r"
+    r"\.(?:py|pyi|js|mjs|cjs|jsx|ts|tsx|go|rs|c|h|cc|cpp|hpp|java|kt|kts|swift|rb|php|cs|scala|sh"
+    r"|bash|zsh|fish|lua|r"
     r"|sql|pl|pm|jl|ipynb)$",
     re.IGNORECASE,
 )
 _STRUCTURED = re.compile(r"\.(?:csv|tsv|jsonc?|jsonl|xml|webmanifest)$", re.IGNORECASE)
+_LIST = re.compile(r"(?:requirements|constraints)[^/]*\.(?:txt|in)$", re.IGNORECASE)
 _JSON = re.compile(r"\.(?:json|jsonc|webmanifest)$", re.IGNORECASE)
 _DEFINED = re.compile(r"defined|declared|implemented|created|definition|defines", re.IGNORECASE)
 # What asks for the name of a key or an option, not for what it is set to; or for that of the command line.
@@ -50,18 +54,32 @@ def look_up(question: str, documents: Iterable[Document]) -> list[Exact]:
         found = _all(definitions(name, _lines(one, [name]), one.name) for one in documents)
         if found or _DEFINED.search(question):
             return found
-    if (key := header(question)) and (found := _all(headers(key, lines(one)) for one in documents)):
+    if (sought := mentioned(question)) and (asked := parse(sought)):
+        return _all(_holding(asked, one) for one in documents)
+    if found := _named(question, documents):
         return found
     asked = parse(question)
-    if asked is None:
-        return []
-    likely = [one for one in documents if _mentions(one, asked)]
+    likely = [one for one in documents if _mentions(one, asked)] if asked else []
     said = set(words(question))
-    for find in _ways(asked, likely):
+    for find in _ways(asked, likely) if asked else ():
         # What only repeats the question answers nothing.
         if found := [one for one in find() if not _repeats(one.text, said)]:
             return list(dict.fromkeys(found))
     return []
+
+
+def _named(question: str, documents: Sequence[Document]) -> list[Exact]:
+    """Return what a question asks for in set words: a header of a mail, the base of a class."""
+    key, name = header(question), base_asked(question)
+    found = _all(headers(key, lines(one)) for one in documents) if key else []
+    return found or (_all(bases(name, _lines(one, [name])) for one in documents) if name else [])
+
+
+def _holding(asked: Asked, document: Document) -> Iterator[Exact]:
+    """Yield the lines that hold all that is asked for."""
+    for line in lines(document):
+        if mentions(asked, plain(line.text)) and not asked.required - cover(asked.terms, stems(line.text))[0]:
+            yield Exact(line.text.strip(), line.quote())
 
 
 def _repeats(text: str, said: set[str]) -> bool:
@@ -74,17 +92,19 @@ def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list
     needles = [needle for term in asked.needles for needle in term]
     texts = [one for one in documents if not _CODE.search(one.name)]
     prosaic = [one for one in texts if not _STRUCTURED.search(one.name) and not SETTINGS.search(one.name)]
+    spoken = [one for one in prosaic if not _LIST.search(one.name)]
     name = package(asked)
     if name:
         yield lambda: _all(requirements(name, _lines(one, [name.rsplit("/", 1)[-1]])) for one in texts)
     if not _OF_KEY.search(asked.text):
         yield lambda: _best(asked, documents, needles)
-    yield lambda: _all(cells(asked, _lines(one, needles), one.name) for one in texts if _has_table(one))
+    yield lambda: _all(of_kind(asked, _lines(one, needles)) for one in documents)
+    yield lambda: cells(asked, chain.from_iterable(_rows(one, asked, needles) for one in texts))
     yield lambda: _all(options(asked, _lines(one, needles)) for one in prosaic)
     yield lambda: _all(times(asked, _logged(one, asked)) for one in prosaic)
     if name:
         yield lambda: _all(said(asked, name, _lines(one, [name])) for one in prosaic)
-    yield lambda: _all(stated(asked, _telling_lines(one, asked, needles)) for one in prosaic)
+    yield lambda: _all(stated(asked, _telling_lines(one, asked, needles)) for one in spoken)
 
 
 def _best(asked: Asked, documents: Iterable[Document], needles: list[str]) -> list[Exact]:
@@ -94,7 +114,7 @@ def _best(asked: Asked, documents: Iterable[Document], needles: list[str]) -> li
     for document in documents:
         around = _about(document)
         for fact in _facts(document, asked, needles):
-            rank = fit(asked, fact.path, fact.value, around)
+            rank = fit(asked, fact, around)
             if rank is None or rank > least or (rank[0] and fact.strict):
                 continue
             if rank < least:
@@ -108,8 +128,20 @@ def _facts(document: Document, asked: Asked, needles: list[str]) -> Iterator[Fac
     if _JSON.search(document.name):
         return json_facts(document)
     if SETTINGS.search(document.name) or _CODE.search(document.name):
-        return settings(_telling_lines(document, asked, needles), document.name, asked.coded)
-    return iter(()) if _TABLE.search(document.name) else named(_telling_lines(document, asked, needles))
+        facts = settings(_telling_lines(document, asked, needles), document.name, asked.coded)
+        declares = _CODE.search(document.name) and document.end - document.start <= WHOLE
+        return chain(facts, declarations(lines(document), document.name)) if declares else facts
+    if _TABLE.search(document.name):
+        return iter(())
+    telling = _telling_lines(document, asked, needles)
+    return pairs(telling) if is_log(document) else named(telling)
+
+
+def _rows(document: Document, asked: Asked, needles: list[str]) -> Iterator[Row]:
+    """Return the rows of tables, and the records of files that hold such."""
+    if _JSON.search(document.name) or SETTINGS.search(document.name):
+        return records(_facts(document, asked, needles), _about(document))
+    return rows(_lines(document, needles), document.name) if _has_table(document) else iter(())
 
 
 def _all(readers: Iterable[Iterable[Exact]]) -> list[Exact]:
@@ -124,7 +156,11 @@ def _all(readers: Iterable[Iterable[Exact]]) -> list[Exact]:
 
 def _about(document: Document) -> str:
     """Return what the name of a document says of all that it holds."""
-    return document.name.rsplit("/", 1)[-1].lower().replace("dockerfile", "dockerfile image container")
+    return (
+        document.name.rsplit("/", 1)[-1]
+        .lower()
+        .replace("dockerfile", "dockerfile base image container entry point command port directory")
+    )
 
 
 def _has_table(document: Document) -> bool:
@@ -132,16 +168,18 @@ def _has_table(document: Document) -> bool:
     if document.end - document.start <= WHOLE or _TABLE.search(document.name):
         return True
     first = next(iter(document.blocks()), "")
-    return "\t" in first or "|" in first
+    return "\t" in first or "|" in first or '] "' in first
 
 
 def _mentions(document: Document, asked: Asked) -> bool:
     about = _about(document) + document.name.lower()
+    if is_request(next(iter(document.blocks()), "")):
+        about += REQUEST_WORDS
     missing = [term for term in asked.needles if not any(one in about for one in term)]
     for block in document.blocks():
         if not missing:
             break
-        lower = block.lower()
+        lower = plain(block)
         missing = [term for term in missing if not any(one in lower for one in term)]
     return not missing
 
@@ -152,7 +190,7 @@ def _telling_lines(document: Document, asked: Asked, needles: list[str]) -> Iter
         yield from lines(document)
         return
     for line in lines(document, _rarest(document, asked.needles + asked.implied)):
-        if mentions(asked, line.text.lower(), outright=True):
+        if mentions(asked, plain(line.text), outright=True):
             yield line
 
 

@@ -18,7 +18,8 @@ _ASKED = re.compile(
 # click>=8.1, psycopg[binary]==3.1 ; python_version < "3.9"
 _REQUIREMENT = re.compile(
     r"\s*(?:- |RUN pip install )?[\"']?(?P<name>[A-Za-z][\w.-]*?)(?:\[[\w, -]*\])?\s*\(?"
-    r"(?P<version>(?:[~=!<>]=?=?|===)\s*\d[\w.*+!-]*(?:\s*,\s*(?:[~=!<>]=?=?)\s*\d[\w.*+!-]*)*)\)?(?=[\s\"',;#\\]|$)"
+    r"(?P<version>(?:[~=!<>]=?=?"
+    r"|===)\s*\d[\w.*+!-]*(?:\s*,\s*(?:[~=!<>]=?=?)\s*\d[\w.*+!-]*)*)\)?(?=[\s\"',;#\\]|$)"
 )
 _SET_TO = re.compile(r"=\s*\d+")  # requests=90 is a setting, numpy=1.26 may be a version
 # require github.com/x/y v1.2.3 / go 1.22 / gem "x", "~> 1.2" / <artifact>:1.2
@@ -26,6 +27,13 @@ _BESIDE = re.compile(
     r"\s*(?:require |gem |go get )?[\"']?(?P<name>[A-Za-z@][\w./@-]*)[\"']?,?\s+[\"']?(?P<version>(?:~>"
     r" ?|>= ?)?v?\d+(?:\.\w+)+[\w.+-]*)"
     r"[\"']?\s*(?:(?://|#).*)?$"
+)
+# FROM node:20.11-alpine, image: "registry.example/team/redis:7.2", pip install quaywatch==2.3.1
+_IMAGE = re.compile(
+    r"\s*(?:- )?(?:FROM|image:)\s+[\"']?(?:[\w.:-]+/)*(?P<name>[\w.-]+):(?P<version>v?\d[\w.-]*)"
+)
+_INSTALLED = re.compile(
+    r".*\binstall\s+(?:-\S+ )*[\"']?(?P<name>@?[\w./-]+)(?:==|@)(?P<version>v?\d[\w.+-]*)"
 )
 # "Python 3.10 or newer", "firmware 4.0.7": a name, perhaps the word, and the number
 _PROSE_VERSION = (
@@ -49,7 +57,7 @@ def package(asked: Asked) -> str:
 def requirements(name: str, lines: Iterable[Line]) -> Iterator[Exact]:
     """Yield the versions that lines ask of a package."""
     for line in lines:
-        for form in (_REQUIREMENT, _BESIDE):
+        for form in (_REQUIREMENT, _BESIDE, _IMAGE, _INSTALLED):
             found = _quoted(form, name, line.text)
             if found:
                 yield Exact(found, line.quote())

@@ -2,7 +2,8 @@
 
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from longctx.quotes.exact.fact import Fact
 from longctx.quotes.exact.lines import Line
@@ -38,6 +39,13 @@ _CLASS = re.compile(
 _OPEN_TAG = re.compile(r"\s*<(?P<key>[\w.:-]+)(?:\s[^<>]*)?(?<!/)>\s*$")
 _BARE = re.compile(r"\s*(?P<key>[a-z_]\w+)\s+(?P<value>[^={\s][^={]*?);\s*$")  # nginx
 _INSTRUCTION = re.compile(r"(?P<key>[A-Z]{3,})\s+(?P<value>\S.*?)\s*$")  # Dockerfile
+_MEANT = {
+    "FROM": "base image",
+    "EXPOSE": "port",
+    "CMD": "command",
+    "WORKDIR": "working directory",
+    "ENTRYPOINT": "entry point",
+}
 _FLAG = re.compile(r"(?<!\S)--(?P<key>[A-Za-z][\w-]+)[ =](?P<value>[^\s\"'-][^\s\"']*)")
 _FUNCTION = re.compile(r".*?\b(?:def|function|fn|fun|func|constructor)\b\s*(?P<name>\w*)\s*\(")
 _ARGUMENT = re.compile(
@@ -53,7 +61,8 @@ _ITEM_STEP = 0.5  # columns that an item of a list is further in than its dash
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
 _SIGNS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 SETTINGS = re.compile(
-    r"\.(?:ya?ml|toml|ini|cfg|conf|env|properties|tf|hcl|editorconfig|lock|service|xml|csproj|plist)$|(?:^|/)\.?env(?:\.\w+)?$"
+    r"\.(?:ya?ml|toml|ini|cfg|cnf|conf|config|env|properties|tf|hcl|editorconfig|lock|service|xml|csproj"
+    r"|plist)$|(?:^|/)\.?env(?:\.\w+)?$"
     r"|(?:^|/)(?:Dockerfile|Containerfile)[\w.-]*$|(?:^|/)(?:GNU)?[Mm]akefile$|\.mk$|\.dockerfile$",
     re.IGNORECASE,
 )
@@ -71,31 +80,74 @@ def settings(lines: Iterable[Line], name: str, coded: Iterable[str] = ()) -> Ite
     set_on = _in_image if _DOCKER.search(name) else _in_settings if own else _in_program
     section: tuple[str, ...] = ()
     within: list[tuple[float, str]] = []  # how far names are indented, and the names
+    constants: dict[str, Fact] = {}
+    blocks = Blocks()
+    above = ""  # the comment above a line of a program; in settings it may be a setting that is switched off
     for line in lines:
         text = line.text
         if not text.strip() or (text.lstrip().startswith(("#", ";", "//")) and not _DEFINE.match(text)):
+            above = f"{above} {text}" if text.strip() and not own else ""
             continue
+        note, above = above + _said_beside(text), ""
         if own and (found := _SECTION.match(text)):
             section, within = (found["key"].strip("\"' "),), []
+            blocks.section()
             continue
         indent = _indent(text)
         while within and within[-1][0] >= indent - (_ITEM_STEP if text.lstrip().startswith("- ") else 0):
             within.pop()
         path = (*section, *(name for _, name in within))
+        group = blocks.at(text)
         facts = list(set_on(line, path))
+        if not own:
+            facts = facts or list(_by_constant(line, path, constants))
+            constants |= {fact.path[-1]: fact for fact in facts if _CONSTANT.match(fact.path[-1])}
         if anywhere and not facts:
             facts = [Fact((*path, one["key"]), one["value"], line.quote) for one in anywhere.finditer(text)]
-        yield from facts
+        yield from (replace(fact, note=fact.note or note, group=group) for fact in facts)
         if named := next((one.value for one in facts if one.path[-1].lower() in NAMING), ""):
             within.append((indent - _ITEM_STEP / 2, named))  # it is the name of what stands beside it
         if opened := _opened(text):
             within.append((indent, opened))
 
 
+class Blocks:
+    """The blocks that a line stands in, told by sections, indentation, and the dashes of items."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[int, int]] = []  # how far a block is indented, and its number
+        self._count = 0
+
+    def section(self) -> None:
+        """Begin a section, which ends all blocks."""
+        self._open = []
+        self._push(-1)
+
+    def at(self, text: str) -> tuple[int, ...]:
+        """Return the numbers of the blocks that hold a line, the outermost first."""
+        body = text.lstrip(" \t-")
+        indent, item = len(text) - len(body), text.lstrip().startswith("- ")
+        while self._open and (self._open[-1][0] > indent or (item and self._open[-1][0] == indent)):
+            self._open.pop()
+        if not self._open or self._open[-1][0] < indent:
+            self._push(indent)
+        return tuple(number for _, number in self._open)
+
+    def _push(self, indent: int) -> None:
+        self._count += 1
+        self._open.append((indent, self._count))
+
+
+def _said_beside(text: str) -> str:
+    found = _COMMENT.search(text)
+    return found[0] if found else ""
+
+
 def _in_image(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
     found = _INSTRUCTION.match(line.text)
     if found and found["key"] not in ("ARG", "ENV", "LABEL"):
-        yield Fact((*path, found["key"]), unquoted(found["value"]), line.quote)
+        for key in filter(None, (found["key"], _MEANT.get(found["key"]))):
+            yield from with_flags(Fact((*path, key), unquoted(found["value"]), line.quote))
     else:
         yield from _in_settings(line, path)
 
@@ -108,7 +160,7 @@ def _in_settings(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
     elif found := _TAG.match(line.text):
         yield from _attributes(line, (*path, found["key"]), found["rest"])
     elif path and line.text.rstrip()[-1] not in "{:" and (found := _ITEM.match(line.text)):
-        yield from with_flags(Fact(path, unquoted(_COMMENT.sub("", found["value"])), line.quote))
+        yield from with_flags(Fact(path, unquoted(_COMMENT.sub("", found["value"])), line.quote, listed=True))
 
 
 def _attributes(line: Line, path: tuple[str, ...], rest: str) -> Iterator[Fact]:
@@ -134,6 +186,12 @@ def _in_program(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
             yield from _value(line, path, found["key"], found["value"])
     elif path and (found := _LITERAL_ITEM.match(line.text)):
         yield Fact(path, unquoted(found["value"]), line.quote)
+
+
+def _by_constant(line: Line, path: tuple[str, ...], constants: Mapping[str, Fact]) -> Iterator[Fact]:
+    """Yield what a field is set to by the name of a constant: the constant's value, and its line."""
+    if (found := _SETTING.match(line.text)) and (constant := constants.get(_COMMENT.sub("", found["value"]))):
+        yield Fact((*path, found["key"]), constant.value, constant.quote)
 
 
 def _opened(text: str) -> str:
@@ -189,8 +247,8 @@ def with_flags(fact: Fact) -> Iterator[Fact]:
     """Yield a fact, and of a command the values of its flags: --port 80."""
     yield fact
     for flag in _FLAG.finditer(fact.value):
-        program = fact.value.split()[0]
-        yield Fact((*fact.path, program, flag["key"]), flag["value"], fact.quote)
+        program = fact.value.split()[0].removeprefix("--")
+        yield Fact((*fact.path, program, flag["key"]), flag["value"], fact.quote, note=fact.value)
 
 
 def unquoted(value: str) -> str:

@@ -1,0 +1,310 @@
+"""What a sentence says of what is asked for: the value beside its words, of the kind that is wanted."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from longctx.quotes.exact.asked import Asked
+from longctx.quotes.exact.sentences import denies
+from longctx.quotes.exact.units import Unit, tells, tells_anything
+from longctx.quotes.exact.values import Kind
+from longctx.quotes.exact.words import cover, places, stem
+
+FARTHEST = 20  # more than any words between
+MOST_IN_LOG = 6  # the same in a line of a log, which tells of one thing
+MOST_BETWEEN = (
+    3  # telling words that are not asked for, among those from the first one asked for to the value
+)
+_COMPARED = re.compile(
+    r"\W*(?:more|less|fewer|higher|lower|longer|shorter|cheaper|later|earlier|older|younger|before"
+    r"|after|ago)\b"
+)
+_SUBJECT_GAP = re.compile(r"[\s,]*(?:(?:has|have|had|also|then|now|always|usually|will|is|was) )*$")
+_ROLE_GAP = re.compile(r"[\s,:(*_–-]*(?:(?:is|was|named|called|as|the|our|still|again) )*[(]?$")
+_ROLE = re.compile(r"who(?:'s|’s| is| was| are| were) (?:the|our|your|their)\b|(?!who\b)", re.IGNORECASE)
+# "Who did Ann inspire", "who was Ann ranked above": the name beside is hardly the one that is asked for.
+_OF_ANOTHER = re.compile(
+    r"who (?:did|does|do)\b|who\b.*\b(?:above|below|over|with|against|to|from|of|in|on|at)\W*$", re.IGNORECASE
+)
+_BY = re.compile(r"\bby (?:the )?$")
+_BY_ASKED = re.compile(r"by whom|who (?:is|was|are|were) .*\bby\b", re.IGNORECASE)
+_CODE_GAP = re.compile(r"[\s:#,=(]*(?:is|are|no\.?|number|id|of)?(?: is)?[\s:#(]*$", re.IGNORECASE)
+_NAME_GOES_ON = re.compile(r"(?: &| [A-Z][\w.]*)*")
+_PARTED = re.compile(r"[;!?]|\b(?:if|unless|while|whereas)\b")
+_RELATIVE = re.compile(r"(?P<whose>[^\W_]+),? (?:which|who|that)\b")  # "A outdid B, which was built in 1984"
+_ONE_OF = re.compile(r"\bone of (?:the|our|my|your|its|his|her|their)\b", re.IGNORECASE)
+_PAST = re.compile(r"\b(?:did|was|were|had)\b")
+_OPEN = re.compile(
+    r"\b(?:will|shall|would|could|should|might|may|planned|supposed|if|[Nn]ext)\b"
+)  # not done yet
+_OPPOSED = tuple(
+    frozenset(words.split())
+    for words in ("first last", "this last next previous", "old new", "minimum maximum", "before after")
+)
+_IS = re.compile(
+    r"(?:\W{0,2} (?:is|are|was|were|be|stays?|remains?|equals?|amounts? to|comes? to)(?: at| set to)?"
+    r"(?: about| only| still| always| now)*|\W{0,3}[:=]) +(?P<value>[^,;()]+?)(?=[,;()]|[.!?]*\s*$)"
+)
+_LONGEST = 8  # words of a value that is of no kind
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value, where it begins in its unit, and how many words that were not asked for stand between."""
+
+    value: str
+    at: int
+    apart: int
+
+
+def attached(asked: Asked, unit: Unit) -> Found | None:
+    """Return the value of the kind that is asked for, beside all that it is asked of; None if not certain."""
+    kind = asked.kind
+    if kind is None or unit.text.lstrip().startswith("#") or not agrees(asked.text, unit.text):
+        return None
+    there = places(asked.terms, unit.forms)
+    needed = {i for i in asked.required if not asked.terms[i].forms & kind.implied} or asked.required
+    missing = {i for i in needed if not there[i]}
+    if missing and missing - cover(asked.terms, unit.context)[0]:
+        return None
+    carried = {i for i, one in enumerate(asked.terms) if one.carries and there[i]}
+    values = list(_values(asked, kind, unit))
+    if missing == needed and not carried:  # "4. Fees ... 4 %" for "percentage of the fees"
+        alone = len(values) == 1 and needed != asked.required and unit.text.rstrip()[-1:] in ".!"
+        return Found(values[0][0].strip(" ,"), values[0].start(), FARTHEST) if alone else None
+    elliptic = missing == needed
+    wanted = carried if elliptic else needed - missing
+    found = [
+        Found(value[0].strip(" ,"), value.start(), near.apart)
+        for value in values
+        if (near := _Near.of(asked, kind, unit, value, there, wanted))
+        and near.apart <= (MOST_IN_LOG if unit.stamp else MOST_BETWEEN)
+        and not (missing and near.of_another)
+        and near.fits(asked, kind, elliptic=elliptic)
+    ]
+    best = min(found, key=lambda one: one.apart, default=None)
+    return best if best and sum(one.apart == best.apart for one in found) == 1 else None
+
+
+def agrees(question: str, text: str) -> bool:
+    """Tell whether a text may answer: not with what will be, the last for the first, or one of many."""
+    open_ = bool(_PAST.search(question) and _OPEN.search(text))
+    return not open_ and not contrary(question, text) and not _ONE_OF.search(text)
+
+
+def contrary(question: str, clause: str) -> bool:
+    """Tell whether a clause is of the first where the last is asked for, or the other way round."""
+    asked, said = (set(re.findall(r"[a-z]+", text.lower())) for text in (question, clause))
+    return any(one & asked and one & said and not one & asked & said for one in _OPPOSED)
+
+
+def _values(asked: Asked, kind: Kind, unit: Unit) -> Iterator[re.Match[str]]:
+    for value in kind.find(unit.text):
+        if value.start() < unit.stamp:
+            continue
+        compared = kind.name in ("money", "amount", "size") and _COMPARED.match(unit.text, value.end())
+        common = kind.name == "name" and not tells_anything(value[0])
+        if not compared and not common and value[0].lower() not in asked.text.lower():
+            yield value
+
+
+@dataclass(frozen=True)
+class _Near:
+    """A value and the words nearest to it that are asked for, one for each.
+
+    Attributes:
+        chosen: those words, as numbers of the unit's.
+        between: telling words among them that are not asked for.
+        noun: the words that stand for the first one of the question. known: all words that are asked for.
+    """
+
+    unit: Unit
+    value: re.Match[str]
+    chosen: frozenset[int]
+    inside: range
+    between: Sequence[int]
+    noun: Sequence[int]
+    known: frozenset[int]
+
+    @classmethod
+    def of(
+        cls,
+        asked: Asked,
+        kind: Kind,
+        unit: Unit,
+        value: re.Match[str],
+        there: Sequence[Sequence[int]],
+        wanted: set[int],
+    ) -> "_Near | None":
+        """Return them; None if the value belongs to something else, or is denied."""
+        inside = unit.held(value.start(), value.end())
+        noun = next((there[i] for i, one in enumerate(asked.terms) if not one.light), ())
+        chosen: set[int] = set()
+        for i in wanted:
+            outside = [j for j in there[i] if j not in inside]
+            if not outside:
+                return None
+            after = -99 if kind.name == "count" and there[i] == noun else 0  # behind its number
+            chosen.add(
+                min(
+                    outside,
+                    key=lambda j: inside[0] - j if j < inside[0] else after + 2 * (j - inside[-1]),
+                )
+            )
+        if _crossed(asked, kind, unit, value, chosen, inside):
+            return None
+        low, high = min(chosen | {inside[0]}), max(chosen | {inside[-1]})
+        rivals = {j for one in _rivals(asked, kind, unit, value) for j in unit.held(one.start(), one.end())}
+        known = {j for one in there for j in one} | set(inside) | rivals
+        between = [j for j in range(low, high + 1) if j not in known and tells(unit.tokens[j][0])]
+        return cls(unit, value, frozenset(chosen), inside, between, noun, frozenset(known))
+
+    @property
+    def apart(self) -> int:
+        """How many other words stand between, but for the rest of a name; FARTHEST with another name."""
+        end = max((self.unit.tokens[j].end() for j in self.chosen if j < self.inside[0]), default=0)
+        rest = _NAME_GOES_ON.match(self.unit.text, end)
+        goes_on = rest.end() if rest and end else 0
+        others = [j for j in self.between if not end <= self.unit.tokens[j].start() < goes_on]
+        named = [j for j in others if j > 0 and self.unit.tokens[j][0][0].isupper()]
+        return FARTHEST if named and not self.unit.stamp else len(others)
+
+    @property
+    def of_another(self) -> bool:
+        """Whether a sentence that leaves unsaid what is asked for has another subject, or says more of it."""
+        words = [j for j in range(self.inside[0]) if j not in self.known]
+        return bool(self.between) or any(tells(self.unit.tokens[j][0]) for j in words)
+
+    @property
+    def gap_before(self) -> str | None:
+        """What stands between the nearest word before the value and the value."""
+        before = [self.unit.tokens[j].end() for j in self.chosen if j < self.inside[0]]
+        return self.unit.text[max(before) : self.value.start()] if before else None
+
+    @property
+    def gap_after(self) -> str | None:
+        """What stands between the value and the nearest word after it."""
+        after = [self.unit.tokens[j].start() for j in self.chosen if j > self.inside[-1]]
+        return self.unit.text[self.value.end() : min(after)] if after else None
+
+    def fits(self, asked: Asked, kind: Kind, *, elliptic: bool) -> bool:
+        """Tell whether the value stands where such values stand."""
+        before, after = self.gap_before, self.gap_after
+        if kind.name == "count":
+            return self._counts() or (elliptic and before is not None and not before.strip())
+        if kind.name == "name":
+            return self._is_named(asked)
+        if kind.name == "code":
+            return before is not None and bool(_CODE_GAP.fullmatch(before))
+        if kind.name == "amount":
+            rest = _NAME_GOES_ON.match(before)[0] if before else ""  # type: ignore[index]
+            own = {self.unit.tokens[j].start() for j in self.between}
+            return any(
+                gap is not None and "," not in gap[len(rest) :] and not self._tell(gap, own, at)
+                for gap, at in (
+                    (before, self.value.start() - len(before or "") + len(rest)),
+                    (after, self.value.end()),
+                )
+            )
+        return True
+
+    def _tell(self, gap: str, own: set[int], at: int) -> bool:
+        return any(at <= start < at + len(gap) for start in own) and bool(gap)
+
+    def _counts(self) -> bool:
+        """Tell whether the value stands right before what is counted."""
+        starts = [self.unit.tokens[j].start() for j in self.noun if j > self.inside[-1]]
+        gaps = [self.unit.text[self.value.end() : start] for start in starts]
+        return any(len(gap.split()) <= 2 and not re.search(r"[,.;:]", gap) for gap in gaps)
+
+    def _is_named(self, asked: Asked) -> bool:
+        """Tell whether a name stands where the one who does it stands, or beside a role."""
+        before, after = self.gap_before, self.gap_after
+        if _OF_ANOTHER.match(asked.text):
+            return False
+        by = before is not None and bool(_BY.search(before)) and len(before.split()) <= 5
+        if _BY_ASKED.match(asked.text):
+            return by
+        if _ROLE.match(asked.text):
+            return any(gap is not None and bool(_ROLE_GAP.match(gap)) for gap in (before, after))
+        does = not asked.terms[0].carries  # "who gets the plot" names no deed that can be told
+        return (
+            by or after in (" (", ". (") or (does and after is not None and bool(_SUBJECT_GAP.match(after)))
+        )
+
+
+def _rivals(asked: Asked, kind: Kind, unit: Unit, value: re.Match[str]) -> list[re.Match[str]]:
+    """Return the other values of the kind, but for those of the question."""
+    others = [one for one in kind.find(unit.text) if one.start() not in (value.start(), *range(unit.stamp))]
+    return [one for one in others if one[0].lower() not in asked.text.lower() and tells_anything(one[0])]
+
+
+def _crossed(
+    asked: Asked, kind: Kind, unit: Unit, value: re.Match[str], chosen: set[int], inside: range
+) -> bool:
+    """Tell whether something parts a value from the words that are asked for, or they are denied."""
+    text, tokens = unit.text, unit.tokens
+    start = min(value.start(), *(tokens[j].start() for j in chosen))
+    end = max(value.end(), *(tokens[j].end() for j in chosen))
+    near = max((tokens[j].end() for j in chosen if j < inside[0]), default=value.start())
+    behind = min((tokens[j].start() for j in chosen if j > inside[-1]), default=value.end())
+    whose = [one["whose"] for one in _RELATIVE.finditer(text, start, end)]
+    return (
+        any(stem(word.lower()) not in {unit.forms[j] for j in chosen} for word in whose)
+        or bool(_PARTED.search(text[start:end]))
+        or denies(text[:end])
+        or bool(re.search(r"\band\b", text[value.end() : end]))
+        or max(text.count(", ", near, value.start()), text.count(", ", value.end(), behind)) > 1
+        or any(
+            near <= one.start() < value.start() or value.end() <= one.start() < behind
+            for one in _rivals(asked, kind, unit, value)
+        )
+    )
+
+
+def defined(asked: Asked, unit: Unit) -> Found | None:
+    """Return what a sentence says a thing is, of which every word is asked for: "The deposit is EUR 50"."""
+    if denies(unit.text) or not agrees(asked.text, unit.text):
+        return None
+    there = places(asked.terms, unit.forms)
+    if any(not there[i] for i in asked.required):
+        return _below(asked, unit)
+    asked_for = {j for one in there for j in one}
+    low = min(j for i in asked.required for j in there[i])
+    for value in _IS.finditer(unit.text):
+        before = [j for j, one in enumerate(unit.tokens) if one.end() <= value.start()]
+        inside = set(unit.held(value.start("value"), value.end("value")))
+        if low not in before or any(not inside.union(before) & set(there[i]) for i in asked.required):
+            continue
+        # The first word has a capital anyhow, and may be "The" or a number.
+        other = [j for j in before if j > 0 and j not in asked_for and tells(unit.tokens[j][0])]
+        said = value["value"].strip()
+        short = 0 < len(said.split()) <= _LONGEST and re.search(r"[\dA-Z@/`\"“]", said)
+        return (
+            Found(said.strip('`"“”*'), value.start("value"), 0)
+            if not other and short and _suits(asked, said)
+            else None
+        )
+    return None
+
+
+def _below(asked: Asked, unit: Unit) -> Found | None:
+    """Return a few words right below a heading that is all that is asked for."""
+    words = re.findall(r"[^\W_]+", unit.above)
+    covered, used = cover(asked.terms, unit.context)
+    everything = {i for i, one in enumerate(asked.terms) if not one.carries}
+    said = unit.text.strip(" .\n*-")
+    if not unit.first or everything - covered or len(said.split()) > _LONGEST or not _suits(asked, said):
+        return None
+    unsaid = [word for j, word in enumerate(words) if j not in used and tells(word) and not word.isdigit()]
+    return None if unsaid else Found(said, unit.text.find(said), 1)
+
+
+def _suits(asked: Asked, value: str) -> bool:
+    """Tell whether a value is of the kind that is asked for; a bare number may be a sum or a size."""
+    if asked.wanted == "place":
+        return not re.search(r"\d", value)
+    if asked.kind is None:
+        return True
+    number = asked.kind.name in ("money", "amount", "size", "count") and value[0].isdigit()
+    return number or next(asked.kind.find(value), None) is not None

@@ -1,0 +1,130 @@
+"""Values in sentences: the one that stands beside the words that are asked for is shown, and no other."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from longctx.quotes.exact.look_up import look_up
+from longctx.text.source import Document
+
+Write = Callable[[str, str], Document]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Make a document of a text."""
+
+    def make(name: str, text: str) -> Document:
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        return Document(name, path, 0, path.stat().st_size, "utf-8")
+
+    return make
+
+
+def told(question: str, *documents: Document) -> list[str]:
+    return [one.text for one in look_up(question, documents)]
+
+
+LEASE = """EQUIPMENT LEASE
+
+The lease begins on 1 June 2024 and ends on 31 May 2026. The monthly rent for the crane is EUR 1,480.
+A late fee of EUR 35 is charged. The crane was last inspected on 22 April 2024; the van was not inspected.
+
+Halden Tools (the "Lessor"), represented by its managing director, Petra Voss, and Brook Ltd (the
+"Lessee"), represented by its owner, Samuel Brook.
+
+6. Royalties. From the 5,001st copy the author receives 4.5 % of the net price.
+
+7. Copies. The author receives twenty-two free copies.
+"""
+
+
+@pytest.mark.parametrize(
+    ("question", "answers"),
+    [
+        ("When does the lease begin?", ["1 June 2024"]),
+        ("When does the lease end?", ["31 May 2026"]),
+        ("What is the monthly rent for the crane?", ["EUR 1,480"]),
+        ("how much is the late fee?", ["EUR 35"]),
+        ("Who is the managing director of the Lessor?", ["Petra Voss"]),
+        ("royalty percentage", ["4.5 %"]),
+        ("number of free copies", ["twenty-two"]),
+        ("What is the weekly rent for the crane?", []),
+        ("When was the van last inspected?", []),
+        ("When was the crane first inspected?", []),
+        ("Who is the owner of the Lessor?", []),
+        ("Who is the managing director of the Lessee?", []),
+    ],
+)
+def test_a_value_is_given_to_what_it_stands_beside(write: Write, question: str, answers: list[str]) -> None:
+    """The date, sum or name of another thing in the same sentence would pass for the one asked for."""
+    assert told(question, write("lease.txt", LEASE)) == answers
+
+
+MINUTES = """# Rowing club
+
+Greta books the bus. The insurance costs EUR 960 a year, EUR 80 more than in 2023.
+Last year 9 crews took part.
+Present: Ann Lee (chair), Jonas K. (minutes)
+
+## Licence
+
+AGPL-3.0. Ask Birgit about commercial use.
+
+## Museum
+
+The lighthouse was built in 1871 and moved in 1934. Log in with the password `change-me`.
+
+One of the secret numbers for the barn is: 4031.
+
+- 400 g flour
+- 2 eggs
+"""
+
+
+@pytest.mark.parametrize(
+    ("question", "answers"),
+    [
+        ("Who books the bus?", ["Greta"]),
+        ("How much does the insurance cost?", ["EUR 960 a year"]),
+        ("who took the minutes?", ["Jonas K"]),
+        ("what license", ["AGPL-3.0"]),
+        ("When was the lighthouse built?", ["1871"]),
+        ("When was the lighthouse moved?", ["1934"]),
+        ("how much flour?", ["400 g"]),
+        ("how many eggs", ["2"]),
+        ("initial password?", ["change-me"]),
+        ("How many crews took part this year?", []),
+        ("When was the museum built?", []),
+        ("Who books the tents?", []),
+        ("how much butter?", []),
+        ("What is the secret number for the barn?", []),
+    ],
+)
+def test_what_a_sentence_leaves_unsaid_is_above_it(write: Write, question: str, answers: list[str]) -> None:
+    """A heading would not be read as what its section is about, or pass for the subject of any sentence."""
+    assert told(question, write("minutes.md", MINUTES)) == answers
+
+
+def test_a_line_of_a_log_tells_of_one_thing(write: Write) -> None:
+    """The address that was banned, or the status of a service, would not be read out of its line."""
+    log = write(
+        "syslog.1",
+        "May 21 06:20:55 pike systemd[1]: Started daily work.\n"
+        "May 21 07:38:44 pike fail2ban.actions[733]: NOTICE [sshd] Ban 203.0.113.201\n"
+        "May 21 07:49:06 pike systemd[1]: tide.service: Main process exited, code=exited, status=3/FAILED\n"
+        "May 21 07:50:06 pike systemd[1]: moon.service: Main process exited, code=exited, status=9/KILLED\n",
+    )
+    assert told("which address did fail2ban ban", log) == ["203.0.113.201"]
+    assert told("exit status of tide.service", log) == ["3/FAILED"]
+    assert told("exit status of star.service", log) == []
+
+
+def test_files_are_found_by_what_they_mention(write: Write) -> None:
+    """Who asks which of the files speaks of something would get its words, but from any file."""
+    menu, letter = write("menu.txt", "Known for its\nfish soup.\n"), write("letter.txt", "No fish here.\n")
+    assert [
+        str(one.source.span) for one in look_up("which of the files mentions fish soup", [menu, letter])
+    ] == ["menu.txt:2"]
