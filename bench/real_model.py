@@ -1,6 +1,6 @@
 """A real model end to end: greedy answers against transformers', and the perplexity of a chapter per form.
 
-    python -m bench.real_model /tmp/smollm2 -o bench/results/smollm2-2026-11-26.json
+    python -m bench.real_model /tmp/smollm2 -o bench/results/smollm2-2026-11-27.json
 
 Chats are framed by the checkpoint's own template and encoded by its tokenizer, on both sides apart.
 """
