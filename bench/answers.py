@@ -10,10 +10,7 @@ look-alikes are 40 facts in one text, asked for together with keys that are not 
 import argparse
 import json
 import lzma
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -21,19 +18,15 @@ from typing import Any
 
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
-from longctx.quotes.index import PassageIndex
-from longctx.quotes.passages import passages
 from longctx.reading import Reading
 from longctx.tasks import lookup
-from longctx.tasks.frame import read_template
 from longctx.tasks.haystack import load_haystack, make_sample
-from longctx.tasks.prompt import Prompt, build_prompt
 from longctx.tasks.results import Answer
-from longctx.text.source import Document
 from training.data import weave
 from training.evaluate import MIXED_FAMILIES as FAMILIES
 from training.facts import FactMaker
 from training.haystack import Prose, prose_pieces
+from training.reading import prompt, reading_of
 from training.words import Words
 
 CONTEXTS, QUESTIONS = 120, 250
@@ -41,29 +34,9 @@ NEEDLES = {16_000: 60, 65_536: 200}  # texts of each length
 FACTS, LOOK_ALIKES = 40, {4_096: 8, 65_536: 4, 262_144: 3}  # facts in a document; documents of each length
 
 
-@contextmanager
-def read(engine: Engine, text: str) -> Iterator[Reading]:
-    """Read and index a text once; its file lives while places in it are looked up."""
-    with tempfile.TemporaryDirectory() as folder, PassageIndex() as index:
-        path = Path(folder, "text")
-        path.write_text(text, encoding="utf-8")
-        document = Document("text", path, 0, path.stat().st_size, "utf-8")
-        for passage in passages(document):
-            index.add(passage)
-        reading = Reading(engine, [document], prompted(engine, "").before, 2048, index=index)
-        for _ in reading.read():
-            pass
-        yield reading
-
-
-def prompted(engine: Engine, question: str) -> Prompt:
-    """Return what stands before and after a text that is asked about."""
-    return build_prompt(engine.tokenizer, engine.folder, read_template(None, "lookup.md"), question=question)
-
-
 def ask(reading: Reading, question: str) -> Answer:
     """Ask as the command does."""
-    answer = lookup.answer(reading, question, partial(prompted, reading.engine))
+    answer = lookup.answer(reading, question, partial(prompt, reading.engine))
     assert answer is not None, "the model does not copy"
     return answer
 
@@ -76,7 +49,7 @@ def natural(engine: Engine, path: Path) -> dict[str, int]:
     chosen = [row for row in rows if row["context"] in set(contexts)]
     Random(0).shuffle(chosen)
     shown = right = 0
-    with read(engine, "\n\n".join(contexts)) as reading:
+    with reading_of(engine, "\n\n".join(contexts)) as reading:
         for row in chosen[:QUESTIONS]:
             answer = ask(reading, row["question"])
             shown += answer.how == "found"
@@ -93,7 +66,7 @@ def needles(engine: Engine, length: int, count: int) -> dict[str, float]:
         depth = 100 * Random(number).random()
         kind = ("number", "word", "uuid")[number % 3]
         sample = make_sample(haystack, engine.tokenizer, length, depth, kind, number, seed=1)  # type: ignore[arg-type]  # one of the kinds
-        with read(engine, sample.before + sample.needle + sample.after) as reading:
+        with reading_of(engine, sample.before + sample.needle + sample.after) as reading:
             answer = ask(reading, sample.question)
         if answer.text == sample.expected:
             right += 1
@@ -114,7 +87,7 @@ def look_alikes(engine: Engine, length: int, documents: int) -> dict[str, int]:
         text, _ = weave(rng, pieces, dict(zip(places, rng.sample(facts, FACTS), strict=True)))
         absent = [maker.make(FAMILIES[i % len(FAMILIES)]) for i in range(FACTS // 2)]
         near = [maker.rival(facts[i]) for i in range(FACTS // 2)]
-        with read(engine, text) as reading:
+        with reading_of(engine, text) as reading:
             for name, asked in (("present", facts), ("absent", absent), ("one word differs", near)):
                 for fact in asked:
                     answer = ask(reading, rng.choice(fact.questions))

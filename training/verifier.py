@@ -11,9 +11,7 @@ weights are written beside the model, the figures into FOLDER/report.json.
 import argparse
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -23,18 +21,14 @@ import torch
 
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
-from longctx.quotes.index import PassageIndex
-from longctx.quotes.passages import passages
 from longctx.quotes.second_look import Look
 from longctx.quotes.stems import Stems
 from longctx.reading import Reading
 from longctx.tasks import lookup, verifier
-from longctx.tasks.frame import read_template
-from longctx.tasks.prompt import Prompt, build_prompt
 from longctx.tasks.questions import asks_for_all
 from longctx.tasks.results import wilson
 from longctx.tasks.verifier import Copied
-from longctx.text.source import Document
+from training.reading import prompt, reading_of
 from training.verifier_cases import Asked, Case, cases
 
 RIDGE = 5.0  # on weights of features with unit variance
@@ -81,26 +75,6 @@ class Row:
         values = asdict(self)
         del values["features"]
         return json.dumps(values) + "\n"
-
-
-@contextmanager
-def reading_of(engine: Engine, text: str) -> Iterator[Reading]:
-    """Read and index a text, as `ask` does; its file lives while places in it are looked up."""
-    with tempfile.TemporaryDirectory() as folder, PassageIndex() as index:
-        path = Path(folder, "text")
-        path.write_text(text, encoding="utf-8")
-        document = Document("text", path, 0, path.stat().st_size, "utf-8")
-        for passage in passages(document):
-            index.add(passage)
-        reading = Reading(engine, [document], prompt(engine, "").before, 2048, index=index)
-        for _ in reading.read():
-            pass
-        yield reading
-
-
-def prompt(engine: Engine, question: str) -> Prompt:
-    """Return what stands before and after a text that is asked about."""
-    return build_prompt(engine.tokenizer, engine.folder, read_template(None, "lookup.md"), question=question)
 
 
 def is_right(text: str, asked: Asked) -> bool:
