@@ -128,3 +128,10 @@ def test_files_are_found_by_what_they_mention(write: Write) -> None:
     assert [
         str(one.source.span) for one in look_up("which of the files mentions fish soup", [menu, letter])
     ] == ["menu.txt:2"]
+
+
+def test_a_number_that_is_nobodys_is_given_only_to_who_names_nobody(write: Write) -> None:
+    """The number of a workshop would be given as that of a woman whom the question does not name."""
+    letter = write("letter.txt", "Call the workshop, tel. 555 27 180. Ann knows the way.\n")
+    assert told("tel?", letter) == ["555 27 180"]
+    assert told("What is her phone number?", letter) == []

@@ -228,3 +228,15 @@ def test_words_are_found_in_lines_whatever_their_case_and_ends(write: Write, end
         ("FAILED", 6),
     ]
     assert [one.span.text() for one in found] == [one.text for one in found]
+
+
+def test_words_that_stand_everywhere_in_a_long_log_pin_down_nothing(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question in the words of every line of a long log would be looked up for minutes."""
+    log = write("a.log", "".join(f"2024-03-02 09:00:0{n} request {n} served user=u{n}\n" for n in range(9)))
+    assert told("which user served request 4?", log) == [("u4", "a.log:5")]
+    monkeypatch.setattr("longctx.quotes.exact.look_up.WHOLE", 0)
+    assert told("which user served request 4?", log) == [("u4", "a.log:5")]
+    monkeypatch.setattr("longctx.quotes.exact.look_up.MOST_LINES", 0)
+    assert told("which user served request 4?", log) == []

@@ -20,6 +20,7 @@ _CONTACT = (
 _LABEL = re.compile(r"\b(?:fax|phone|telephone|tel|landline|office|mobile|cell)\b")
 _MOBILE = re.compile(r"\b(?:mobile|cell)", re.IGNORECASE)
 _CAPITAL = re.compile(r"(?<![.!?:] )\b[A-Z][\w'’.-]*(?: [A-Z][\w'’-]+)+")  # a name of two words or more
+_SOMEBODYS = re.compile(r"\b(?:her|his|their|its|your|my)\b", re.IGNORECASE)
 _FARTHEST = 120  # characters between a name and what it has
 
 
@@ -34,7 +35,11 @@ def contact(asked: Asked, text: str, words: frozenset[str], kind: re.Pattern[str
     """Return the first such value after the name that is asked for, if no other name stands between."""
     names = [one for one in asked.terms if not one.light and not one.forms & words]
     values = list(kind.finditer(text))
-    if not names and not asked.required - {i for i, one in enumerate(asked.terms) if one.forms & words}:
+    if (
+        not names
+        and not _SOMEBODYS.search(asked.text)
+        and not asked.required - {i for i, one in enumerate(asked.terms) if one.forms & words}
+    ):
         return (values[0][0], values[0].start()) if len(values) == 1 else None  # "phone?"
     if not names or not values:
         return None

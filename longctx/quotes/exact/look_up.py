@@ -6,7 +6,7 @@ section, a row, a column, an option, a package, a person. Each answer is read of
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 from longctx.quotes.exact.asked import Asked, mentions, parse
 from longctx.quotes.exact.cells import REQUEST_WORDS, Row, cells, is_request, records, rows
@@ -26,6 +26,7 @@ from longctx.quotes.exact.words import cover, plain, stems, words
 from longctx.text.source import Document
 
 MOST = 10  # places; more of them say that the question names nothing in particular
+MOST_LINES = 2000  # of a long document that hold all words of a question, and are looked at
 WHOLE = 1 << 20  # bytes of a document whose every line is looked at, for what stands around it
 _CODE = re.compile(
     r"\.(?:py|pyi|js|mjs|cjs|jsx|ts|tsx|go|rs|c|h|cc|cpp|hpp|java|kt|kts|swift|rb|php|cs|scala|sh"
@@ -141,6 +142,9 @@ def _rows(document: Document, asked: Asked, needles: list[str]) -> Iterator[Row]
     """Return the rows of tables, and the records of files that hold such."""
     if _JSON.search(document.name) or SETTINGS.search(document.name):
         return records(_facts(document, asked, needles), _about(document))
+    if document.end - document.start > WHOLE and is_request(next(iter(document.blocks()), "")):
+        groups = [group for group in asked.needles if not any(one in REQUEST_WORDS for one in group)]
+        return rows(_few(document, groups) if groups else [], document.name)
     return rows(_lines(document, needles), document.name) if _has_table(document) else iter(())
 
 
@@ -189,9 +193,19 @@ def _telling_lines(document: Document, asked: Asked, needles: list[str]) -> Iter
     if document.end - document.start <= WHOLE or not needles:
         yield from lines(document)
         return
-    for line in lines(document, _rarest(document, asked.needles + asked.implied)):
-        if mentions(asked, plain(line.text), outright=True):
-            yield line
+    yield from _few(document, asked.needles + asked.implied)
+
+
+def _few(document: Document, groups: Sequence[Sequence[str]]) -> list[Line]:
+    """Return the lines that hold one needle of each group; none if they are so many that none is meant."""
+    likely = lines(document, _rarest(document, groups))
+    found = (line for line in likely if _holds(plain(line.text), groups))
+    few = list(islice(found, MOST_LINES + 1))
+    return few if len(few) <= MOST_LINES else []
+
+
+def _holds(text: str, groups: Sequence[Sequence[str]]) -> bool:
+    return all(any(one in text for one in group) for group in groups)
 
 
 def _logged(document: Document, asked: Asked) -> Iterator[Line]:
