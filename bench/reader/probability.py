@@ -64,7 +64,7 @@ def fit(rows: Sequence[Row], target: str = "right") -> "Fitted":
     x = torch.cat([(x - mean) / spread, torch.ones(len(x), 1, dtype=torch.float64)], 1)
     ridge = torch.diag(torch.tensor([RIDGE] * len(mean) + [1e-9], dtype=torch.float64))
     w = torch.zeros(x.shape[1], dtype=torch.float64)
-    for _ in range(30):
+    for _ in range(12):
         p = torch.sigmoid(x @ w)
         curvature = (x * (p * (1 - p))[:, None]).T @ x + ridge
         w -= torch.linalg.solve(curvature, x.T @ (p - y) + ridge @ w)
