@@ -35,8 +35,8 @@ STEP = 64  # tokens whose distributions are compared at once
 FORMS = {
     "as they come": KVForm(),
     "int8": KVForm(rounded=True),
-    **{f"{n} pages": KVForm(chosen=n) for n in (0, 1, 4, 16, 64)},
-    "int8 and 16 pages": KVForm(rounded=True, chosen=16),
+    **{f"{n} pages": KVForm(chosen=n) for n in (0, 4, 16, 64, 256)},
+    "int8 and 64 pages": KVForm(rounded=True, chosen=64),
 }
 
 

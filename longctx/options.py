@@ -235,7 +235,7 @@ model_options = _as_one(
         "--kv-pages",
         type=click.IntRange(0),
         show_default="all",
-        help="Let each softmax layer attend to the first and the last tokens and to so many pages of 128 "
+        help="Let each softmax layer attend to the first and the last tokens and to so many pages of 8 "
         "that it chooses by a bound on their keys: faster in long texts, but answers may differ.",
     ),
     *_SHOWN,

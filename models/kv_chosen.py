@@ -5,6 +5,7 @@ score than the sum, channel by channel, of the query times the lowest or highest
 gives more. These bounds are made of the keys when they are first asked for, and are no part of what is kept.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -15,8 +16,8 @@ from torch import Tensor
 from longctx.kernels.attention import fold
 from longctx.models.kv_page import LogPage, Piece
 
-PAGE = 128  # tokens that are chosen together
-FIRST = PAGE  # tokens that are always seen
+PAGE = 8  # tokens that are chosen together: over many more, bounds tell nothing
+FIRST = 128  # tokens that are always seen
 LATEST = 1024  # likewise
 MOST_BOUNDS = 1 << 24  # at once
 
@@ -67,14 +68,11 @@ def choose(pieces: Sequence[Piece], q: Tensor, most: int, keys: Callable[[Piece]
             extents.append((low[:, :, inner[0] :], high[:, :, inner[0] :]))
     if extents:
         worth = _worth(q, *(torch.cat(parts, dim=2) for parts in zip(*extents, strict=True)))
-        places = [start + n for start, piece in whole for n in range(0, piece.tokens, PAGE)]
-        always = torch.tensor(
-            [at < FIRST or at + PAGE > length - LATEST for at in places], device=worth.device
-        )
-        worth = worth.masked_fill(always, float("inf"))
+        places = torch.cat([torch.arange(start, start + piece.tokens, PAGE) for start, piece in whole])
+        always = ((places < FIRST) | (places + PAGE > length - LATEST)).to(worth.device)
         count = min(len(places), most + int(always.sum()))
-        picked = set(worth.topk(count).indices.tolist())
-        seen += _parts(whole, picked)
+        picked = worth.masked_fill(always, float("inf")).topk(count).indices
+        seen += _parts(whole, picked.sort().values.tolist())
     return _joined(seen, length)
 
 
@@ -103,14 +101,14 @@ def _worth(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.stack(best).amax(dim=0)
 
 
-def _parts(whole: Sequence[tuple[int, Piece]], picked: set[int]) -> Iterator[tuple[int, Piece]]:
+def _parts(whole: Sequence[tuple[int, Piece]], picked: Sequence[int]) -> Iterator[tuple[int, Piece]]:
     """Yield the parts with some numbers."""
-    number = 0
-    for start, (page, first, end) in whole:
-        for begin in range(first, end, PAGE):
-            if number in picked:
-                yield start + begin - first, Piece(page, begin, begin + PAGE)
-            number += 1
+    numbers = [*accumulate((piece.tokens // PAGE for _, piece in whole), initial=0)]
+    for number in picked:
+        which = bisect_right(numbers, number) - 1
+        start, (page, first, _) = whole[which]
+        behind = (number - numbers[which]) * PAGE
+        yield start + behind, Piece(page, first + behind, first + behind + PAGE)
 
 
 def _joined(parts: Sequence[tuple[int, Piece]], length: int) -> Chosen:

@@ -141,11 +141,11 @@ def test_it_is_said_and_kept_apart(tmp_path: Path) -> None:
         + "It rained again.\n" * 900
     )
     at = str(text), "--store", str(tmp_path / "store")
-    plain, some, again = run(*at), run(*at, "--kv-pages", "4"), run(*at, "--kv-pages", "4")
+    plain, some, again = run(*at), run(*at, "--kv-pages", "64"), run(*at, "--kv-pages", "64")
     told = [json.loads(result.stdout) for result in (plain, some, again)]
     assert [one["answer"] for one in told] == ["4031775"] * 3
     assert [one["source"] for one in told[1:]] == [told[0]["source"]] * 2
-    assert [any("4 pages of 128" in note for note in one["notes"]) for one in told] == [False, True, True]
+    assert [any("64 pages of 8" in note for note in one["notes"]) for one in told] == [False, True, True]
     assert "it was read with another kv_pages" in some.stderr
     assert [one["usage"]["tokens_read"] > 0 for one in told] == [True, True, False]
 
