@@ -13,6 +13,7 @@ import html
 import json
 import re
 import sys
+import sysconfig
 import time
 import tomllib
 from collections import Counter
@@ -35,6 +36,9 @@ SETS = {
     "third": "third.toml",
     "fourth": "fourth.toml",
     "fifth": "fifth.toml",
+    "sixth": "sixth.toml",
+    "seventh": "seventh.toml",
+    "eighth": "eighth.toml",
 }
 KINDS = ("natural", "exact")
 
@@ -102,6 +106,8 @@ def load(books: Path | None, chosen: str = "first") -> list[Question]:
 def _path(name: str, books: Path | None) -> Path:
     if name.startswith("books/"):
         return (books or Path("books")) / name.removeprefix("books/")
+    if name.startswith("python/"):  # of the standard library; later versions lack some
+        return Path(sysconfig.get_path("stdlib")) / name.removeprefix("python/")
     return HERE.parents[1] / name if name.startswith("tests/") else TEXTS / name
 
 
