@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import longctx
+from longctx import styles
 from longctx.cli import main
 from longctx.sampling import Sampling
 
@@ -98,3 +99,13 @@ def test_a_model_that_writes_reads_once_for_all(tmp_path: Path, checkpoint: Path
         assert book.usage.tokens_read == tokens > 300
         assert all(answer.evidence and answer.how == "generated" for answer in together)
         assert [one.text for one in book.ask_all(questions[::-1], sampling=how)] == alone[::-1]
+
+
+def test_a_file_of_answers_holds_no_colours(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails -o on a terminal fills the file with codes for bold and faint."""
+    monkeypatch.setattr(styles, "for_stdout", lambda question, documents: styles.Style(True, question))
+    questions = ("-Q", "What is pool_size set to?", "-Q", "What is port set to?", "app.yaml")
+    assert ask(*questions, "-o", "answers.txt").exit_code == 0
+    told = (here / "answers.txt").read_text()
+    assert "8080" in told
+    assert "\x1b" not in told

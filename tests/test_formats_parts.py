@@ -13,6 +13,7 @@ from trees import make, text
 
 from longctx.errors import InputError
 from longctx.formats import draft, mail, notebook, zips
+from longctx.formats.kinds import recognise
 from longctx.formats.limits import Unreadable
 from longctx.text.places import Parts
 from longctx.text.source import gather
@@ -271,3 +272,15 @@ def test_nothing_reads_the_rest_of_a_large_archive_at_once(
         file.seek(20)
         assert file.read() == b"x" * 10
         assert file.read(10) == b""
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [('{"a": 1}\n{"a": 2}\n', "jsonl"), ('{"a": 1}\n', "json"), ('[{"a": 1},\n{"a": 2}]\n', "json")],
+)
+def test_records_on_lines_of_their_own_are_told_by_two_of_them(
+    tmp_path: Path, content: str, kind: str
+) -> None:
+    """The fields of a small file of records would be looked for in one object that is not there."""
+    make(tmp_path, {"records": content})
+    assert recognise(tmp_path / "records", "records") == kind
