@@ -105,6 +105,9 @@ def test_an_answer_ends_where_its_bracket_does(before: str, inside: str, after: 
         ("He went to the ____ with her.", True),
         ("Who is Sherlock Holmes?", False),
         ("what was in the envelope?", False),
+        ("What happened in 1912?", False),
+        ("Who runs NASA?", False),
+        ("What is MAX_RETRIES?", True),
     ],
 )
 def test_the_model_is_asked_only_what_it_was_made_for(asked: str, suits: bool) -> None:

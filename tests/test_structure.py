@@ -362,3 +362,21 @@ def test_memory_is_bounded_whatever_a_text_counts(write: Write, monkeypatch: pyt
     assert told is not None
     assert told.groups[0].facts[0].text == "300 lines without JSON"
     assert told.groups[0].facts[0].place.endswith(":4")
+
+
+def test_programs_are_told_when_a_log_begins_and_ends_and_how_many_errors_it_has(write: Write) -> None:
+    """If this fails a script that watches a log gets no time, or twice as many errors as there are."""
+    log = "".join(
+        f"2026-11-02 19:13:0{n} {'ERROR' if n in (3, 7) else 'INFO'} line {n}\n" for n in range(1, 9)
+    )
+    values = told(write(log, "app.log")).values
+    assert (values["first_time"], values["last_time"]) == ("2026-11-02 19:13:01", "2026-11-02 19:13:08")
+    assert values["errors"] == 2
+
+
+def test_a_value_that_comes_twice_is_the_most_frequent(write: Write) -> None:
+    """If this fails a small table does not say which of its values come again."""
+    table = told(write("port,ship,fare\nVisby,Tor,6\nVisby,Ask,7\nKiruna,Ek,8\n", "a.csv"))
+    said = [fact.text for group in table.groups for fact in group.facts]
+    assert any("2 different, most often Visby (2)" in one for one in said)
+    assert any("3 different, such as Tor, Ask, Ek" in one for one in said)
