@@ -54,7 +54,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let every model write what the list holds, piece by piece."""
     pieces = list(WRITTEN)
 
-    def generate(self: Session, prompt: list[int], sampling: Sampling) -> Iterator[Piece]:
+    def generate(self: Session, prompt: list[int], sampling: Sampling, *_: object) -> Iterator[Piece]:
         for piece in pieces[: sampling.max_tokens]:
             yield Piece(piece, 1, None, None)
         yield Piece("", None, None, "stop" if sampling.max_tokens >= len(pieces) else "length")
