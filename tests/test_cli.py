@@ -271,7 +271,7 @@ def test_the_machine_and_the_models_are_described(run: Any, command: str) -> Non
         (("ask", "What is K7-R2P?", "text.txt", "--device", "cuda:9"), 4, "cuda:9"),
         (("ask", "Why?", "text.txt", "--max-tokens", "0"), 2, "--max-tokens"),
         (("niah", "--length", "many"), 2, "many"),
-        (("ask", "Why?", "text.txt", "--passage", "1"), 2, "'--passages'? (see longctx ask --help)"),
+        (("ask", "Why?", "text.txt", "--passage", "1"), 2, "'--passages'?) (see longctx ask --help)"),
         (("models", "shwo"), 2, "No such command 'shwo'"),
         (("completion",), 2, "bash, zsh, fish (see longctx completion --help)"),
         (("niah", "--length", "80"), 3, "too short"),

@@ -84,14 +84,14 @@ def test_a_very_long_text_is_read_where_its_words_are(
     """If this fails a question to a gigabyte takes hours, or passes for one to all of it."""
     monkeypatch.setattr(parts, "MOST_READ", 600)
     monkeypatch.setattr("longctx.tasks.ask.MOST_READ", 600)
-    texts = corpus(tmp_path, FILLER * 100 + ONE + FILLER * 20)
-    answer, told = ask(engine, texts, QUESTION, room=1000, indexed=5000)
-    assert places(answer) == [("48213", "0.txt:101")]
+    texts = corpus(tmp_path, FILLER * 100 + ONE + OTHER + FILLER * 20)
+    answer, told = ask(engine, texts, BOTH, room=1000, indexed=5000)
+    assert places(answer) == [("48213", "0.txt:101"), ("9071", "0.txt:102")]
     assert answer.evidence[0].span.first_line <= 101 <= answer.evidence[0].span.last_line
     assert 0 < answer.usage.tokens_read < 2000
     assert answer.tokens_in_all == texts.bytes // 4
     assert "looking through 0.txt" in {event.label for event in told}
-    everything, _ = ask(engine, texts, QUESTION, room=1000, indexed=5000, everything=True)
+    everything, _ = ask(engine, texts, BOTH, room=1000, indexed=5000, everything=True)
     assert places(everything) == places(answer)
     assert everything.usage.tokens_read > 2000
     assert everything.tokens_in_all is None

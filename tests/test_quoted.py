@@ -135,7 +135,9 @@ def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path) -> It
     book = document(tmp_path / "book.txt").path
 
     def invoke(says: str, *arguments: str) -> Result:
-        def generate(self: Session, prompt: list[int], sampling: Sampling) -> Iterator[Piece]:
+        def generate(
+            self: Session, prompt: list[int], sampling: Sampling, source: object = None
+        ) -> Iterator[Piece]:
             yield Piece(says, 1, None, "stop")
 
         monkeypatch.setattr(Session, "generate", generate)
