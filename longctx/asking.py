@@ -33,8 +33,8 @@ LARGEST = 1 << 24  # bytes of a file of questions
 def questions_and_inputs(words: Inputs, more: Sequence[str], file: str | None) -> tuple[list[str], Inputs]:
     """Return the questions, and what is read for them.
 
-    Without -Q and --questions the question is the first word, or the last where the first names a file
-    and the last does not.
+    Without -Q and --questions the question is the first word, or the last where the last names no file and
+    the first does, or only the last looks like a question.
 
     Args:
         words: all that is no option.
@@ -52,8 +52,9 @@ def questions_and_inputs(words: Inputs, more: Sequence[str], file: str | None) -
         raise click.UsageError("there is no question; try: longctx ask 'Who is Alice?' book.txt")
     if not words[0].strip():
         raise click.UsageError("the question is empty")
-    if len(words) > 1 and _is_there(words[0]) and not _is_there(words[-1]):
-        return [words[-1]], words[:-1]
+    first, last = words[0], words[-1]
+    if len(words) > 1 and not _is_there(last) and (_is_there(first) or _asks(last) > _asks(first)):
+        return [last], words[:-1]
     return [words[0]], words[1:]
 
 
@@ -183,6 +184,11 @@ def _heading(question: str) -> str:
     from longctx.output import clean
 
     return clean(" ".join(question.split()))
+
+
+def _asks(word: str) -> bool:
+    """Tell whether a word looks like a question, and not like the name of a file."""
+    return word.endswith("?") or len(word.split()) > 2
 
 
 def _is_there(word: str) -> bool:

@@ -37,6 +37,14 @@ def test_the_question_may_stand_last(here: Path) -> None:
     assert first.stdout.startswith("10\n")
 
 
+def test_a_name_that_is_not_there_is_said_wherever_it_stands(here: Path) -> None:
+    """If this fails a mistyped name, put first, is taken for the question, and the question for a file."""
+    for words in (["ap.yaml", "What is port set to?"], ["What is port set to?", "ap.yaml"]):
+        found = ask(*words)
+        assert found.exit_code == 3
+        assert found.stderr.startswith("longctx: ap.yaml: ")
+
+
 @pytest.mark.parametrize(
     "words",
     [
