@@ -11,9 +11,11 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from checkpoints import write_checkpoint
+from documents import Write
 from hypothesis import settings
 from tiny_tokenizers import SPLITS, train
 
+from longctx.text.source import Document
 from longctx.tokens.tokenizer import Tokenizer
 
 # Timing of single examples varies with the machine's load; correctness does not.
@@ -56,3 +58,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def tokenizers(folders: dict[str, Path]) -> dict[str, Tokenizer]:
     """The small tokenizers themselves."""
     return {name: Tokenizer.load(folder, 400) for name, folder in folders.items()}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Make a document of a text."""
+
+    def make(name: str, text: str) -> Document:
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        return Document(name, path, 0, path.stat().st_size, "utf-8")
+
+    return make

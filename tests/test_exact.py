@@ -2,10 +2,10 @@
 
 import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from documents import Write
 
 from longctx.quotes.closest import closest
 from longctx.quotes.exact.lines import lines
@@ -14,20 +14,6 @@ from longctx.quotes.exact.settings import unquoted
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
 from longctx.text.source import Document
-
-Write = Callable[[str, str], Document]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Make a document of a text."""
-
-    def make(name: str, text: str) -> Document:
-        path = tmp_path / name
-        path.write_bytes(text.encode())
-        return Document(name, path, 0, path.stat().st_size, "utf-8")
-
-    return make
 
 
 def told(question: str, *documents: Document) -> list[tuple[str, str]]:

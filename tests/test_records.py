@@ -1,26 +1,10 @@
 """Rows, objects and blocks: what is named by one of their values is asked for by the name of another."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
+from documents import Write
 
 from longctx.quotes.exact.look_up import look_up
 from longctx.text.source import Document
-
-Write = Callable[[str, str], Document]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Make a document of a text."""
-
-    def make(name: str, text: str) -> Document:
-        path = tmp_path / name
-        path.write_bytes(text.encode())
-        return Document(name, path, 0, path.stat().st_size, "utf-8")
-
-    return make
 
 
 def told(question: str, *documents: Document) -> list[str]:
