@@ -39,6 +39,8 @@ SETS = {
     "sixth": "sixth.toml",
     "seventh": "seventh.toml",
     "eighth": "eighth.toml",
+    "ninth": "ninth.toml",
+    "tenth": "tenth.toml",
 }
 KINDS = ("natural", "exact")
 
