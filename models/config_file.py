@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from longctx.checkpoint import AGAIN, LONGEST_QUOTED, read_json, shorten
+from longctx.checkpoint import AGAIN, read_json, shorten
 from longctx.errors import ModelError
 from longctx.models.config import ExpertsSpec, ModelConfig
 from longctx.models.families.common import stop_ids
@@ -167,7 +167,7 @@ def check_numbers(raw: Any, origin: Path) -> None:
 def _number(value: Any) -> float | None:
     """Return the number that a setting is, or spells."""
     try:
-        return None if value is None or len(str(value)) > LONGEST_QUOTED else float(value)
+        return None if value is None else float(value)
     except (TypeError, ValueError):
         return None
     except OverflowError:
