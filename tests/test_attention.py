@@ -1,16 +1,19 @@
 """Softmax attention over pages, and the mixture of experts, against their definitions."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longctx.kernels import pointing
-from longctx.kernels.attention import choose_attention
+from longctx.kernels import attention, pointing, select
+from longctx.kernels.attention import choose_attention, log_dtype
 from longctx.kernels.moe import choose_mixture, route
 from longctx.kernels.pointing import pointing_attention
 from longctx.kernels.select import Site
+from longctx.machine import ONEDNN_LIMIT
 
 HERE = Site(torch.device("cpu"), torch.float32)
 
@@ -122,6 +125,58 @@ def test_a_log_in_half_the_bytes_errs_by_rounding_alone(
     bound = torch.expm1(2 * reach * width**-0.5 * 2**-8 * 1.01) + 5 * 2**-9
     largest = v.double().abs().amax()
     assert ((out.double() - expected).abs() <= bound[..., None] * largest + 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("limit", "supported", "computed", "right"),
+    [
+        ("", True, True, True),
+        ("DEFAULT", True, True, True),
+        ("ALL", True, True, True),
+        ("AVX512_CORE_AMX", True, True, True),
+        ("AVX512_CORE_AMX_FP16", True, True, True),
+        ("AVX512_CORE_BF16", True, True, False),
+        ("", False, True, False),
+        ("ALL", True, False, False),
+    ],
+)
+def test_tiles_are_used_where_they_are_allowed_there_and_right(
+    limit: str, supported: bool, computed: bool, right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails the log of a rounded model takes twice the memory, or a virtual machine kills the run."""
+    monkeypatch.setenv(ONEDNN_LIMIT, limit)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported)
+    monkeypatch.setattr(attention, "computes", lambda *_: computed)
+    assert attention.has_tiles.__wrapped__() is right
+    monkeypatch.setattr(attention, "has_tiles", lambda: right)
+    monkeypatch.delenv(select.SWITCH, raising=False)
+    assert log_dtype(HERE, rounded=True) == (torch.bfloat16 if right else torch.float32)
+    assert log_dtype(HERE, rounded=False) == torch.float32
+    assert log_dtype(Site(torch.device("cuda"), torch.float32), rounded=True) == torch.float32
+    assert log_dtype(Site(torch.device("cpu"), torch.float16), rounded=True) == torch.float16
+    monkeypatch.setenv(select.SWITCH, "triton")
+    assert log_dtype(HERE, rounded=True) == torch.float32
+
+
+def test_a_gpu_takes_those_of_its_kernels_that_compute_rightly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a GPU attends by a kernel that is wrong for its chip, or by the slow formula alone."""
+    seen: list[tuple[object, ...]] = []
+    right = {attention.flash, attention.efficient}
+
+    def computes(*given: object) -> bool:
+        seen.append(given)
+        return given[0] in right
+
+    monkeypatch.setattr(attention, "computes", computes)
+    gpu = Site(torch.device("cuda"), torch.bfloat16)
+    chosen = attention.choose_attend(gpu, 64)
+    assert isinstance(chosen, partial)
+    assert chosen.args == ([attention.flash, attention.efficient],)
+    assert {given[1:] for given in seen} == {(gpu.dtype, 64, gpu.device)}
+    assert attention.choose_attend(HERE, 64) is attention.cpu
+    rows = torch.arange(64.0).view(1, 2, 32)
+    for told in (rows[..., None], rows, rows.flatten(0, 1)):  # the forms that kernels give sums in
+        assert torch.equal(attention._rows(told, torch.empty(1, 2, 30, 8)), rows[:, :, :30])
 
 
 @pytest.mark.parametrize(("n_experts", "top_k"), [(1, 1), (4, 1), (4, 4), (32, 2)])

@@ -8,9 +8,11 @@ from checkpoints import hf_config, write_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longctx.engine import Engine, pick_device, pick_dtype
+from longctx.engine import Engine, pick_device, pick_dtype, pick_forms
 from longctx.errors import ModelError
 from longctx.models.kv_log import KVLog
+from longctx.models.published import OURS
+from longctx.models.state import State
 from longctx.sampling import Sampling
 
 
@@ -135,3 +137,109 @@ def test_precision_defaults_to_float32_on_the_cpu() -> None:
     assert pick_dtype("auto", torch.device("cpu"), "bfloat16") == torch.float32
     assert pick_dtype("auto", torch.device("cuda"), "float32") == torch.float32
     assert pick_dtype("auto", torch.device("cuda"), "bfloat16") == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "stored", "dtype"),
+    [
+        ("auto", "cpu", "float16", torch.float32),
+        ("int8", "cpu", "bfloat16", torch.float32),
+        ("float32", "cpu", "bfloat16", torch.float32),
+        ("auto", "cuda", "float16", torch.float16),
+        ("int8", "cuda", "float16", torch.float16),
+        ("auto", "cuda", "float8_e4m3fn", torch.bfloat16),
+        ("float16", "cuda", "float32", torch.float16),
+        ("float32", "cuda", "bfloat16", torch.float32),
+    ],
+)
+def test_only_halves_on_a_cpu_are_tried_first(
+    name: str, device: str, stored: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails a run computes with other numbers than were asked for, or starts a child for nothing."""
+    monkeypatch.setattr(
+        "longctx.machine.check_reduced_precision", lambda name: pytest.fail(f"{name} was tried")
+    )
+    assert pick_dtype(name, torch.device(device), stored) == dtype
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_halves_on_a_cpu_are_tried_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a CPU without such instructions kills the run."""
+    tried: list[str] = []
+    monkeypatch.setattr("longctx.machine.check_reduced_precision", tried.append)
+    assert pick_dtype(name, torch.device("cpu"), "float32") == getattr(torch, name)
+    assert tried == [name]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_devices_are_counted_from_nought(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails the last GPU of a machine is refused, or one that is not there ends in a traceback."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert pick_device("auto").type == ("cuda" if count else "cpu")
+    assert pick_device("cpu") == torch.device("cpu")
+    for name, needed in (("cuda", 1), ("cuda:0", 1), ("cuda:1", 2), ("cuda:2", 3)):
+        if count >= needed:
+            assert pick_device(name) == torch.device(name)
+        else:
+            with pytest.raises(ModelError, match=f"--device {name}: no such CUDA device"):
+                pick_device(name)
+    with pytest.raises(ModelError, match="--device meta: not supported"):
+        pick_device("meta")
+
+
+@pytest.mark.parametrize("able", [(True, True), (True, False), (False, True), (False, False)])
+def test_weights_take_the_forms_that_the_cpu_can_compute_with(
+    able: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails weights are rounded that need not be, or to numbers that this CPU cannot multiply."""
+    monkeypatch.setattr("longctx.kernels.quantized.can_quantize", lambda: able[0])
+    monkeypatch.setattr("longctx.kernels.int4.can_quantize4", lambda: able[1])
+    cpu, cuda, wide, half = torch.device("cpu"), torch.device("cuda"), torch.float32, torch.bfloat16
+    eight, four = able[0], all(able)
+    rounded = ["int8"] * eight + ["int4"] * four
+    assert list(pick_forms("auto", "auto", cpu, wide)) == ["packed", *rounded]
+    assert list(pick_forms("auto", "float32", cpu, wide)) == ["packed"]
+    assert list(pick_forms("none", "auto", cpu, wide)) == ["packed"]
+    assert list(pick_forms("none", "bfloat16", cpu, half)) == ["plain"]
+    assert list(pick_forms("auto", "auto", cuda, half)) == ["plain"]
+    assert list(pick_forms("none", "float32", cuda, wide)) == ["plain"]
+    # What was published in few bits stays so, where that is possible.
+    assert list(pick_forms("auto", "auto", cpu, wide, OURS + "int4")) == (
+        ["int4"] if four else ["packed", *rounded]
+    )
+    assert list(pick_forms("none", "auto", cpu, wide, OURS + "int4")) == ["packed"]
+    assert list(pick_forms("auto", "float32", cpu, wide, OURS + "int4")) == ["packed"]
+    assert list(pick_forms("auto", "auto", cuda, half, OURS + "int4")) == ["plain"]
+    for form, possible in (("int8", eight), ("int4", four)):
+        assert list(pick_forms(form, "auto", cuda, half)) == [form]
+        if possible:
+            assert list(pick_forms(form, "auto", cpu, wide)) == [form]
+        else:
+            with pytest.raises(ModelError, match=f"--quant {form}: this torch cannot compute with it"):
+                list(pick_forms(form, "auto", cpu, wide))
+
+
+def test_a_prompt_is_read_in_pieces_of_bounded_size(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a long question takes more memory than the text, or is not the same in pieces."""
+    tokens = [1 + i % 90 for i in range(23)]
+    whole = engine.session()
+    whole.read(tokens)
+    sizes: list[int] = []
+    real = engine.model.absorb
+
+    def absorb(part: torch.Tensor, state: State) -> None:
+        sizes.append(part.shape[1])
+        real(part, state)
+
+    monkeypatch.setattr("longctx.engine.LONGEST_PIECE", 10)
+    monkeypatch.setattr(engine.model, "absorb", absorb)
+    parts = engine.session()
+    parts.read(tokens)
+    assert sizes == [10, 10, 3]
+    assert parts.position == whole.position == 23
+    for name, tensor in whole.state.tensors().items():
+        torch.testing.assert_close(parts.state.tensors()[name], tensor, rtol=1e-4, atol=1e-5)
+    chunks = engine.session()
+    assert list(chunks.read_chunks([tokens[:4], tokens[4:]])) == [4, 19]
+    assert chunks.position == 23

@@ -11,8 +11,16 @@ import pytest
 import torch
 from checkpoints import hf_config, original_config, published_config, random_model
 
+from longctx import machine
 from longctx.errors import DoesNotFitError
-from longctx.machine import available_memory, check_reduced_precision, gib, hides_tiles, usable_threads
+from longctx.machine import (
+    available_memory,
+    check_reduced_precision,
+    gib,
+    hides_tiles,
+    resident_memory,
+    usable_threads,
+)
 from longctx.models.config_file import translate
 from longctx.plan import make_plan, read_seconds, weight_bytes
 
@@ -39,12 +47,14 @@ def test_settings_of_the_user_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "level", "hides"), [("amx_tile", 27, True), ("amx_tile", 32, False), ("avx2", 13, False)]
+    ("flags", "level", "hides"),
+    [("amx_tile", 27, True), ("amx_tile", 28, True), ("amx_tile", 29, False), ("avx2", 13, False)],
 )
 def test_amx_is_used_where_its_tiles_are_described(flags: str, level: int, hides: bool) -> None:
     """If this fails a virtual machine kills the run with SIGILL, or AMX lies idle and reading is slow."""
     described = f"processor\t: 0\ncpuid level\t: {level}\nflags\t\t: fpu {flags}\n"
     assert hides_tiles(described * 2) is hides
+    assert hides_tiles(f"flags\t\t: fpu {flags}\n") is (flags == "amx_tile")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -64,7 +74,35 @@ def test_reduced_precision_is_tried_in_a_child(dtype: str) -> None:
 def test_memory_and_threads_are_plausible() -> None:
     """If this fails plans are made for another machine."""
     assert 1 <= usable_threads() <= (os.cpu_count() or 1)
+    if hasattr(os, "sched_getaffinity"):
+        assert usable_threads() == len(os.sched_getaffinity(0))
     assert 1 << 26 < available_memory() < 1 << 50
+    assert 1 << 26 < resident_memory() < 1 << 40  # of a process with torch in it
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(None, 1), (3, 3)])
+def test_threads_of_systems_that_only_count(
+    cpus: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails longctx does not start where the system cannot tell which CPUs a process may use."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+    assert usable_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "available"), [("5000", "2000", 3000), ("max", "2000", None), ("5000", None, None)]
+)
+def test_the_limit_of_a_container_counts(
+    limit: str, used: str | None, available: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails a container is killed for want of memory in a reading that was said to fit."""
+    (tmp_path / "memory.max").write_text(limit)
+    if used:
+        (tmp_path / "memory.current").write_text(used)
+    monkeypatch.setattr(machine, "Path", lambda name: tmp_path / Path(name).name)
+    free = available_memory()
+    assert free == available if available else free > 1 << 26
 
 
 @pytest.mark.parametrize("config", [hf_config(), original_config(), hf_config(tie_word_embeddings=True)])
@@ -100,7 +138,16 @@ def test_time_is_estimated_from_a_calibration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 bytes"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (9 << 40, "9,216.0 GiB")]
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1,023 bytes"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1 << 20, "1.0 MiB"),
+        (5 << 30, "5.0 GiB"),
+        (9 << 40, "9,216.0 GiB"),
+    ],
 )
 def test_sizes_in_words(size: int, text: str) -> None:
     """If this fails a refusal names sizes nobody can compare."""
