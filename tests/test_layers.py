@@ -23,7 +23,7 @@ quotes.exact  quotes.exact.words  quotes.exact.values  quotes.exact.asked  quote
 quotes.exact.fact  quotes.exact.sentences  quotes.exact.units  quotes.exact.attached  quotes.exact.settings
 quotes.exact.declared  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
 quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail  quotes.exact.named
-quotes.exact.contacts  quotes.exact.prose  quotes.exact.look_up
+quotes.exact.contacts  quotes.exact.prose  quotes.exact.look_up  quotes.meanings
 quotes.terms
 quotes.index  quotes.scan  quotes.related  quotes.closest  quotes.outline  quotes.docstring  quotes.candidates
 quotes.coverage  quotes.extract

@@ -11,7 +11,7 @@ from longctx.text.source import Document
 
 def test_related_words_leave_out_the_questions_own() -> None:
     """A question's common words would fill the evidence with anything."""
-    assert "weighs" in related("How heavy is the lamp?")
+    assert "weighed" in related("How heavy is the lamp?")
     assert not {"lamp", "is", "heavy"} & set(related("How heavy is the lamp?"))
 
 
