@@ -2,12 +2,13 @@
 
 A weight is level * factor * scale: 4 bits, a small integer for each group, and a number for each row. So a
 matrix turns into one of 8 bits without a rounding more, and many tokens go through the products of integers
-that 8 bit weights have. Few tokens go through torch's own product of bfloat16 and 4 bits. That operator and
-its layout are private to torch: they are tried and compared before they are used.
+that 8 bit weights have; where the CPU has no instructions for these, through those of float32. Few tokens
+go through torch's own product of bfloat16 and 4 bits. That operator and its layout are private to torch: they
+are tried and compared before they are used. The layout depends on the CPU; files have that of AVX-512.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -21,12 +22,13 @@ from longctx.kernels.quantized import (
     Activation,
     Rounded,
     activate,
+    can_lay_out,
     leading,
     rounded,
 )
 
 GROUP = 32  # columns that share a factor
-BLOCK = 64  # rows that torch lays out together; its layout of fewer is another one
+BLOCK = 64  # rows that files and AVX-512 have together; the layout of fewer is another one
 FACTORS = 15  # on each side of zero: the largest times the lowest level, -8, still has 8 bits
 FEW = 16  # tokens, up to which the product of 4 bits is faster than turning the weight into 8 bits
 NIBBLES = 0x0F0F0F0F0F0F0F0F
@@ -37,19 +39,22 @@ LOSS = 0.1  # of a random matrix, in the trial; right results are at 0.087
 class Int4Matrix:
     """A matrix (out, in) of 4 bit integers in torch's layout.
 
-    Rows of zeros are added up to a multiple of BLOCK.
+    Rows of zeros are added up to a multiple of BLOCK. Rows are together in blocks, the second half of them
+    in the high bits of the first half.
 
     Attributes:
         levels: (out, in / 2) uint8.
         scales: (in / GROUP, out, 2) bfloat16: what a level is multiplied by, and zero.
         row_scales: (out,) float32; scales are multiples of them.
         rows: without those added.
+        block: rows that are together.
     """
 
     levels: Tensor
     scales: Tensor
     row_scales: Tensor
     rows: int
+    block: int = BLOCK
 
     @staticmethod
     def parts(rows: int, columns: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
@@ -61,24 +66,37 @@ class Int4Matrix:
             "row_scales": (torch.float32, (padded,)),
         }
 
+    def laid_out(self, block: int | None = None) -> "Int4Matrix":
+        """Return the matrix with so many rows together: as many as products of this CPU take."""
+        block = block or block_here()
+        if block == self.block:
+            return self
+        return replace(self, levels=_packed(_unpacked(self.levels, self.block), block), block=block)
+
     def plain(self, columns: int) -> Tensor:
         """Return the matrix (out, in) as it was rounded, float32."""
         return (_widened(self) * self.row_scales).t()[: self.rows].contiguous()
 
 
+@cache
+def block_here() -> int:
+    """Return how many rows the product of this CPU takes together."""
+    return BLOCK if torch.backends.cpu.get_cpu_capability() == "AVX512" else BLOCK // 2
+
+
 def quantize4(weight: Tensor) -> Int4Matrix:
-    """Return a float CPU matrix (out, in) rounded to 4 bits; `in` is a multiple of GROUP."""
+    """Return a float CPU matrix (out, in) rounded to 4 bits for this CPU; `in` is a multiple of GROUP."""
     rows, columns = weight.shape
     padded = F.pad(weight.detach(), (0, 0, 0, -rows % BLOCK))
-    levels = torch.empty(padded.shape, dtype=torch.int32)
+    levels = torch.empty(padded.shape, dtype=torch.uint8)
     scales = torch.zeros(columns // GROUP, len(padded), 2, dtype=torch.bfloat16)
     row_scales = torch.empty(len(padded))
     for start in range(0, len(padded), BLOCK):  # block by block, each in the cache
         part = slice(start, start + BLOCK)
         levels[part], steps, row_scales[part] = round_groups(padded[part].float())
         scales[:, part, 0] = steps.T
-    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels, 1)
-    return Int4Matrix(packed, scales, row_scales, rows)
+    block = block_here()
+    return Int4Matrix(_packed(levels.t(), block), scales, row_scales, rows, block)
 
 
 def round_groups(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,6 +129,9 @@ def int4_linear(x: Tensor | Rounded, weight: Int4Matrix, activation: Activation 
         out = torch.ops.aten._weight_int4pack_mm_for_cpu(few, weight.levels, GROUP, weight.scales).float()
         return activate(out, activation)[:, : weight.rows].view(*leading(x), -1)
     wide = _widened(weight)
+    if not can_lay_out():  # without its instructions, a product of integers takes 30 times as long
+        out = torch.mm(flat.float()[:, : len(wide)], wide.float().mul_(weight.row_scales))
+        return activate(out, activation)[:, : weight.rows].reshape(*leading(x), -1)
     out = torch.empty(len(flat), wide.shape[1])
     flat = flat if isinstance(flat, Rounded) else flat.float()
     for rows, results in zip(rounded(flat, TOKENS), out.split(TOKENS), strict=True):
@@ -159,12 +180,24 @@ def can_quantize4() -> bool:
 
 def _widened(weight: Int4Matrix) -> Tensor:
     """Return W^T (in, out) in units of `row_scales`, int8."""
-    rows, half = weight.levels.shape
-    # Torch keeps BLOCK / 2 bytes of each column together; they are moved eight at a time.
-    words = weight.levels.view(torch.int64).view(rows // BLOCK, 2 * half, -1).transpose(0, 1)
-    wide = words.new_empty(2 * half, rows // BLOCK, 2, words.shape[2])
+    factors = (weight.scales[..., 0].float() / weight.row_scales).round_().to(torch.int8)
+    levels = _unpacked(weight.levels, weight.block).view(torch.int8)
+    return levels.view(-1, GROUP, levels.shape[1]).sub_(8).mul_(factors[:, None]).view_as(levels)
+
+
+def _unpacked(packed: Tensor, block: int) -> Tensor:
+    """Return levels (in, out) uint8 of what has so many rows together, (out, in / 2)."""
+    rows, half = packed.shape
+    # A column of a block has block / 2 bytes; they are moved eight at a time.
+    words = packed.view(torch.int64).view(rows // block, 2 * half, -1).transpose(0, 1)
+    wide = words.new_empty(2 * half, rows // block, 2, words.shape[2])
     torch.bitwise_and(words, NIBBLES, out=wide[:, :, 0])
     torch.bitwise_and(words.bitwise_right_shift(4), NIBBLES, out=wide[:, :, 1])
-    factors = (weight.scales[..., 0].float() / weight.row_scales).round_().to(torch.int8)
-    levels = wide.view(torch.int8).view(-1, GROUP, rows).sub_(8)
-    return levels.mul_(factors[:, None]).view(2 * half, rows)
+    return wide.view(torch.uint8).view(2 * half, rows)
+
+
+def _packed(levels: Tensor, block: int) -> Tensor:
+    """Return levels (in, out) uint8 with so many rows together, (out, in / 2)."""
+    columns, rows = levels.shape
+    low, high = levels.reshape(columns, rows // block, 2, -1).transpose(0, 1).unbind(2)
+    return (low | high << 4).reshape(rows, columns // 2)

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from longctx.kernels.differentiable import silu
 from longctx.kernels.int4 import Int4Matrix, int4_linear
-from longctx.kernels.quantized import Activation, Int8Matrix, Rounded, int8_linear, round_tokens
+from longctx.kernels.quantized import (
+    Activation,
+    Int8Matrix,
+    Rounded,
+    can_lay_out,
+    int8_linear,
+    round_tokens,
+)
 from longctx.kernels.rounded import Bits, Product, RoundedMatrix, fits, random_matrix, rounded_linear
 from longctx.kernels.select import Site, works
 
@@ -27,7 +34,8 @@ BATCH = 2048
 
 def prepared(x: Tensor, weight: Matrix) -> Tensor | Rounded:
     """Return tokens (N, in) as products with matrices like this one take them, prepared once for many."""
-    return x if isinstance(weight, Tensor | RoundedMatrix) else round_tokens(x.float())
+    few_bits = isinstance(weight, Int8Matrix | Int4Matrix)
+    return round_tokens(x.float()) if few_bits and can_lay_out() else x
 
 
 def linear(x: Tensor | Rounded, weight: Matrix, activation: Activation = "none") -> Tensor:

@@ -4,24 +4,33 @@ Weights have one scale per row. Tokens are rounded to 8 bits too, each with its 
 of arXiv 2206.01861); their products are exact 32 bit integers. oneDNN's own product keeps weights in its own
 layout and scales the integers while they are in cache. The time of a single token is that of reading the
 weights, so it is multiplied as two rows of 8 bits, what it is and what rounding lost: of the loss of 8 bits,
-most is that of tokens. Where oneDNN's product is missing or wrong, torch's product of integers does the same;
-a single token then stays in bfloat16. All of these operators are private to torch: they are tried and
-compared before use.
+most is that of tokens.
+
+A CPU without VNNI adds the products of two columns in 16 bits, and cuts off what is larger: AVX2, as in most
+laptops before 2021. There tokens have 7 bits, so that nothing is cut off, and all of them two rows; FBGEMM's
+layout of the weights is read at the speed of memory, and many tokens take as long as in float32. Where
+neither product is there, many tokens are multiplied by the weights as float32, and a single one in bfloat16.
+
+All of these operators are private to torch: they are tried and compared before use.
 """
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Activation = Literal["none", "silu", "sigmoid"]
+Layout = Literal["rows", "onednn", "fbgemm"]
 LEVELS = 127  # on each side of zero
+FEWER = 63  # of tokens, where two products must fit in 16 bits: 2 * (63 + 64) * 127 < 2^15
 TOKENS = 256  # multiplied at once: their results are scaled while in cache
+ROWS = 4096  # of weights that are float32 at once
 # The product of one token reads this many columns at once, even past the end of a row.
 COLUMNS = 64
 PIECE = 64  # tokens rounded at once: they and what becomes of them stay in the cache of a core
@@ -34,12 +43,17 @@ TOLERANCE = 0.02  # of |x| |w|, in the trial; correct results use a third of it
 class Int8Matrix:
     """A matrix (out, in) of 8 bit integers and the scale of each row, float32 and bfloat16.
 
-    Columns of zeros are added up to a multiple of COLUMNS. Levels may be in oneDNN's layout, (in, out).
+    Columns of zeros are added up to a multiple of COLUMNS.
+
+    Attributes:
+        levels: in rows; or in oneDNN's layout, (in, out); or an object that holds FBGEMM's.
+        layout: which of them it is.
     """
 
-    levels: Tensor
+    levels: Any
     scales: Tensor
     short_scales: Tensor
+    layout: Layout = "rows"
 
     @staticmethod
     def parts(rows: int, columns: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
@@ -52,14 +66,17 @@ class Int8Matrix:
         }
 
     def laid_out(self) -> "Int8Matrix":
-        """Return the matrix in oneDNN's layout, where that works; one that is in rows."""
-        if not can_lay_out():
-            return self
-        return replace(self, levels=torch.ops.onednn.qlinear_prepack(self.levels, None))
+        """Return the matrix in the layout that multiplies fastest here; one that is in rows."""
+        if can_lay_out():
+            return replace(self, levels=torch.ops.onednn.qlinear_prepack(self.levels, None), layout="onednn")
+        if can_pack():
+            return replace(self, levels=_pack(self.levels, self.scales), layout="fbgemm")
+        return self
 
     def plain(self, columns: int) -> Tensor:
         """Return the matrix (out, in) as it was rounded, float32; of one that is in rows."""
-        return self.levels[:, :columns].float().mul_(self.scales[:, None])
+        levels: Tensor = self.levels
+        return levels[:, :columns].float().mul_(self.scales[:, None])
 
 
 @dataclass(frozen=True)
@@ -112,42 +129,50 @@ def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation 
         x: (..., in) float32, or tokens rounded before. weight: (out, in).
     """
     flat = x if isinstance(x, Rounded) else _widen(x.reshape(-1, x.shape[-1]))
-    if len(flat) == 1 and not weight.levels.is_mkldnn:
-        out = torch._weight_int8pack_mm(flat.float().bfloat16(), weight.levels, weight.short_scales).float()
-        return activate(out, activation).view(*leading(x), -1)
-    if len(flat) == 1 and isinstance(flat, Tensor):
-        return activate(_of_one_token(flat, weight), activation).view(*leading(x), -1)
+    if weight.layout == "rows":
+        return activate(_of_rows(flat.float(), weight), activation).view(*leading(x), -1)
     out = torch.empty(len(flat), len(weight.scales))
+    if weight.layout == "fbgemm":
+        for rows, results in zip(flat.float().split(TOKENS), out.split(TOKENS), strict=True):
+            activate(_in_two_rows(rows, weight, FEWER, out=results), activation)
+        return out.view(*leading(x), -1)
+    if len(flat) == 1 and isinstance(flat, Tensor):
+        return activate(_in_two_rows(flat, weight, LEVELS, out=out), activation).view(*leading(x), -1)
     for rows, results in zip(rounded(flat, TOKENS), out.split(TOKENS), strict=True):
-        if weight.levels.is_mkldnn:
-            product = _laid_out_product(rows.levels, weight.levels, weight.scales)
-            torch.mul(product, rows.scales, out=results)
-        else:
-            # A product of integers and floats in one step takes longer than the three.
-            results.copy_(torch._int_mm(rows.levels, weight.levels.t())).mul_(weight.scales).mul_(rows.scales)
+        torch.mul(_product(rows.levels, weight), rows.scales, out=results)
         activate(results, activation)
     return out.view(*leading(x), -1)
 
 
-def _of_one_token(x: Tensor, weight: Int8Matrix) -> Tensor:
-    """Return x W^T for x (1, in), and W in oneDNN's layout.
+def _of_rows(x: Tensor, weight: Int8Matrix) -> Tensor:
+    """Return x W^T for x (N, in) float32, and W in rows."""
+    if len(x) == 1:
+        return torch._weight_int8pack_mm(x.bfloat16(), weight.levels, weight.short_scales).float()
+    parts = weight.levels.split(ROWS)
+    return torch.cat([F.linear(x, part.float()) for part in parts], dim=1).mul_(weight.scales)
+
+
+def _in_two_rows(x: Tensor, weight: Int8Matrix, most: int, out: Tensor) -> Tensor:
+    """Store x W^T in `out` (N, out), for x (N, in) in levels up to `most`, and W that is not in rows.
 
     Few calls: for a small matrix, they take as long as the product.
     """
-    largest = torch.linalg.vector_norm(x, ord=math.inf).clamp_min_(TINY)
-    scaled = x.div(largest).mul_(LEVELS)
+    largest = torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True).clamp_min_(TINY)
+    scaled = x.div(largest).mul_(most)
     whole = scaled.round()
-    lost = scaled.sub_(whole).mul_(2 * LEVELS)  # at most half a level
-    unsigned = torch.cat((whole, lost)).round_().add_(ZERO).to(torch.uint8)
-    # Both rows in one product with what their levels stand for.
-    return torch.mm(_steps() * largest, _product(unsigned, weight.levels, weight.scales))
+    lost = scaled.sub_(whole).mul_(2 * most)  # at most half a level
+    product = _product(torch.cat((whole, lost)).round_(), weight)
+    if len(x) == 1:  # both rows with what their levels stand for
+        return torch.mm(_steps(most) * largest, product, out=out)
+    first, second = product.split(len(x))
+    return torch.add(first, second, alpha=0.5 / most, out=out).mul_(largest.div_(most))
 
 
 @cache
-def _steps() -> Tensor:
+def _steps(most: int) -> Tensor:
     """Return what a level is of a whole one and of what was lost, (1, 2), as shares of the largest number."""
     with torch.inference_mode(False):
-        return torch.tensor([[1 / LEVELS, 0.5 / LEVELS**2]])
+        return torch.tensor([[1 / most, 0.5 / most**2]])
 
 
 def leading(x: Tensor | Rounded) -> tuple[int, ...]:
@@ -169,20 +194,47 @@ def round_tokens(x: Tensor) -> Rounded:
     return Rounded(*round_rows(_widen(x)))
 
 
-def _laid_out_product(x: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
-    """Return x W^T, float32, for x (N, in) int8, and W in oneDNN's layout with the scales of its rows."""
-    return _product(x.contiguous().view(torch.uint8).bitwise_xor(ZERO), levels, scales)
+def _product(x: Tensor, weight: Int8Matrix) -> Tensor:
+    """Return x W^T, float32, for W that is not in rows.
 
-
-def _product(unsigned: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
-    """Return what `_laid_out_product` does, of x (N, in) uint8 that is ZERO too large.
-
-    Without AMX, oneDNN is fast only where x has no signs: so ZERO was added, and it takes that off again.
+    Args:
+        x: integers (N, in), float32; for oneDNN's layout int8 as well.
     """
+    if weight.layout == "onednn":
+        return _of_laid_out(x, weight.levels, weight.scales)
+    # It makes integers without signs of floats by itself.
+    out: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+        x, 1.0, FEWER + 1, weight.levels
+    )
+    return out
+
+
+def _of_laid_out(x: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
+    """Return x W^T, float32, for integers x (N, in), and W in oneDNN's layout with the scales of its rows.
+
+    Without AMX, oneDNN is fast only where x has no signs: so ZERO is added, and it takes that off again.
+    """
+    if x.dtype == torch.int8:
+        unsigned = x.contiguous().view(torch.uint8).bitwise_xor(ZERO)
+    else:
+        unsigned = x.add(ZERO).to(torch.uint8)
     out: Tensor = torch.ops.onednn.qlinear_pointwise(
         unsigned, 1.0, ZERO, levels, scales, _zeros(len(scales)), None, 1.0, 0, torch.float32, "none", [], ""
     )
     return out
+
+
+def _of_levels(x: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
+    """Return x W^T, float32, for integers x (N, in) int8 and W (out, in) in rows."""
+    return _of_laid_out(x, torch.ops.onednn.qlinear_prepack(levels, None), scales)
+
+
+def _pack(levels: Tensor, scales: Tensor) -> Any:
+    """Return what FBGEMM multiplies by: levels (out, in) int8 and the scales of their rows."""
+    with warnings.catch_warnings():  # tensors that hold scales are deprecated, and nothing else is packed
+        warnings.simplefilter("ignore", UserWarning)
+        held = torch._make_per_channel_quantized_tensor(levels, scales.double(), _zeros(len(scales)), 0)
+        return torch.ops.quantized.linear_prepack(held, None)
 
 
 @cache
@@ -195,15 +247,30 @@ def _zeros(count: int) -> Tensor:
 @cache
 def can_lay_out() -> bool:
     """Tell whether oneDNN's product of 8 bits is here and exact: old CPUs cut off sums of large numbers."""
+    return _is_exact(LEVELS, _of_levels)
+
+
+@cache
+def can_pack() -> bool:
+    """Tell whether FBGEMM's product is here, and exact for tokens of fewer levels."""
+
+    def product(x: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
+        return _product(x.float(), Int8Matrix(_pack(levels, scales), scales, scales, "fbgemm"))
+
+    return _is_exact(FEWER, product)
+
+
+def _is_exact(most: int, product: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
+    """Try x W^T with tokens of at most so many levels and weights of 8 bits, the largest sums among them."""
     random = torch.Generator().manual_seed(0)
-    x, w = (torch.randint(-LEVELS, LEVELS + 1, (n, 192), generator=random).to(torch.int8) for n in (70, 40))
-    x[0], x[1], w[0], w[1] = LEVELS, -LEVELS, LEVELS, -LEVELS
+    x = torch.randint(-most, most + 1, (70, 192), generator=random).to(torch.int8)
+    w = torch.randint(-LEVELS, LEVELS + 1, (40, 192), generator=random).to(torch.int8)
+    x[0], x[1], w[0], w[1] = most, -most, LEVELS, -LEVELS
     scales = torch.rand(40, generator=random)
     expected = (x.double() @ w.double().T * scales).float()
     try:
-        levels = torch.ops.onednn.qlinear_prepack(w, None)
-        return levels.is_mkldnn and all(
-            torch.allclose(_laid_out_product(x[:rows], levels, scales), expected[:rows], rtol=1e-5, atol=1e-3)
+        return all(
+            torch.allclose(product(x[:rows], w, scales), expected[:rows], rtol=1e-5, atol=1e-3)
             for rows in (1, 2, 70)
         )
     except (AttributeError, RuntimeError):

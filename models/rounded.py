@@ -4,7 +4,8 @@ The folder is that of a checkpoint. Of its own are `quantization_config` in conf
 form and the version of this layout) and the tensors, in a file for each layer and one for the rest. A tensor
 is called by our name of the weight and its part: `X.levels`, `X.scales` and so on, as the matrices of
 kernels/quantized (in rows) and kernels/int4 have them, with the experts of a layer stacked; `X.weight` is not
-rounded. Matrices of 4 bits are mapped: their pages come from the disk when they are used.
+rounded. Matrices of 4 bits are mapped where the CPU multiplies by the layout of the files, which is that of
+AVX-512: their pages come from the disk when they are used.
 """
 
 import dataclasses
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longctx.kernels.int4 import BLOCK, Int4Matrix
 from longctx.kernels.linear import Matrix
-from longctx.kernels.quantized import Int8Matrix, can_lay_out, quantize_rows
+from longctx.kernels.quantized import quantize_rows
 from longctx.kernels.select import HALVES
 from longctx.models.published import Shape
 from longctx.models.weight import ROUNDED, Form, Weight
@@ -83,7 +85,7 @@ def fill(
     for member in range(weight.shape[0]) if len(weight.shape) > 2 else [None]:
         matrix = read(stored, name, written, kept, member)
         if as_it_is:
-            weight.keep_rounded(matrix.laid_out() if isinstance(matrix, Int8Matrix) else matrix)
+            weight.keep_rounded(matrix.laid_out())
         else:
             weight.fill(matrix.plain(weight.shape[-1]), form, device, member)
 
@@ -92,7 +94,7 @@ def in_memory(weight: Weight, matrix: Any, same: bool, form: Form) -> Matrix:
     """Return a matrix that was read in the weight's final form; `same` tells that this is its own."""
     if not same:
         return weight.converted(matrix.plain(weight.shape[-1]), form)
-    return matrix.laid_out() if isinstance(matrix, Int8Matrix) and can_lay_out() else matrix
+    return matrix.laid_out()  # type: ignore[no-any-return]  # of either kind
 
 
 def read(stored: Stored, name: str, written: Weight, kept: Form, member: int | None) -> Any:
@@ -107,5 +109,6 @@ def read(stored: Stored, name: str, written: Weight, kept: Form, member: int | N
 
 def _tensors(matrix: Matrix) -> list[Tensor]:
     assert not isinstance(matrix, Tensor)
+    matrix = matrix.laid_out(BLOCK) if isinstance(matrix, Int4Matrix) else matrix
     values = [getattr(matrix, field.name) for field in dataclasses.fields(matrix)]
     return [value for value in values if isinstance(value, Tensor)]

@@ -91,3 +91,27 @@ def test_experts_of_one_token_are_those_of_single_products(hidden: int, inner: i
     x = torch.randn(1, hidden)
     expected = torch.cat([gated_mlp(x, *matrices) for matrices in experts])
     torch.testing.assert_close(int4_experts(x, experts), expected, rtol=1e-6, atol=1e-6)
+
+
+@given(shape=st.tuples(st.integers(1, 140), st.integers(1, 6)))
+def test_every_layout_holds_the_same_matrix(shape: tuple[int, int]) -> None:
+    """If this fails a model that was rounded once, on another computer, answers nonsense on this one."""
+    matrix = quantize4(torch.randn(shape[0], GROUP * shape[1]))
+    plain = matrix.plain(GROUP * shape[1])
+    for block in (int4.BLOCK, int4.BLOCK // 2):
+        other = matrix.laid_out(block)
+        assert other.levels.shape == matrix.levels.shape
+        assert torch.equal(other.plain(GROUP * shape[1]), plain)
+        assert torch.equal(other.laid_out().levels, matrix.levels)
+
+
+def test_the_layout_of_files_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails what `models quantize` writes depends on the CPU, and cannot be copied to another one."""
+    weight = torch.arange(-64.0, 64.0).view(64, 2).repeat_interleave(GROUP // 2, 1)
+    monkeypatch.setattr(int4, "block_here", lambda: int4.BLOCK // 2)
+    there = quantize4(weight)
+    assert there.block == int4.BLOCK // 2
+    first = there.laid_out(int4.BLOCK).levels.view(GROUP, -1)[0]  # a column of 64 rows in 32 bytes
+    column = int4.round_groups(weight)[0][:, 0]
+    assert torch.equal((first & 15).float(), column[:32])
+    assert torch.equal((first >> 4).float(), column[32:])

@@ -15,9 +15,10 @@ from longctx.cli import main
 from longctx.engine import Engine, pick_forms
 from longctx.errors import ModelError
 from longctx.hub import BUNDLED
+from longctx.kernels import linear as linear_module
 from longctx.kernels import quantized
-from longctx.kernels.linear import linear
-from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize, round_tokens
+from longctx.kernels.linear import linear, prepared
+from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize
 from longctx.machine import gib
 from longctx.models.config_file import read_config
 from longctx.models.weight import Weight
@@ -29,35 +30,51 @@ pytestmark = pytest.mark.skipif(not can_quantize(), reason="this torch has no 8 
 HALF = 2.0**-8  # bfloat16 rounds by at most this share, twice what is due
 
 
+LAYOUTS = {"onednn": quantized.can_lay_out(), "fbgemm": quantized.can_pack(), "rows": True}
+HERE = [layout for layout, able in LAYOUTS.items() if able]
+
+
+def laid_out(layout: str, patch: pytest.MonkeyPatch) -> None:
+    """Make this CPU one whose best product is that of a layout."""
+    patch.setattr(quantized, "can_lay_out", lambda: layout == "onednn")
+    patch.setattr(linear_module, "can_lay_out", lambda: layout == "onednn")
+    patch.setattr(quantized, "can_pack", lambda: layout == "fbgemm")
+
+
 @given(
     rows=st.integers(1, 300),
     shape=st.tuples(st.integers(1, 130), st.integers(1, 200)),
     activation=st.sampled_from(["none", "silu", "sigmoid"]),
     scale=st.sampled_from([1e-4, 1.0, 1e4]),
+    layout=st.sampled_from(HERE),
 )
 def test_the_error_is_that_of_rounding(
-    rows: int, shape: tuple[int, int], activation: Activation, scale: float
+    rows: int, shape: tuple[int, int], activation: Activation, scale: float, layout: str
 ) -> None:
     """If this fails --dtype int8 loses more than 8 bits have to lose.
 
     A sum of products differs from the exact one by at most half a step of either factor times the other. A
-    token by itself, as in writing, has steps that are 254 times as small, or is rounded to bfloat16.
+    token by itself, as in writing, has steps that are many times as small, or is rounded to bfloat16.
     """
     weight, x = torch.randn(shape), torch.randn(2, rows, shape[1]) * torch.rand(2, rows, 1) * scale
     wide, rounded = weight.double(), x.double()
     step_w = wide.abs().amax(1) / LEVELS / 2
     step_x = rounded.abs().amax(-1, keepdim=True) / LEVELS / 2
-    bound = rounded.abs().sum(-1, keepdim=True) * step_w + step_x * wide.abs().sum(1)
-    bound += shape[1] * step_x * step_w
+    of_weight = rounded.abs().sum(-1, keepdim=True) * step_w
+    of_token = step_x * (wide.abs() + step_w[:, None]).sum(1)
+    finest = {"onednn": 1 / (2 * LEVELS), "fbgemm": 1 / 60, "rows": 0}[layout]
+    with pytest.MonkeyPatch.context() as patch:
+        laid_out(layout, patch)
+        matrix = quantize(weight)
+        assert matrix.layout == layout
+        out, alone = linear(x, matrix, activation), linear(x[0, 0], matrix, activation)
     exact = rounded @ wide.T
     expected = {"none": exact, "silu": F.silu(exact), "sigmoid": torch.sigmoid(exact)}[activation]
-    out = linear(x, quantize(weight), activation)
     # SiLU is at most 1.1 times as steep as the line.
-    assert ((out - expected).abs() <= 1.1 * bound + 1e-5 * (1 + expected.abs())).all()
-    alone, loss = linear(x[0, 0], quantize(weight), activation), rounded[0, 0].abs().sum() * step_w
-    if quantized.can_lay_out():
-        loss, slack = loss + step_x[0, 0] / (2 * LEVELS) * (wide.abs() + step_w[:, None]).sum(1), 1e-5
-    else:
+    bound = 1.1 * (of_weight + of_token * (1 if layout == "onednn" else finest))
+    assert ((out - expected).abs() <= bound + 1e-5 * (1 + expected.abs())).all()
+    loss, slack = of_weight[0, 0] + of_token[0, 0] * finest, 1e-5
+    if layout == "rows":
         loss, slack = loss + rounded[0, 0].abs() @ wide.abs().T * 4 * HALF, HALF
     assert ((alone - expected[0, 0]).abs() <= 1.1 * loss + slack * expected[0, 0].abs() + 1e-5).all()
 
@@ -85,45 +102,37 @@ def test_rows_and_tokens_of_zeros_give_zeros() -> None:
     assert not linear(x[2], quantize(weight)).any()
 
 
-def test_both_layouts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails answers depend on whether oneDNN is there, or on the size of a chunk."""
-    if not quantized.can_lay_out():
-        pytest.skip("no product of oneDNN here")
-    weight, x = torch.randn(70, 100), torch.randn(300, 100)
-    laid_out = quantize(weight)
-    assert laid_out.levels.is_mkldnn
-    monkeypatch.setattr(quantized, "can_lay_out", lambda: False)
-    plain = quantize(weight)
-    assert not plain.levels.is_mkldnn
-    whole = linear(x, laid_out)
-    torch.testing.assert_close(whole, linear(x, plain), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(linear(round_tokens(x), plain), linear(x, plain), rtol=0, atol=0)
+@pytest.mark.parametrize("layout", HERE)
+def test_the_size_of_a_chunk_changes_nothing(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails answers depend on the size of a chunk."""
+    laid_out(layout, monkeypatch)
+    matrix, x = quantize(torch.randn(70, 100)), torch.randn(300, 100)
+    whole = linear(x, matrix)
+    torch.testing.assert_close(linear(prepared(x, matrix), matrix), whole, rtol=0, atol=0)
     for size in (2, 33):
-        pieces = torch.cat([linear(part, laid_out) for part in x.split(size)])
-        torch.testing.assert_close(pieces, whole, rtol=1e-6, atol=1e-6)
+        pieces = torch.cat([linear(part, matrix) for part in x.split(size)])
+        torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-5)
 
 
-def test_wrong_layouts_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_products_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails a CPU that cuts off sums of 8 bit products gives nonsense."""
-    real = quantized._laid_out_product
-    monkeypatch.setattr(quantized, "_laid_out_product", lambda x, w, s: real(x, w, s).clamp(-32768, 32767))
-    assert not quantized.can_lay_out.__wrapped__()
+    for name, tried in (("_of_laid_out", quantized.can_lay_out), ("_product", quantized.can_pack)):
+        real = getattr(quantized, name)
+        cut = lambda *args, real=real: real(*args).clamp(-32768, 32767)  # noqa: E731  # bound now
+        with monkeypatch.context() as patch:
+            patch.setattr(quantized, name, cut)
+            assert not tried.__wrapped__()
 
 
 def test_wrong_operators_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails a torch whose private operators have changed gives nonsense instead of an error."""
-    real, single = torch._int_mm, torch._weight_int8pack_mm
-    monkeypatch.setattr(quantized, "can_lay_out", lambda: False)
-    for name, broken in (
-        ("_int_mm", lambda x, w: real(x, w).clamp(-32768, 32767)),  # sums cut off, as without VNNI
-        ("_weight_int8pack_mm", lambda x, w, s: single(x, w, s) * 1.1),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, name, broken)
-            assert not quantized.can_quantize.__wrapped__()
-        with monkeypatch.context() as patch:
-            patch.delattr(torch, name)
-            assert not quantized.can_quantize.__wrapped__()
+    real = torch._weight_int8pack_mm
+    laid_out("rows", monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "_weight_int8pack_mm", lambda x, w, s: real(x, w, s) * 1.1)
+        assert not quantized.can_quantize.__wrapped__()
+    monkeypatch.delattr(torch, "_weight_int8pack_mm")
+    assert not quantized.can_quantize.__wrapped__()
 
 
 @pytest.mark.parametrize(
