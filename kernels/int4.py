@@ -24,6 +24,7 @@ from longctx.kernels.quantized import (
     activate,
     can_lay_out,
     leading,
+    round_many,
     rounded,
 )
 
@@ -125,7 +126,8 @@ def int4_linear(x: Tensor | Rounded, weight: Int4Matrix, activation: Activation 
     """
     flat = x if isinstance(x, Rounded) else x.reshape(-1, x.shape[-1])
     if len(flat) <= FEW:
-        few = flat.float()[:, : 2 * weight.levels.shape[1]].bfloat16()
+        few = flat.float() if isinstance(flat, Rounded) else flat
+        few = few[:, : 2 * weight.levels.shape[1]].bfloat16()
         out = torch.ops.aten._weight_int4pack_mm_for_cpu(few, weight.levels, GROUP, weight.scales).float()
         return activate(out, activation)[:, : weight.rows].view(*leading(x), -1)
     wide = _widened(weight)
@@ -139,6 +141,14 @@ def int4_linear(x: Tensor | Rounded, weight: Int4Matrix, activation: Activation 
         results.copy_(torch._int_mm(levels, wide)).mul_(weight.row_scales).mul_(rows.scales)
         activate(results, activation)
     return out[:, : weight.rows].reshape(*leading(x), -1)
+
+
+def prepare4(x: Tensor) -> Tensor | Rounded:
+    """Return tokens (..., in) as products with matrices of 4 bits take them, prepared once for several."""
+    flat = x.reshape(-1, x.shape[-1])
+    if len(flat) <= FEW:
+        return x.bfloat16()
+    return round_many(x.float()) if can_lay_out() else x
 
 
 def int4_experts(x: Tensor, experts: Sequence[tuple[Int4Matrix, Int4Matrix, Int4Matrix]]) -> Tensor:

@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longctx.kernels.differentiable import silu
-from longctx.kernels.int4 import Int4Matrix, int4_linear
+from longctx.kernels.int4 import Int4Matrix, int4_linear, prepare4
 from longctx.kernels.quantized import (
     Activation,
     Int8Matrix,
     Rounded,
-    can_lay_out,
     int8_linear,
     round_tokens,
 )
@@ -33,9 +32,12 @@ BATCH = 2048
 
 
 def prepared(x: Tensor, weight: Matrix) -> Tensor | Rounded:
-    """Return tokens (N, in) as products with matrices like this one take them, prepared once for many."""
-    few_bits = isinstance(weight, Int8Matrix | Int4Matrix)
-    return round_tokens(x.float()) if few_bits and can_lay_out() else x
+    """Return tokens (..., in) as products with matrices like this one take them, prepared once for many."""
+    if isinstance(weight, Int8Matrix):
+        return round_tokens(x.float(), weight)
+    if isinstance(weight, Int4Matrix):
+        return prepare4(x)
+    return x
 
 
 def linear(x: Tensor | Rounded, weight: Matrix, activation: Activation = "none") -> Tensor:

@@ -1,6 +1,7 @@
 """RMSNorm (arXiv 1910.07467) with float32 statistics."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -31,9 +32,15 @@ def torch_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     wide = x.float()
     # torch's own makes twice as many passes, the first into a temporary of x's size.
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-    scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    scale = torch.addcmul(_scalar(eps, x.device), length, length, value=1 / x.shape[-1]).rsqrt_()
     normed: Tensor = (wide * scale).mul_(weight)
     return normed.to(x.dtype)
+
+
+@cache
+def _scalar(value: float, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it outlives the call
+        return torch.tensor(value, dtype=torch.float32, device=device)
 
 
 def _trial(draw: Callable[..., Tensor], width: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -55,6 +55,11 @@ class Int8Matrix:
     short_scales: Tensor
     layout: Layout = "rows"
 
+    @property
+    def most(self) -> int:
+        """Return how many levels a token may have on each side of zero."""
+        return FEWER if self.layout == "fbgemm" else LEVELS
+
     @staticmethod
     def parts(rows: int, columns: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
         """Return kind and shape of each tensor of a matrix of this shape."""
@@ -81,27 +86,40 @@ class Int8Matrix:
 
 @dataclass(frozen=True)
 class Rounded:
-    """Tokens (N, in) rounded once for several matrices: 8 bit integers, and the scale of each, (N, 1).
+    """Tokens rounded once for several matrices.
 
     Columns are as many as an `Int8Matrix` has.
+
+    Attributes:
+        levels: (N, in) int8; or of one token that is by itself two rows, what it is and what rounding lost of
+            it, (2, in) float32.
+        scales: what a level of each is, (N, 1); or of both rows, (1, 2).
+        leading: the dimensions that the tokens had.
     """
 
     levels: Tensor
     scales: Tensor
+    leading: tuple[int, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether this is one token in two rows."""
+        return len(self.scales) != len(self.levels)
 
     def __len__(self) -> int:
-        return len(self.levels)
+        return len(self.scales)
 
     def __getitem__(self, rows: Tensor) -> "Rounded":
-        return Rounded(self.levels[rows], self.scales[rows])
+        return Rounded(self.levels[rows], self.scales[rows], (len(rows),))
 
     def blocks(self, tokens: int) -> "Iterator[Rounded]":
         """Yield the tokens, so many at a time."""
-        yield from map(Rounded, self.levels.split(tokens), self.scales.split(tokens))
+        for levels, scales in zip(self.levels.split(tokens), self.scales.split(tokens), strict=True):
+            yield Rounded(levels, scales, (len(levels),))
 
     def float(self) -> Tensor:
         """Return what the integers stand for."""
-        return self.levels * self.scales
+        return torch.mm(self.scales, self.levels) if self.alone else self.levels * self.scales
 
 
 def quantize(weight: Tensor) -> Int8Matrix:
@@ -130,18 +148,30 @@ def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation 
     """
     flat = x if isinstance(x, Rounded) else _widen(x.reshape(-1, x.shape[-1]))
     if weight.layout == "rows":
-        return activate(_of_rows(flat.float(), weight), activation).view(*leading(x), -1)
-    out = torch.empty(len(flat), len(weight.scales))
+        out = _of_rows(flat.float(), weight)
+    elif len(flat) == 1:
+        two = flat if isinstance(flat, Rounded) and flat.alone else _two_rows(flat.float(), weight.most)
+        # Both rows with what their levels stand for.
+        out = torch.mm(two.scales, _product(two.levels, weight))
+    else:
+        return _of_many(flat, weight, activation).view(*leading(x), -1)
+    return activate(out, activation).view(*leading(x), -1)
+
+
+def _of_many(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation) -> Tensor:
+    """Return activation(x W^T) for tokens (N, in), and W that is not in rows."""
+    out = torch.empty(len(x), len(weight.scales))
     if weight.layout == "fbgemm":
-        for rows, results in zip(flat.float().split(TOKENS), out.split(TOKENS), strict=True):
-            activate(_in_two_rows(rows, weight, FEWER, out=results), activation)
-        return out.view(*leading(x), -1)
-    if len(flat) == 1 and isinstance(flat, Tensor):
-        return activate(_in_two_rows(flat, weight, LEVELS, out=out), activation).view(*leading(x), -1)
-    for rows, results in zip(rounded(flat, TOKENS), out.split(TOKENS), strict=True):
-        torch.mul(_product(rows.levels, weight), rows.scales, out=results)
+        for rows, results in zip(x.float().split(TOKENS), out.split(TOKENS), strict=True):
+            two = _two_rows(rows, FEWER)
+            first, second = _product(two.levels, weight).split(len(rows))
+            torch.add(first, second, alpha=0.5 / FEWER, out=results).mul_(two.scales)
+            activate(results, activation)
+        return out
+    for part, results in zip(rounded(x, TOKENS), out.split(TOKENS), strict=True):
+        torch.mul(_product(part.levels, weight), part.scales, out=results)
         activate(results, activation)
-    return out.view(*leading(x), -1)
+    return out
 
 
 def _of_rows(x: Tensor, weight: Int8Matrix) -> Tensor:
@@ -152,20 +182,20 @@ def _of_rows(x: Tensor, weight: Int8Matrix) -> Tensor:
     return torch.cat([F.linear(x, part.float()) for part in parts], dim=1).mul_(weight.scales)
 
 
-def _in_two_rows(x: Tensor, weight: Int8Matrix, most: int, out: Tensor) -> Tensor:
-    """Store x W^T in `out` (N, out), for x (N, in) in levels up to `most`, and W that is not in rows.
+def _two_rows(x: Tensor, most: int) -> Rounded:
+    """Return tokens (N, in) in levels up to `most`, and what that loses in levels 2 `most` times finer.
 
     Few calls: for a small matrix, they take as long as the product.
+
+    Returns:
+        First all tokens, then what they lost, (2 N, in); and the scale of each, or of both rows of one.
     """
     largest = torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True).clamp_min_(TINY)
     scaled = x.div(largest).mul_(most)
     whole = scaled.round()
     lost = scaled.sub_(whole).mul_(2 * most)  # at most half a level
-    product = _product(torch.cat((whole, lost)).round_(), weight)
-    if len(x) == 1:  # both rows with what their levels stand for
-        return torch.mm(_steps(most) * largest, product, out=out)
-    first, second = product.split(len(x))
-    return torch.add(first, second, alpha=0.5 / most, out=out).mul_(largest.div_(most))
+    scales = _steps(most) * largest if len(x) == 1 else largest.div_(most)
+    return Rounded(torch.cat((whole, lost)).round_(), scales, (len(x),))
 
 
 @cache
@@ -177,7 +207,7 @@ def _steps(most: int) -> Tensor:
 
 def leading(x: Tensor | Rounded) -> tuple[int, ...]:
     """Return the dimensions of x before its channels."""
-    return (len(x),) if isinstance(x, Rounded) else x.shape[:-1]
+    return x.leading if isinstance(x, Rounded) else x.shape[:-1]
 
 
 def rounded(x: Tensor | Rounded, tokens: int) -> Iterator[Rounded]:
@@ -186,12 +216,22 @@ def rounded(x: Tensor | Rounded, tokens: int) -> Iterator[Rounded]:
         yield from x.blocks(tokens)
     else:
         for part in x.split(tokens):
-            yield Rounded(*round_rows(part))
+            yield Rounded(*round_rows(part), (len(part),))
 
 
-def round_tokens(x: Tensor) -> Rounded:
-    """Round tokens (N, in) float32 for several products."""
-    return Rounded(*round_rows(_widen(x)))
+def round_many(x: Tensor) -> Rounded:
+    """Return tokens (..., in) float32 in 8 bits."""
+    return Rounded(*round_rows(_widen(x.reshape(-1, x.shape[-1]))), x.shape[:-1])
+
+
+def round_tokens(x: Tensor, weight: Int8Matrix) -> Tensor | Rounded:
+    """Return tokens (..., in) float32 as products with matrices in this layout take them, rounded once."""
+    flat = x.reshape(-1, x.shape[-1])
+    if weight.layout == "rows" or (weight.layout == "fbgemm" and len(flat) > 1):
+        return x  # is rounded in pieces that stay in the cache, or not at all
+    if len(flat) > 1:
+        return round_many(x)
+    return replace(_two_rows(_widen(flat), weight.most), leading=x.shape[:-1])
 
 
 def _product(x: Tensor, weight: Int8Matrix) -> Tensor:

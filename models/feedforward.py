@@ -93,7 +93,8 @@ class Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden)."""
-        gate, up = self.gate(x, self.spec.activation), self.up(x)
+        ready = self.gate.prepared(x)
+        gate, up = self.gate(ready, self.spec.activation), self.up(ready)
         return self.down(gate * up if gate.requires_grad else gate.mul_(up))  # type: ignore[no-any-return]  # nn.Module does not know
 
     @staticmethod

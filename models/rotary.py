@@ -49,5 +49,8 @@ def rotate(x: Tensor, angles: Angles) -> Tensor:
     if not cos.shape[-1]:
         return x
     first, second, rest = x.split((cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]), dim=-1)
-    turned = (first * cos - second * sin, second * cos + first * sin)  # float32, rounded once
+    turned = (  # float32, rounded once
+        (first * cos).addcmul_(second, sin, value=-1),
+        (second * cos).addcmul_(first, sin),
+    )
     return torch.cat((*(part.to(x.dtype) for part in turned), rest), dim=-1)

@@ -12,7 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longctx.kernels.int4 import GROUP, Int4Matrix, quantize4
-from longctx.kernels.linear import Activation, Matrix, can_pack, choose_product, linear, pack
+from longctx.kernels.linear import (
+    Activation,
+    Matrix,
+    Rounded,
+    can_pack,
+    choose_product,
+    linear,
+    pack,
+    prepared,
+)
 from longctx.kernels.quantized import Int8Matrix, quantize
 from longctx.kernels.rounded import Bits, Product, RoundedMatrix, rounded_linear
 from longctx.kernels.select import HALVES, Site
@@ -53,9 +62,13 @@ class Weight(nn.Module):
         if self.rounded is not None and len(self.shape) == 2:
             self.product = choose_product(site, self.rounded.bits, self.shape[1])
 
-    def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
-        """Return activation(x W^T)."""
-        if self.rounded is not None:
+    def prepared(self, x: Tensor) -> Tensor | Rounded:
+        """Return x as this weight takes it, and others of its form: it is rounded once for all of them."""
+        return prepared(x, self.packed[0]) if self.packed else x
+
+    def forward(self, x: Tensor | Rounded, activation: Activation = "none") -> Tensor:
+        """Return activation(x W^T), for x (..., in) or what `prepared` returned."""
+        if self.rounded is not None and isinstance(x, Tensor):
             return self.product(x, self.rounded, activation, None)
         return linear(x, self.packed[0] if self.packed else self.weight, activation)
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longctx.kernels.lightning import Decay, decay_tables
+from longctx.kernels.linear import Rounded
 from longctx.kernels.mixer import choose_lightning
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.select import Site
@@ -144,10 +145,13 @@ class Lightning(nn.Module):
         spec = self.spec
         if self.fused:
             first, second = self.mix.activations
-            qkv, gate, weight = self.qkv(x, first), self.gate(x, second), self.norm.weight
+            ready = self.gate.prepared(x)
+            qkv, gate, weight = self.qkv(ready, first), self.gate(ready, second), self.norm.weight
             mixed, memory.kv = self.mix.mix(qkv, gate, weight, spec.norm_eps, self._decay(x), memory.kv)
             return self.out(mixed)  # type: ignore[no-any-return]  # nn.Module does not know
-        return self._attended(x, self._prepared(self.qkv(x), spec.n_heads, positions), memory)
+        ready = self.gate.prepared(x)
+        mixed = self._attended(x, self._prepared(self.qkv(ready), spec.n_heads, positions), memory)
+        return self._finished(mixed, ready)
 
     def step(self, x: Tensor, memory: LightningMemory, positions: Positions) -> Tensor:
         """Do what `forward` does for a token of each branch, x (B, 1, hidden), in a decode step."""
@@ -155,7 +159,7 @@ class Lightning(nn.Module):
             return self.forward(x, memory, positions)
         # As one row of tokens, for each branch has a position of its own.
         row = self._prepared(self.qkv(x.transpose(0, 1)), self.spec.n_heads, positions)
-        return self._attended(x, [each.transpose(0, 1) for each in row], memory)
+        return self._finished(self._attended(x, [each.transpose(0, 1) for each in row], memory), x)
 
     def absorb(self, x: Tensor, memory: LightningMemory, positions: Positions) -> None:
         """Move the memory past x: keys and values only."""
@@ -166,10 +170,13 @@ class Lightning(nn.Module):
             self.mix.take(k, v, self._decay(x), memory.kv)
 
     def _attended(self, x: Tensor, prepared: list[Tensor], memory: LightningMemory) -> Tensor:
-        """Return (B, T, hidden): attention of q, k and v, normed and gated by the input x."""
+        """Return (B, T, H D): attention of q, k and v."""
         q, k, v = prepared
-        mixed = self.mix.attend(q, k, v, self._decay(x), memory.kv).flatten(2)
-        return self.out(self._normed(mixed) * self.gate(x, self.spec.gate))  # type: ignore[no-any-return]  # as above
+        return self.mix.attend(q, k, v, self._decay(x), memory.kv).flatten(2)
+
+    def _finished(self, mixed: Tensor, ready: Tensor | Rounded) -> Tensor:
+        """Return (B, T, hidden) of what was attended to, normed and gated by the layer's input."""
+        return self.out(self._normed(mixed) * self.gate(ready, self.spec.gate))  # type: ignore[no-any-return]  # as above
 
     def _decay(self, x: Tensor) -> Decay:
         return decay_tables(self.spec.slopes, x.device)

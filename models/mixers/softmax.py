@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from longctx.kernels.attention import can_decode, choose_attention
+from longctx.kernels.linear import Rounded
 from longctx.kernels.norm import choose_norm
 from longctx.kernels.pointing import MOST, pointing_attention
 from longctx.kernels.select import Site
@@ -65,9 +66,10 @@ class Softmax(nn.Module):
 
     def forward(self, x: Tensor, memory: KVLog, positions: Positions) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
-        q = rotate(self._heads(self._queries(x, positions)), positions.angles(self.spec.rope))
-        k, v = self.keys_values(x, positions)
-        return self._finished(x, self.attend(q, k, v, memory).transpose(1, 2).flatten(2))
+        ready = self.q.prepared(x)
+        q = rotate(self._heads(self._queries(ready, positions)), positions.angles(self.spec.rope))
+        k, v = self.keys_values(ready, positions)
+        return self._finished(ready, self.attend(q, k, v, memory).transpose(1, 2).flatten(2))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, memory: KVLog) -> Tensor:
         """Attend to the log and to the chunk itself, and append the chunk.
@@ -102,12 +104,12 @@ class Softmax(nn.Module):
         """Append keys and values."""
         memory.append(*self.keys_values(x, positions))
 
-    def keys_values(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
+    def keys_values(self, x: Tensor | Rounded, positions: Positions) -> tuple[Tensor, Tensor]:
         """Return rotated keys and values, each (B, Hkv, T, D)."""
         angles = positions.angles(self.spec.rope)
         return rotate(self._heads(self._keys(x)), angles), self._heads(self.v(x))
 
-    def _queries(self, x: Tensor, positions: Positions) -> Tensor:
+    def _queries(self, x: Tensor | Rounded, positions: Positions) -> Tensor:
         """Return queries (B, T, H D), normed and scaled, not rotated."""
         spec = self.spec
         q: Tensor = self.q(x)
@@ -118,7 +120,7 @@ class Softmax(nn.Module):
             q = (q * factors[:, None].float()).to(q.dtype)
         return q if spec.scale == 1 else q * spec.scale
 
-    def _keys(self, x: Tensor) -> Tensor:
+    def _keys(self, x: Tensor | Rounded) -> Tensor:
         """Return keys (B, T, Hkv D), normed, not rotated."""
         return self.k(x) if self.spec.norm_eps is None else self._normed(self.k(x), self.k_norm.weight)
 
@@ -127,7 +129,7 @@ class Softmax(nn.Module):
         heads = rows.unflatten(-1, (-1, self.spec.head_dim))
         return self.rms_norm(heads, weight, self.spec.norm_eps or 0.0).flatten(2)
 
-    def _finished(self, x: Tensor, mixed: Tensor) -> Tensor:
+    def _finished(self, x: Tensor | Rounded, mixed: Tensor) -> Tensor:
         """Return (B, T, hidden) of what was attended to, (B, T, H D), gated by the layer's input x."""
         if self.spec.gated:
             mixed = mixed * self.gate(x, "sigmoid")
