@@ -22,7 +22,7 @@ from longctx.regular import open_regular
 LARGEST_IGNORE_FILE = 1 << 20
 # Names can be made so that each wildcard of a rule multiplies the time to tell that it does not match.
 MOST_WILDCARDS = 4
-LONGEST_WALK = 30  # seconds, for git's listing or for our own
+LONGEST_WALK = 15  # seconds, for git's listing or for our own
 RECENT, OFTEN = 100, 2  # of so many commits, at least so many have changed a file that is changed often
 
 GENERATED_FOLDERS = {
