@@ -2,10 +2,10 @@
 
     python -m bench.hostile --runs 380 --seed 1 [KIND ...]
 
-Run it as an ordinary user: root may read and write everything. The kinds of `bench.hostile_cases` take turns;
-each run has a folder, a home and a TMPDIR of its own. Counted are tracebacks and unpromised exit codes, runs
-over 20 seconds or 2 GiB (of the largest process), escapes (the secret outside is told, a file there changes,
-a program of the folder runs, marks reach the terminal), and what is left: files, processes. Exit status 1 if
+Run it as an ordinary user: root may do anything. The kinds of `bench.hostile_cases` take turns. Each run is a
+fork with a folder, a home and a TMPDIR of its own. Counted are tracebacks and other exit codes, more than 20
+seconds or 2 GiB (of the largest process), escapes (the secret outside is told, a file there changes, a
+program of the folder runs, marks reach the terminal), and what is left: files, processes. Exit status 1 if
 there is any.
 """
 
@@ -14,25 +14,20 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-import psutil
-
-from bench.hostile_cases import HIDDEN, KINDS, ROOT, SECRET, Case, longctx
+from bench.hostile_cases import HIDDEN, KINDS, SECRET, Case
+from bench.hostile_run import processes, run
 
 SECONDS = 20
 MEMORY = 2 << 30
-GIVEN_UP = 60  # seconds after which a run is killed
 PROMISED = {0, 1, 2, 3, 4, 5, 6, 7}
 SCREEN = 8000  # characters of messages
-MARK = "LONGCTX_HOSTILE"  # in the environment of all processes of a run
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -50,62 +45,9 @@ def snapshot(folder: Path) -> dict[str, str]:
     return found
 
 
-def processes(number: str) -> list[int]:
-    """Return the processes of a run that are still there."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if f"{MARK}={number}\0".encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
-
-
-def waited(process: psutil.Process) -> dict[int, float]:
-    """Return the seconds for which the main threads of a process and its children waited for a processor."""
-    found = {}
-    with suppress(psutil.NoSuchProcess):
-        for one in (process, *process.children(recursive=True)):
-            with suppress(OSError):
-                found[one.pid] = int(Path(f"/proc/{one.pid}/schedstat").read_text().split()[1]) / 1e9
-    return found
-
-
-def started(case: Case, room: Path, number: str) -> tuple[int, float, int]:
-    """Run the command; return its exit code, seconds, and the bytes of its largest process.
-
-    Seconds in which other work on the machine kept it from running do not count.
-    """
-    ours = {key: value for key, value in os.environ.items() if not key.startswith(("LONGCTX", "XDG"))}
-    homes = {"HOME": str(room / "home"), "TMPDIR": str(room / "tmp"), MARK: number, "PYTHONPATH": str(ROOT)}
-    lost: dict[int, float] = {}
-    with (room / "out").open("wb") as out, (room / "err").open("wb") as err:
-        begin = time.monotonic()
-        child = psutil.Popen(
-            [str(longctx()), *case.words],
-            cwd=room / "place",
-            env=ours | homes,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
-        done, status, used = 0, 0, None
-        while not done:
-            lost |= waited(child)
-            if time.monotonic() - begin - sum(lost.values()) > GIVEN_UP:
-                os.killpg(child.pid, signal.SIGKILL)
-            if case.meanwhile:
-                case.meanwhile()
-            time.sleep(0.05)
-            done, status, used = os.wait4(child.pid, os.WNOHANG)
-        seconds = time.monotonic() - begin - sum(lost.values())
-    assert used is not None
-    return os.waitstatus_to_exitcode(status), seconds, used.ru_maxrss << 10
-
-
-def wrong(case: Case, room: Path, number: str, before: list[dict[str, str]]) -> list[str]:
+def wrong(case: Case, room: Path, before: list[dict[str, str]]) -> list[str]:
     """Return what the run of a case has broken."""
-    code, seconds, memory = started(case, room, number)
+    code, seconds, memory = run(case.words, room, case.fresh, case.meanwhile)
     out, err = ((room / name).read_bytes().decode("utf-8", "replace") for name in ("out", "err"))
     found = []
     if code not in PROMISED or re.search(r"Traceback|panicked|Fatal Python error", err):
@@ -125,7 +67,7 @@ def wrong(case: Case, room: Path, number: str, before: list[dict[str, str]]) -> 
     changed = [name for name in place if name in before[0] and place[name] != before[0][name]]
     if new or (changed and not case.meanwhile and not case.made) or any((room / "tmp").iterdir()):
         found.append(f"left: {new[:3]} {changed[:3]} {os.listdir(room / 'tmp')[:3]}")  # noqa: PTH208
-    for process in processes(number):
+    for process in processes(room):
         found.append("left: a process")
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
@@ -140,9 +82,7 @@ def trial(kind: str, seed: int, number: int) -> list[str]:
             (room / name).mkdir()
         (room / "outside" / "secret.txt").write_text(HIDDEN)
         case = KINDS[kind](room / "place", Random(f"{seed} {kind} {number}"))
-        return wrong(
-            case, room, f"{os.getpid()}.{number}", [snapshot(room / "place"), snapshot(room / "outside")]
-        )
+        return wrong(case, room, [snapshot(room / "place"), snapshot(room / "outside")])
 
 
 def main() -> None:

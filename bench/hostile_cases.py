@@ -9,8 +9,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +17,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from bench.fuzz_inputs import PROSE, VALUES, damaged, tarred, texts, zipped
+from bench.hostile_run import git, read_into
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = ROOT / "models" / "bundled"
@@ -38,11 +37,13 @@ class Case(NamedTuple):
         words: the command's arguments; it runs in the folder.
         meanwhile: called again and again while it runs; changes what is read.
         made: the names that the command itself may leave in the folder.
+        fresh: to be run in a process of its own, for what happens before anything is imported.
     """
 
     words: list[str]
     meanwhile: Callable[[], object] | None = None
     made: tuple[str, ...] = ()
+    fresh: bool = False
 
 
 def ask(*words: str) -> list[str]:
@@ -303,11 +304,6 @@ def damaged_model(place: Path, random: Random) -> Case:
     path = folder / random.choice(names)
     path.write_bytes(damaged(path.read_bytes(), path.name, random))
     return Case([*ask(), "--model", "model"])
-
-
-def git(place: Path, *words: str) -> None:
-    """Run git in a folder."""
-    subprocess.run(["git", "-C", str(place), *words], check=True, capture_output=True)
 
 
 def repository(place: Path) -> Path:
@@ -612,17 +608,14 @@ def modules(place: Path, random: Random) -> Case:
         )
     extra = random.choice([[], ["--dtype", "bfloat16"], ["--dtype", "float16"], ["--quant", "int8"]])
     command = random.choice([ask("--max-tokens", "4"), ["plan", "a.txt"], ["doctor"]])
-    return Case([*command, "--model", "model", *extra])
+    return Case([*command, "--model", "model", *extra], fresh=True)
 
 
 def kept(place: Path, random: Random) -> Case:
     """A store whose files were damaged, or put there by somebody else."""
     (place / "a.txt").write_text((PROSE + FACT) * 60)
     store = place / "store"
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["read", str(place / "a.txt"), "--store", str(store), "--threads", "1", "-q"]
-        command = [str(longctx()), *words]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    read_into(store, place / "a.txt")
     files = sorted(path for path in store.rglob("*") if path.is_file())
     for path in random.sample(files, min(len(files), random.randint(1, 2))):
         if random.random() < 0.5:
@@ -631,13 +624,6 @@ def kept(place: Path, random: Random) -> Case:
             become(path, random)
     command = random.choice([ask()[:-3], ["store", "list"], ["store", "verify"], ["read", "a.txt"]])
     return Case([*command, "--store", str(store)], made=("store",))
-
-
-def longctx() -> Path:
-    """Return the command that is tried."""
-    import sys
-
-    return Path(sys.executable).with_name("longctx")
 
 
 KINDS: dict[str, Callable[[Path, Random], Case]] = {

@@ -106,10 +106,11 @@ def test_memory_holds_no_more_than_its_budget() -> None:
     assert room.spilled >= (50 * 13 - 80) * TOKEN
 
 
-def test_forks_share_what_is_in_the_file_and_give_it_back() -> None:
+@pytest.mark.parametrize("values", [True, False])
+def test_forks_share_what_is_in_the_file_and_give_it_back(values: bool) -> None:
     """If this fails each of a hundred questions writes the book to disk again, or the disk fills up."""
     room = Room(CPU, 0)
-    memory = log(room)
+    memory = log(room, values=values)
     memory.append(*torch.randn(2, 1, 2, 400, 8))
     written = room.spilled
     for _ in range(20):
@@ -117,6 +118,38 @@ def test_forks_share_what_is_in_the_file_and_give_it_back() -> None:
         fork.append(*torch.randn(2, 1, 2, 40, 8))
         del fork
     assert room.spilled <= written + 3 * 40 * TOKEN
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_places_in_the_file_are_used_again_and_none_by_two(values: bool) -> None:
+    """If this fails a question about one text is answered from the keys of another, or the disk fills up."""
+    room, size = Room(CPU, 0), (TOKEN if values else TOKEN // 2) * 28  # three whole pages
+
+    def made() -> tuple[KVLog, KVLog]:
+        pair, (k, v) = (log(room, values=values), log(None, values=values)), torch.randn(2, 1, 2, 28, 8)
+        for each in pair:
+            each.append(k, v)
+        return pair
+
+    logs = [made() for _ in range(3)]
+    assert room.spilled == 3 * size
+    del logs[:2]
+    logs += [made(), made()]
+    assert room.spilled == 3 * size
+    logs.append(made())
+    assert room.spilled == 4 * size
+    for ours, theirs in logs:
+        assert_same(ours, theirs)
+
+
+def test_a_file_that_was_cut_short_is_one_clear_line(tmp_path: Path) -> None:
+    """If this fails a disk that lost the file gives keys of zeros, and the answer is made of them."""
+    room = Room(CPU, 0, folder=tmp_path)
+    memory = log(room)
+    memory.append(*torch.randn(2, 1, 2, 28, 8))
+    os.truncate(room._file._file.fileno(), 10)
+    with pytest.raises(DoesNotFitError, match=r"cannot be read back from .*cut short.*TMPDIR"):
+        memory.tensors()
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:

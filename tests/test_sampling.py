@@ -1,5 +1,7 @@
 """Choosing tokens, and ending answers at stop strings."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -36,6 +38,51 @@ def test_temperature_lets_less_likely_tokens_through() -> None:
 def test_unlikely_tokens_are_cut(how: Sampling, kept: set[int]) -> None:
     """If this fails sampled answers wander off into noise. Probabilities are 0.02, 0.08, 0.3, 0.6."""
     assert draws(torch.tensor([0.02, 0.08, 0.3, 0.6]).log().tolist(), how) == kept
+
+
+def shares(logits: list[float], written: list[int], how: Sampling) -> list[float]:
+    """Return the weight that each token has in a draw, in plain numbers."""
+    values = [
+        (x / how.repetition_penalty if x > 0 else x * how.repetition_penalty) if at in written else x
+        for at, x in enumerate(logits)
+    ]
+    weights = [math.exp(x / how.temperature) for x in values]
+    found = [x / sum(weights) for x in weights]
+    found = [x if x >= how.min_p * max(found) else 0.0 for x in found]
+    before = 0.0
+    kept = [0.0] * len(found)
+    for at in sorted(range(len(found)), key=lambda at: -found[at]):
+        if not any(kept) or before < how.top_p * sum(found):
+            kept[at] = found[at]
+        before += found[at]
+    return kept
+
+
+@given(
+    logits=st.lists(st.integers(-30, 30), min_size=1, max_size=12, unique=True),
+    written=st.lists(st.integers(0, 11), max_size=4),
+    temperature=st.sampled_from([0.3, 1.0, 2.0]),
+    top_p=st.sampled_from([0.0, 0.37, 0.83, 1.0]),
+    min_p=st.sampled_from([0.0, 0.013, 0.29, 1.0]),
+    penalty=st.sampled_from([1.0, 1.7, 0.6]),
+    seed=st.integers(0, 99),
+)
+def test_tokens_are_drawn_by_their_shares(
+    logits: list[int],
+    written: list[int],
+    temperature: float,
+    top_p: float,
+    min_p: float,
+    penalty: float,
+    seed: int,
+) -> None:
+    """If this fails answers are drawn from other tokens than --top-p and --min-p let through."""
+    numbers, written = [x / 10 for x in logits], [x for x in written if x < len(logits)]
+    how = Sampling(temperature=temperature, top_p=top_p, min_p=min_p, repetition_penalty=penalty)
+    expected = torch.tensor(shares(numbers, written, how))
+    wanted = torch.multinomial(expected, 1, generator=torch.Generator().manual_seed(seed))
+    found = pick(torch.tensor(numbers), written, how, torch.Generator().manual_seed(seed))
+    assert found == int(wanted)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
