@@ -17,7 +17,12 @@ from longctx.cli import main
 from longctx.errors import DoesNotFitError
 from longctx.kernels.attention import has_tiles
 from longctx.models import kv_log
+from longctx.models.config import ExpertsSpec, GatedSpec, LatentSpec, LightningSpec, RopeSpec, SoftmaxSpec
 from longctx.models.config_file import translate
+from longctx.models.feedforward import Experts, Gated
+from longctx.models.mixers.latent import Latent
+from longctx.models.mixers.lightning import Lightning
+from longctx.models.mixers.softmax import Softmax
 from longctx.models.weight import Form
 from longctx.plan import Plan, count_tokens, default_chunk, guess_tokens, make_plan
 from longctx.text.source import gather
@@ -190,6 +195,40 @@ def test_what_computing_takes_is_planned_for() -> None:
     assert (away.gpu, away.available, away.kind) == (True, 0, "int4")
     assert away.rate == pytest.approx(rates.DISK * away.weights / away.forms["bfloat16"])
     assert away.workspace - away.state < 100 * widest  # the decode step has a state of its own
+
+
+HEADS: dict[str, Any] = {"n_heads": 4, "n_kv_heads": 2, "head_dim": 16}
+SPECS: list[tuple[Any, Any, int, int]] = [
+    # Input and that normed; q, k, v, gate, two results. A GPU holds another copy of one of them.
+    (Lightning, LightningSpec(**HEADS, slopes=(1.0,) * 4, norm_eps=1e-5), 2 * 48 + 6 * 64, 2 * 48 + 7 * 64),
+    # On a GPU two float32 numbers beside five of the model's: four bytes stand for two of two.
+    (Softmax, SoftmaxSpec(**HEADS, rope=None), 2 * 48 + 6 * 64, 2 * 48 + (5 + 2) * 64),
+    # Seven of the widest of all heads, and two float32.
+    (
+        Latent,
+        LatentSpec(4, 0, 32, 8, 12, 1e-5, RopeSpec((1.0,) * 4), 1.0),
+        2 * 48 + 9 * 4 * (8 + 8),
+        2 * 48 + (7 + 4) * 4 * (8 + 8),
+    ),
+    (
+        Latent,
+        LatentSpec(4, 0, 32, 8, 20, 1e-5, RopeSpec((1.0,) * 4), 1.0),
+        2 * 48 + 9 * 4 * 20,
+        2 * 48 + (7 + 4) * 4 * 20,
+    ),
+    # Three rows and four inner halves; on a GPU rows of each expert twice, and two inner halves.
+    (Experts, ExpertsSpec(32, 8, 2, shared_size=16), 3 * 48 + 4 * (64 + 16), 2 * 3 * 48 + 2 * (64 + 16)),
+    (Gated, GatedSpec(32), 3 * 48 + 4 * 32, 2 * 48 + 2 * 32),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "cpu", "gpu"), SPECS)
+def test_each_kind_of_layer_tells_what_it_takes_at_the_widest(
+    kind: Any, spec: Any, cpu: int, gpu: int
+) -> None:
+    """A plan would be short by a layer's temporaries, for chunks of thousands of tokens."""
+    assert kind.workspace_bytes(spec, 48, 4, True) == 4 * cpu
+    assert kind.workspace_bytes(spec, 48, 2, False) == 2 * gpu
 
 
 def test_a_calibration_counts_what_each_kind_of_layer_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType
@@ -84,11 +85,13 @@ class Watch:
     def pytest_runtest_protocol(self, item: pytest.Function) -> Iterator[None]:
         """Note what one test enters, and whether it passes."""
         self._entered, self._failed, before = [{}], False, sum(os.times()[:4])
+        threading.settrace(self._note)  # for threads that begin now
         sys.settrace(self._note)
         try:
             return (yield)
         finally:
             sys.settrace(None)
+            threading.settrace(None)
             found = self._leave().union(*(self._fixtures.get(name, ()) for name in item.fixturenames))
             if not self._failed:
                 self.tests[item.nodeid] = (round(sum(os.times()[:4]) - before, 3), sorted(found))
