@@ -46,6 +46,26 @@ def test_a_name_that_is_not_there_is_said_wherever_it_stands(here: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "question", "answer"),
+    [
+        ('port = 8080\nhost = "a"\n', "port?", "8080"),
+        ("[server]\nport = 8080\n\n[db]\nport = 5432\n", "which port does the db use?", "5432"),
+        ("# of the server\nexport PORT=8080\nexport HOST='alpha beta'\n", "host?", "alpha beta"),
+        ('{"server": {"port": 8080, "host": "a"}, "db": {"port": 5432}}', "port of the db?", "5432"),
+    ],
+)
+def test_settings_that_are_piped_in_are_read_as_from_their_file(
+    here: Path, text: str, question: str, answer: str
+) -> None:
+    """If this fails `cat app.toml | longctx ask` shows two lines run together as the answer, or none."""
+    found = json.loads(ask(question, "--json", stdin=text).stdout)
+    assert (found["how"], found["answer"]) == ("found", answer)
+    (here / "settings.bak").write_text(text)
+    if "{" not in text:
+        assert json.loads(ask(question, "--json", "settings.bak").stdout)["answer"] == answer
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["--questions", "questions.txt", "app.yaml"],

@@ -284,3 +284,20 @@ def test_records_on_lines_of_their_own_are_told_by_two_of_them(
     """The fields of a small file of records would be looked for in one object that is not there."""
     make(tmp_path, {"records": content})
     assert recognise(tmp_path / "records", "records") == kind
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("[server]\nport = 8080 # of all\n\n; no more\n[[job]]\nname = a\n[[job]]\nname = b\n", "settings"),
+        ("PORT=1\nHOST=\n", "settings"),
+        ("port = 8080\n", "text"),
+        ("time=1 level=info\ntime=2 level=info\ntime=3 level=warn\n", "text"),
+        ("The sum:\na = b\nc = d\nand so on\n", "text"),
+        ("a == b\nc => d\n", "text"),
+    ],
+)
+def test_settings_are_told_by_their_lines(tmp_path: Path, content: str, kind: str) -> None:
+    """What is piped in would be read as prose: two settings run together, and no section is known."""
+    make(tmp_path, {"piped": content})
+    assert recognise(tmp_path / "piped", "piped") == kind

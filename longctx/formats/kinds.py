@@ -45,6 +45,8 @@ _MEMBERS = (
     ("xlsx", "xl/workbook.xml"),
     ("pptx", "ppt/presentation.xml"),
 )
+_SECTION = re.compile(rb"\[{1,2}[^\[\]]+\]{1,2}\s*(?:[#;].*)?")
+_SET = re.compile(rb"(?:export\s+)?[\"']?(?P<key>[A-Za-z_][\w./-]*(?: [\w.-]+){0,2})[\"']?\s*=(?![=~>]).*")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -83,7 +85,20 @@ def _data(head: bytes, tail: bytes, suffix: str) -> str:
         lines = [line for line in head.splitlines()[:3] if line.strip()]
         objects = len(lines) > 1 and all(re.fullmatch(rb"\s*[\[{].*[\]}]\s*", line) for line in lines[:2])
         return "jsonl" if objects or suffix in (".jsonl", ".ndjson") else "json"
-    return _SUFFIXES.get(suffix) or _table(head)
+    return _SUFFIXES.get(suffix) or ("settings" if _are_settings(head) else _table(head))
+
+
+def _are_settings(head: bytes) -> bool:
+    """Tell `key = value`, in sections or not, by nine lines of ten. A log repeats its keys."""
+    lines = [line.strip() for line in head.splitlines()]
+    lines = [line for line in lines if line and not line.startswith((b"#", b";"))]
+    sections, keys = 0, set()
+    for line in lines:
+        if _SECTION.fullmatch(line):
+            sections += 1
+        elif found := _SET.fullmatch(line):
+            keys.add((sections, found["key"]))
+    return len(keys) >= 2 and sections + len(keys) >= 0.9 * len(lines)
 
 
 def _table(head: bytes) -> str:

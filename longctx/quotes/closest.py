@@ -17,7 +17,7 @@ from longctx.text.span import Quote
 BEFORE, KIND = 0.4, 0.15
 
 # Kinds of text (longctx.formats.kinds) whose lines are rows, and those of blocks between blank lines.
-_ROWS = ("csv", "tsv", "jsonl")
+_ROWS = ("csv", "tsv", "jsonl", "settings")
 _SUBTITLES = ("srt", "vtt")
 # No sentence goes on across a blank line, a heading, or into an item, a field, a row or a dated line.
 _APART = re.compile(

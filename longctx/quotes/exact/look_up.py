@@ -92,7 +92,7 @@ def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list
     """Yield the ways to find an answer, the surest first."""
     needles = [needle for term in asked.needles for needle in term]
     texts = [one for one in documents if not _CODE.search(one.name)]
-    prosaic = [one for one in texts if not _STRUCTURED.search(one.name) and not SETTINGS.search(one.name)]
+    prosaic = [one for one in texts if not (_STRUCTURED.search(one.name) or _is_json(one) or _sets(one))]
     spoken = [one for one in prosaic if not _LIST.search(one.name)]
     name = package(asked)
     if name:
@@ -126,10 +126,10 @@ def _best(asked: Asked, documents: Iterable[Document], needles: list[str]) -> li
 
 
 def _facts(document: Document, asked: Asked, needles: list[str]) -> Iterator[Fact]:
-    if _JSON.search(document.name):
+    if _is_json(document):
         return json_facts(document)
-    if SETTINGS.search(document.name) or _CODE.search(document.name):
-        facts = settings(_telling_lines(document, asked, needles), document.name, asked.coded)
+    if (sets := _sets(document)) or _CODE.search(document.name):
+        facts = settings(_telling_lines(document, asked, needles), document.name, asked.coded, own=sets)
         declares = _CODE.search(document.name) and document.end - document.start <= WHOLE
         return chain(facts, declarations(lines(document), document.name)) if declares else facts
     if _TABLE.search(document.name):
@@ -138,9 +138,21 @@ def _facts(document: Document, asked: Asked, needles: list[str]) -> Iterator[Fac
     return pairs(telling) if is_log(document) else named(telling)
 
 
+def _sets(document: Document) -> bool:
+    """Tell whether a document holds settings: by its name, or what stands in it where that says nothing."""
+    named = SETTINGS.search(document.name)
+    return bool(named) or (document.kind == "settings" and not _CODE.search(document.name))
+
+
+def _is_json(document: Document) -> bool:
+    """Tell whether a document is JSON, by its name, or what was piped in by what stands in it."""
+    unnamed = "." not in document.name.rsplit("/", 1)[-1]
+    return bool(_JSON.search(document.name)) or (unnamed and document.kind == "json")
+
+
 def _rows(document: Document, asked: Asked, needles: list[str]) -> Iterator[Row]:
     """Return the rows of tables, and the records of files that hold such."""
-    if _JSON.search(document.name) or SETTINGS.search(document.name):
+    if _is_json(document) or _sets(document):
         return records(_facts(document, asked, needles), _about(document))
     if document.end - document.start > WHOLE and is_request(next(iter(document.blocks()), "")):
         groups = [group for group in asked.needles if not any(one in REQUEST_WORDS for one in group)]
