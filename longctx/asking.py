@@ -47,6 +47,8 @@ def questions_and_inputs(words: Inputs, more: Sequence[str], file: str | None) -
             raise click.UsageError(f"{file or '-Q'}: there is no question in it")
         if file == "-" and (not words or "-" in words):
             raise click.UsageError("--questions - reads questions from standard input; name files to read")
+        if late := next((word for word in words if _asks(word) and not _is_there(word)), None):
+            raise click.UsageError(f"{late}: beside -Q or --questions this names a file; ask it with -Q, too")
         return asked, words
     if not words:
         raise click.UsageError("there is no question; try: longctx ask 'Who is Alice?' book.txt")

@@ -13,6 +13,7 @@ from longctx.cli import main
     [
         (["ask", "{file}"], "the question comes first"),
         (["ask", "Who?", "https://a.example/b"], "opens no addresses"),
+        (["ask", "-Q", "Who?", "Where are they?", "{file}"], "Where are they?: beside -Q or --questions"),
         (["summarize", "{file}*.md"], "a pattern in quotation marks is not expanded"),
     ],
 )
