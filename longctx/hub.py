@@ -16,7 +16,7 @@ from longctx.progress import Progress
 
 BUNDLED = Path(longctx.__file__).parent / "models" / "bundled"
 _SNAPSHOT = re.compile(r".*/models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-f]{40})")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # "./model" is a folder that is not there
 
 
 def settings(model: str | None, *, to_plan: bool = False) -> Path:

@@ -90,6 +90,13 @@ def test_a_mistyped_name_is_understood(name: str, meant: str) -> None:
         repository(name)
 
 
+@pytest.mark.parametrize("name", ["./model", "../a", "models/.b"])
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(name: str) -> None:
+    """If this fails a mistyped folder costs seconds, and ends in the rules of names on a hub."""
+    with pytest.raises(ModelError, match="no such folder"):
+        repository(name)
+
+
 @pytest.mark.parametrize("name", ["hypenet-2b", "sala", "ring-mini", "minimax-text-01"])
 def test_what_a_model_needs_is_what_the_list_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails the list, which computes nothing, and `models show` disagree."""
