@@ -131,7 +131,7 @@ def verify(
     root, found = _selected(place, names)
     with shown.out() as out:
         results = [proof.verified(one, root, out, windows, tokens, model) for one in found]
-        text = "\n\n".join(map(_verdict, results)) or f"nothing is kept in {root}"
+        text = "\n\n".join(map(_verdict, results)) or f"there is no reading to check in {root}"
         out.write(text, {"command": "store verify", "store": str(root), "readings": results})
     if any(one["damage"] or one["skipped"] or not one["sound"] for one in results):
         raise SystemExit(1)

@@ -88,7 +88,8 @@ class Output:
         for skipped in corpus.skipped:
             self.note(f"not read: {skipped.name}: {skipped.reason}", detail=True)
         if corpus.skipped:
-            self.note(f"not read: {_by_reason(corpus.skipped)} (-v or --json lists them)")
+            hint = "" if self.verbose else " (-v or --json lists them)"
+            self.note(f"not read: {_by_reason(corpus.skipped)}{hint}")
         for cut, begins in ((corpus.since, True), (corpus.until, False)):
             if cut:
                 self.note(cut.told(begins))

@@ -11,7 +11,7 @@ import click
 from longctx import preferences, render, signals
 from longctx.book import Book
 from longctx.errors import LongctxError
-from longctx.output import Output, clean
+from longctx.output import SCHEMA, Output, clean
 from longctx.styles import for_stdout
 from longctx.tasks.results import Answer, Text, Thought
 from longctx.text.source import Corpus
@@ -128,8 +128,8 @@ def _show(talk: Talk, events: Generator[Text | Thought, None, Answer], out: Outp
     answer = _shown(events, out)
     out.hide()
     if out.as_json:
-        values = {"command": "chat", "question": talk.turns[-1].question, **render.answer_values(answer)}
-        click.echo(json.dumps(values))
+        asked = {"schema": SCHEMA, "command": "chat", "question": talk.turns[-1].question}
+        click.echo(json.dumps({**asked, **render.answer_values(answer)}))
         return
     if answer.how != "generated":
         style = for_stdout(talk.turns[-1].question, render.shown(answer))

@@ -13,6 +13,7 @@ from terminal import CTRL_C, CTRL_D, Terminal
 import longctx
 from longctx.chat import Chat
 from longctx.cli import main
+from longctx.output import SCHEMA
 from longctx.sampling import Sampling
 from longctx.tasks.conversation import Conversation
 from longctx.tasks.prompt import next_turn
@@ -102,6 +103,7 @@ def test_questions_are_piped_in(tale: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke(main, ["chat", str(tale), "--json", "--threads", "1"], input=lines)
     assert run.exit_code == 0, run.output
     answers = [json.loads(line) for line in run.stdout.splitlines()]
+    assert {answer["schema"] for answer in answers} == {SCHEMA}
     assert [one["answer"] for one in answers] == ["4031775", "4031775"]
     assert [one["question"] for one in answers] == [MAGIC, MAGIC]
     for part in ("nothing was asked yet", "/nonsense: no such command", f"{kept}: exists already"):

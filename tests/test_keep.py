@@ -248,6 +248,10 @@ def test_an_index_of_passages_counts_and_goes(room: Path, run: Run) -> None:
     assert [row["kind"] for row in rows].count("index") == 1
     assert "2 readings and 1 index of passages" in run("list").stdout
     assert len(told(run("verify", "--windows", "0", "--json"))["readings"]) == 2
+    for row in rows:
+        if row["kind"] != "index":
+            run("rm", row["name"])
+    assert run("verify").stdout.startswith("there is no reading to check")  # but something is kept
     assert run("prune").exit_code == 0
     assert index.is_dir()
     assert run("rm", "0f0f").exit_code == 0

@@ -141,7 +141,8 @@ def test_notes_say_what_was_not_read_and_why(capsys: pytest.CaptureFixture[str])
             out.report_sources(corpus)
         told = capsys.readouterr().err.splitlines()
         assert told[0] == "a note \ufffd"
-        assert told[-1] == "not read: 2 PDFs (pip install x), 1 hidden (-v or --json lists them)"
+        hint = "" if verbose else " (-v or --json lists them)"  # they stand above
+        assert told[-1] == f"not read: 2 PDFs (pip install x), 1 hidden{hint}"
         assert told[1:-1] == [f"not read: {one.name}: {one.reason}" for one in skipped] * verbose
     with Output(None, False, False, False) as out:
         out.report_sources(Corpus(until=Cut("2", "a.txt:2", 2, 9, 1, 1)))

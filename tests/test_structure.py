@@ -277,6 +277,19 @@ def test_source_trees(write: Write) -> None:
     assert Fact("src/ 2 files: Count otters.", "p/src/count.py:1") in facts(structure, "Parts")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.ini", "port = 80\n", "a.ini: configuration, 1 line"),
+        ("a.py", "def main():\n    pass\n", "a.py: a program in Python, 2 lines"),
+    ],
+)
+def test_one_file_is_told_in_words(write: Write, name: str, text: str, told: str) -> None:
+    """If this fails a file of settings is called a program, and there is one Python of it."""
+    (structure,) = summarise_structures([write(text, name)]).structures
+    assert structure.headline == told
+
+
 def test_counts_stay_bounded_and_say_so() -> None:
     """If this fails a log of a billion different lines fills the memory, or its counts lie."""
     frequent = Frequent(10)

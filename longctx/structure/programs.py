@@ -46,6 +46,9 @@ _SUFFIXES = {
     "configuration": ".ini .cfg .conf",
     "XML": ".xml",
 }
+_NO_PROGRAMS = frozenset(
+    ("HTML", "CSS", "Markdown", "reStructuredText", "YAML", "TOML", "JSON", "text", "configuration", "XML")
+)
 LANGUAGES = {suffix: language for language, them in _SUFFIXES.items() for suffix in them.split()}
 _START = re.compile(
     r"if __name__ == [\"']__main__[\"']|(?:async )?def main\(|func main\(|(?:pub )?(?:async )?fn main\("
@@ -73,12 +76,6 @@ def summarise_programs(documents: Sequence[Document]) -> Structure:
             if alone and line[:1] not in (" ", "\t") and (name := NAME.match(line)):
                 names.append(Fact(f"{name['what']} {name['name']}", place(document, number)))
     folder, parts = _parts(documents)
-    languages = ", ".join(
-        f"{language} {files[language]:,} ({plural(count, 'line')})"
-        for language, count in sizes.most_common(8)
-    )
-    several = plural(len(documents), "file") + f" in {plural(len(parts), 'part')}"
-    headline = f"{folder}: {several if len(documents) > 1 else 'a program'}, {languages}"
     groups = [
         Group("It says of itself", _readme(documents)),
         Group("Parts", [_told(part, inside) for part, inside in parts.items()])
@@ -93,7 +90,21 @@ def summarise_programs(documents: Sequence[Document]) -> Structure:
         "lines": dict(sizes),
         "parts": {part: len(them) for part, them in parts.items()},
     }
+    headline = f"{folder}: {_what(len(parts), files, sizes)}"
     return Structure("programs", folder, headline, [group for group in groups if group.facts], values)
+
+
+def _what(parts: int, files: Counter[str], sizes: Counter[str]) -> str:
+    """Say how much there is, in which languages."""
+    if files.total() == 1:
+        (language,) = files
+        program = language if language in _NO_PROGRAMS else f"a program in {language}"
+        return f"{program}, {plural(sizes[language], 'line')}"
+    languages = ", ".join(
+        f"{language} {files[language]:,} ({plural(count, 'line')})"
+        for language, count in sizes.most_common(8)
+    )
+    return f"{plural(files.total(), 'file')} in {plural(parts, 'part')}, {languages}"
 
 
 def _parts(documents: Sequence[Document]) -> tuple[str, dict[str, list[Document]]]:
