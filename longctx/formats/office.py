@@ -61,8 +61,9 @@ class _Paragraphs(Events):
                 self.cells += 1
 
     def end_table(self) -> None:
-        """Let the next table stand apart."""
-        self.cells = 0
+        """Let the next table stand apart, unless this one stands in a cell."""
+        if not self.cell:
+            self.cells = 0
 
 
 class _Styles(Events):

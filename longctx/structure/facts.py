@@ -76,7 +76,7 @@ def amount(number: float) -> str:
         return f"{number:.4g}"
     if float(number).is_integer():
         return f"{int(number):,}" if abs(number) >= 10_000 else f"{int(number)}"
-    return f"{number:,.0f}" if abs(number) >= 10_000 else f"{number:.4g}"
+    return f"{number:,.0f}" if abs(number) >= 9_999.5 else f"{number:.4g}"  # which would write 1e+04
 
 
 def text_of(structure: Structure, words: int) -> str:
@@ -92,10 +92,10 @@ def text_of(structure: Structure, words: int) -> str:
             group = structure.groups[number]
             fact = group.facts[shown[number]]
             cost = _words(fact.text) + 1 + (0 if shown[number] else _words(group.title))
-            if cost <= left:
+            if fits := cost <= left:
                 shown[number] += 1
                 left -= cost
-            if cost > left + cost * (cost <= left) or shown[number] == len(group.facts):
+            if not fits or shown[number] == len(group.facts):
                 waiting.remove(number)
     lines = [structure.headline]
     for group, count in zip(structure.groups, shown, strict=True):

@@ -18,7 +18,7 @@ TIME = re.compile(
     r"(?P<zone>Z| ?[+-]\d\d:?\d\d| UTC)?"
 )
 _TIMELIKE = re.compile(r"\d(?::\d\d|\d{5})")  # every time holds this, and it is quickly looked for
-_MINUTE = re.compile(r".*?\d{1,2}:\d\d(?=:\d\d)|.*\d{1,2}:\d\d")
+_MINUTE = re.compile(r".*\d{1,2}:\d\d(?=:\d\d)|.*\d{1,2}:\d\d")
 _NAMED_LEVEL = re.compile(r"\b(?:level|lvl|severity|levelname|loglevel)\"?\s*[=:]\s*\"?(\w+)", re.IGNORECASE)
 _LEVEL = re.compile(
     r"\b(TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL|SEVERE|ALERT|EMERG|PANIC)\b"
