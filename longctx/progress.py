@@ -24,7 +24,7 @@ class Meter:
 
     def __init__(self, show: Callable[[Progress], object] | None = None) -> None:
         self.show = show or (lambda _: None)
-        self._label, self._done, self._total = "", 0, 0
+        self._label = ""  # of a stage; outside of one, nothing is counted
 
     @contextmanager
     def stage(self, label: str, total: int) -> Iterator[None]:

@@ -58,12 +58,11 @@ class Style:
             return line
         found = self._word.search(line) if self._word else None
         start = max(0, min((found.start() if found else 0) - KEPT // 4, len(line) - KEPT))
-        start = line.rfind(" ", 0, start) + 1 if start else 0
-        end = (
-            len(line)
-            if start + KEPT >= len(line)
-            else max(line.rfind(" ", start, start + KEPT), start + KEPT // 2)
-        )
+        end = start + KEPT
+        if end < len(line):
+            end = max(line.rfind(" ", start, end), start + KEPT // 2)
+        if start:  # at a word, if one begins before the match
+            start = line.find(" ", start, start + KEPT // 4) + 1 or start
         return f"{ELLIPSIS} " * bool(start) + line[start:end].strip() + f" {ELLIPSIS}" * (end < len(line))
 
     @cached_property

@@ -134,7 +134,10 @@ def _best(found: list[Part], question: str) -> list[Part]:
         surest = max(found, key=lambda part: part.confidence or 0.0)
         named = _named(surest, question)
         right = [part for part in found if part is surest or (named and named <= _named(part, question))]
-    return list({part.text: part for part in reversed(right)}.values())[::-1][: lookup.MOST_ANSWERS]
+    first: dict[str, Part] = {}
+    for part in right:
+        first.setdefault(part.text, part)
+    return list(first.values())[: lookup.MOST_ANSWERS]
 
 
 def _named(part: Part, question: str) -> set[str]:
