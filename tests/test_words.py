@@ -186,7 +186,7 @@ def test_a_question_says_what_kind_of_thing_it_asks_for(question: str) -> None:
 )
 def test_a_word_is_a_number_a_time_or_a_name(word: str, begins: bool, kinds: str) -> None:
     """If this fails the sentence with the name that was asked for does not come first."""
-    found = [kind for kind in ("number", "time", "name") if is_of_kind(kind, word, begins=begins)]  # type: ignore[arg-type]
+    found = [kind for kind in ("number", "time", "name") if is_of_kind(kind, word, begins=begins)]
     assert " ".join(found) == kinds
 
 

@@ -81,7 +81,9 @@ def select(held: Sequence[Entry], wanted: str) -> list[Entry]:
     Raises:
         InputError: when there is none, or a name could be that of several.
     """
-    named = [one for one in held if wanted and (one.name.startswith(wanted) or one.folder.name == wanted)]
+    if not wanted:  # an empty path would be the current folder
+        raise InputError("'': no reading has this name; longctx store lists all")
+    named = [one for one in held if one.name.startswith(wanted) or one.folder.name == wanted]
     if len(named) > 1:
         names = ", ".join(one.name for one in named)
         raise InputError(f"{wanted}: could be {names}; give more of the name")
