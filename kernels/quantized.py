@@ -150,7 +150,7 @@ def int8_linear(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation 
     if weight.layout == "rows":
         out = _of_rows(flat.float(), weight)
     elif len(flat) == 1:
-        two = flat if isinstance(flat, Rounded) and flat.alone else _two_rows(flat.float(), weight.most)
+        two = flat if isinstance(flat, Rounded) and flat.alone else _one_token(flat.float(), weight.most)
         # Both rows with what their levels stand for.
         out = torch.mm(two.scales, _product(two.levels, weight))
     else:
@@ -163,9 +163,9 @@ def _of_many(x: Tensor | Rounded, weight: Int8Matrix, activation: Activation) ->
     out = torch.empty(len(x), len(weight.scales))
     if weight.layout == "fbgemm":
         for rows, results in zip(x.float().split(TOKENS), out.split(TOKENS), strict=True):
-            two = _two_rows(rows, FEWER)
-            first, second = _product(two.levels, weight).split(len(rows))
-            torch.add(first, second, alpha=0.5 / FEWER, out=results).mul_(two.scales)
+            levels, largest = _two_rows(rows, FEWER)
+            first, second = _product(levels, weight).split(len(rows))
+            torch.add(first, second, alpha=0.5 / FEWER, out=results).mul_(largest.div_(FEWER))
             activate(results, activation)
         return out
     for part, results in zip(rounded(x, TOKENS), out.split(TOKENS), strict=True):
@@ -182,20 +182,25 @@ def _of_rows(x: Tensor, weight: Int8Matrix) -> Tensor:
     return torch.cat([F.linear(x, part.float()) for part in parts], dim=1).mul_(weight.scales)
 
 
-def _two_rows(x: Tensor, most: int) -> Rounded:
-    """Return tokens (N, in) in levels up to `most`, and what that loses in levels 2 `most` times finer.
+def _one_token(x: Tensor, most: int) -> Rounded:
+    """Return one token (1, in) in two rows of levels up to `most`."""
+    levels, largest = _two_rows(x, most)
+    return Rounded(levels, _steps(most) * largest, (1,))
+
+
+def _two_rows(x: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Return tokens (N, in) in levels up to `most`, and what that loses in finer ones.
 
     Few calls: for a small matrix, they take as long as the product.
 
     Returns:
-        First all tokens, then what they lost, (2 N, in); and the scale of each, or of both rows of one.
+        The levels, (2 N, in), and the largest number of each token, (N, 1).
     """
     largest = torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True).clamp_min_(TINY)
     scaled = x.div(largest).mul_(most)
     whole = scaled.round()
     lost = scaled.sub_(whole).mul_(2 * most)  # at most half a level
-    scales = _steps(most) * largest if len(x) == 1 else largest.div_(most)
-    return Rounded(torch.cat((whole, lost)).round_(), scales, (len(x),))
+    return torch.cat((whole, lost)).round_(), largest
 
 
 @cache
@@ -231,7 +236,7 @@ def round_tokens(x: Tensor, weight: Int8Matrix) -> Tensor | Rounded:
         return x  # is rounded in pieces that stay in the cache, or not at all
     if len(flat) > 1:
         return round_many(x)
-    return replace(_two_rows(_widen(flat), weight.most), leading=x.shape[:-1])
+    return replace(_one_token(_widen(flat), weight.most), leading=x.shape[:-1])
 
 
 def _product(x: Tensor, weight: Int8Matrix) -> Tensor:

@@ -17,7 +17,7 @@ from longctx.errors import ModelError
 from longctx.hub import BUNDLED
 from longctx.kernels import quantized
 from longctx.kernels.linear import linear, prepared
-from longctx.kernels.quantized import LEVELS, Activation, Int8Matrix, can_quantize, quantize
+from longctx.kernels.quantized import LEVELS, TOKENS, Activation, Int8Matrix, can_quantize, quantize
 from longctx.machine import gib
 from longctx.models.config_file import read_config
 from longctx.models.weight import Weight
@@ -109,6 +109,7 @@ def test_the_size_of_a_chunk_changes_nothing(layout: str, monkeypatch: pytest.Mo
     for tokens in (x, x[:1], x[None, :1]):  # rounded once for several matrices
         ready = prepared(tokens, matrix)
         torch.testing.assert_close(linear(ready, matrix), linear(tokens, matrix), rtol=0, atol=0)
+    torch.testing.assert_close(linear(x[: TOKENS + 1], matrix), whole[: TOKENS + 1], rtol=1e-5, atol=1e-5)
     for size in (2, 33):
         pieces = torch.cat([linear(part, matrix) for part in x.split(size)])
         torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-5)
