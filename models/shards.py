@@ -26,6 +26,7 @@ from longctx.models.published import Shape
 TEXT_PREFIX = "language_model."
 LONGEST_HEADER = 100_000_000  # bytes, by the format
 WINDOW = 1 << 26  # bytes that are read before files are closed
+ALIGNED = 64  # bytes: the address of a tensor in memory is a multiple of them
 # How safetensors calls what we write.
 KINDS = {
     torch.float32: "F32",
@@ -196,7 +197,7 @@ def write_tensors(
     parts: Iterable[Tensor],
     told: Mapping[str, str],
 ) -> None:
-    """Write all that is in a safetensors file.
+    """Write all that is in a safetensors file; its numbers begin at a multiple of ALIGNED bytes.
 
     Args:
         shapes, parts: as of `write_shard`. told: the metadata.
@@ -207,7 +208,8 @@ def write_tensors(
         start, end = end, end + math.prod(shape) * dtype.itemsize
         header[name] = {"dtype": KINDS[dtype], "shape": shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    # CPUs add up numbers at odd addresses in another order, and what is mapped must give the same bits.
+    text += b" " * (-(len(text) + 8) % ALIGNED)
     file.write(len(text).to_bytes(8, "little") + text)
     for part in parts:
         file.write(part.contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from longctx import signals
 from longctx.engine import Engine
@@ -20,7 +23,7 @@ from longctx.errors import InputError
 from longctx.models.config_file import read_config
 from longctx.models.state import State
 from longctx.reading import Reading
-from longctx.store import keeper, writer
+from longctx.store import files, keeper, writer
 from longctx.store.files import LaterVersion, sha256_of
 from longctx.store.folder import READINGS, Folder, open_folder
 from longctx.store.kept import KeptReading
@@ -565,3 +568,21 @@ def test_a_first_interrupt_keeps_what_was_read(
     again = read(engine, store, path)
     assert again.usage.tokens_reused == reading.session.position
     assert_same(again.session.state, read(engine, None, path).session.state)
+
+
+@given(
+    rows=st.lists(st.integers(1, 70), min_size=1, max_size=4),
+    name=st.text(st.characters(codec="ascii", exclude_characters="\0/"), min_size=1, max_size=90),
+)
+def test_what_is_kept_lies_in_memory_as_what_was_read(rows: list[int], name: str) -> None:
+    """If this fails CPUs that add in another order at odd addresses do not continue a reading exactly."""
+    logs = {f"{i}.k": [torch.randn(2, n, 32)] for i, n in enumerate(rows)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "segment"
+        odd = {"tokens": [torch.arange(rows[0])], "mark": [torch.zeros(1, dtype=torch.int8)]}
+        written = files.write_tensors(path, odd | logs, {"made of": name})
+        mapped = files.open_tensors(Path(folder), written)
+        for key, [tensor] in logs.items():
+            assert mapped[key].data_ptr() % 64 == 0
+            assert torch.equal(mapped[key], tensor)
+        assert torch.equal(mapped["tokens"], torch.arange(rows[0]))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -106,9 +107,15 @@ def write_tensors(path: Path, tensors: Mapping[str, "Sequence[Tensor]"], told: M
     """
     from longctx.models import shards
 
-    # Wide numbers first, so that all are aligned.
-    names = sorted(tensors, key=lambda name: (-tensors[name][0].dtype.itemsize, name))
-    shapes = {name: (tensors[name][0].dtype, _shape(tensors[name])) for name in names}
+    shapes = {name: (pieces[0].dtype, _shape(pieces)) for name, pieces in tensors.items()}
+
+    def place(name: str) -> tuple[bool, int, str]:
+        """Order them so that all are aligned: first what leaves the next one at a multiple of ALIGNED."""
+        dtype, shape = shapes[name]
+        return math.prod(shape) * dtype.itemsize % shards.ALIGNED != 0, -dtype.itemsize, name
+
+    names = sorted(shapes, key=place)
+    shapes = {name: shapes[name] for name in names}
     parts = (part for name in names for part in _in_order(tensors[name]))
     with signals.scratch(_part(path)) as part:
         part.touch(PRIVATE)
