@@ -52,6 +52,7 @@ amount: total sum | hostname: host | server: host | host: server | mean: meaning
 """
 _ALSO = dict(one.split(": ") for line in _ALSO_TABLE.strip().splitlines() for one in line.split(" | "))
 _PLAIN = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe", "ı": "i"})
+_HIGH = re.compile("[\u0300-\U0010ffff]+")  # no accent that stands for itself is below
 _UNIT_WORDS = (
     "seconds second secs sec s ms millis milliseconds minutes minute hours hour days day months years"
     " bytes kb mb"
@@ -91,7 +92,11 @@ def plain(text: str) -> str:
     if lower.isascii():
         return lower
     apart = unicodedata.normalize("NFD", lower.translate(_PLAIN))
-    return "".join(sign for sign in apart if not unicodedata.combining(sign))
+    return _HIGH.sub(_without_marks, apart)
+
+
+def _without_marks(run: re.Match[str]) -> str:
+    return "".join(sign for sign in run[0] if not unicodedata.combining(sign))
 
 
 @lru_cache(maxsize=50_000)
