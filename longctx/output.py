@@ -78,8 +78,12 @@ class Output:
 
     def note(self, text: str, *, detail: bool = False) -> None:
         """Print a note on stderr; details only with -v."""
-        if not detail or self.verbose:
-            self.console.print(clean(text), markup=False)
+        if self.quiet or (detail and not self.verbose):
+            return
+        if self._bar is None:
+            click.echo(clean(text), err=True)
+        else:
+            self.console.print(clean(text), markup=False, emoji=False)
 
     def report_sources(self, corpus: "Corpus") -> None:
         """Report what is read and what is skipped; nothing is skipped silently."""
@@ -131,7 +135,7 @@ class Output:
         return event
 
     def _draw(self, event: Progress) -> None:
-        if self.quiet or not self.console.is_terminal:
+        if self.quiet or not _may_be_terminal() or not self.console.is_terminal:
             return
         if self._bar is None:
             self._bar = _bar(self.console)
@@ -156,6 +160,12 @@ class Output:
             self._bar.stop()
             self._bar = None
             signals.forget(self.hide)
+
+
+def _may_be_terminal() -> bool:
+    """Tell whether a person may look at stderr; rich, which takes long to import, decides it then."""
+    forced = any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE"))
+    return sys.stderr is not None and (forced or sys.stderr.isatty())
 
 
 def _amount(event: Progress) -> str:

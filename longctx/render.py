@@ -4,9 +4,6 @@ import dataclasses
 import math
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from longctx.away import told
 from longctx.machine import gib, resident_memory
 from longctx.output import clean
@@ -224,6 +221,9 @@ def trial_line(trial: results.Trial) -> str:
 
 def report_text(report: results.Report) -> str:
     """Return the grid of a `niah` run: a row per length, a column per depth."""
+    from rich.console import Console
+    from rich.table import Table
+
     lengths, depths = ({t.length for t in report.trials}, {t.depth for t in report.trials})
     table = Table(title=f"single needle ({report.kind}), share of answers that hold it", title_justify="left")
     table.add_column("tokens", justify="right")
@@ -262,7 +262,7 @@ def plan_text(plan: Plan) -> str:
         ("state", gib(plan.state)),
         ("KV cache", f"{gib(plan.kv)}{' (int8)' if plan.kv_rounded else ''}"),
         ("", f"{gib(plan.kv_here)} of it in memory" if plan.kv_here < plan.kv else ""),
-        ("", "" if plan.kv_pages is None else f"attention chooses {plan.kv_pages:,} pages of it"),
+        ("", "" if plan.kv_pages is None else _pages(plan)),
         ("workspace", gib(plan.workspace)),
         ("needed", gib(plan.needed)),
         ("available", gib(plan.available)),
@@ -271,6 +271,10 @@ def plan_text(plan: Plan) -> str:
         ("fits", "yes" if plan.fits else "NO"),
     ]
     return "\n".join(f"{name:<13} {value}" for name, value in rows if value)
+
+
+def _pages(plan: Plan) -> str:
+    return f"attention chooses {plan.kv_pages:,} pages of it, by {gib(plan.kv_bounds)} of bounds on its keys"
 
 
 def plan_values(plan: Plan) -> dict[str, Any]:

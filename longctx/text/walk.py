@@ -13,11 +13,15 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING
 
 from longctx.errors import InputError
 from longctx.regular import open_regular
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+    _Rules = tuple[tuple[str, GitIgnoreSpec], ...]  # (folder, its .gitignore), outermost first
 
 LARGEST_IGNORE_FILE = 1 << 20
 # Names can be made so that each wildcard of a rule multiplies the time to tell that it does not match.
@@ -37,7 +41,6 @@ GENERATED_MARK = re.compile(rb"(?m)^\W{0,6}(?:Code generated .{0,200}DO NOT EDIT
 MINIFIABLE = (".js", ".mjs", ".cjs", ".css")
 
 _WILDCARDS = re.compile(r"\*+")
-_Rules = tuple[tuple[str, GitIgnoreSpec], ...]  # (folder, its .gitignore), outermost first
 
 
 def unwanted_by_name(relative: str) -> tuple[str, str]:
@@ -149,7 +152,9 @@ def walk(root: str) -> Iterator[str]:
                 yield relative
 
 
-def _read_rules(path: Path) -> GitIgnoreSpec:
+def _read_rules(path: Path) -> "GitIgnoreSpec":
+    from pathspec import GitIgnoreSpec
+
     lines: list[str] = []
     if path.is_file() and not path.is_symlink() and path.stat().st_size <= LARGEST_IGNORE_FILE:
         with contextlib.suppress(OSError), open_regular(path) as file:
@@ -166,7 +171,7 @@ def _read_rules(path: Path) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(patterns)
 
 
-def _is_ignored(relative: str, rules: _Rules) -> bool:
+def _is_ignored(relative: str, rules: "_Rules") -> bool:
     """Whether the innermost .gitignore that matches hides the path; patterns are relative to its folder."""
     for folder, patterns in reversed(rules):
         verdict = patterns.check_file(relative.removeprefix(folder)).include
