@@ -122,10 +122,11 @@ class Launch:
             tokens, exact = count_tokens(self.tokenizer, text)
         tokens += answer_tokens
         here, host = self._kv_budget
+        rounded = self.options.kv_quant == "int8"
         at = self.config, tokens, self.device, self.dtype, self.chunk
         for form in self._forms():
-            plan = make_plan(*at, form, exact=exact, kv_rounded=self.options.kv_quant == "int8")
-            plan = replace(plan, kv_budget=here, kv_host=host, kv_pages=self.options.kv_pages)
+            plan = make_plan(*at, form, exact=exact, kv_rounded=rounded, kv_pages=self._kv_pages)
+            plan = replace(plan, kv_budget=here, kv_host=host)
             if plan.fits:
                 break
         else:
@@ -157,21 +158,35 @@ class Launch:
         host = int(available_memory() * ROOM) if given.host is None else given.host
         return given.device, host
 
-    def _form_logs(self, plan: "Plan", engine: "Engine", out: "Output") -> None:
-        """Let an engine's logs keep keys and values as was asked for, and say so.
+    @cached_property
+    def _kv_pages(self) -> int | None:
+        """Return how many pages of keys and values layers choose to attend to, None for all.
 
         Raises:
-            OptionError: when that is not for this model.
+            OptionError: when no layer of the model can choose.
         """
-        from longctx.models.config import SoftmaxSpec
+        from longctx.models.config import BlockSparseSpec, LatentSpec
+        from longctx.models.kv_chosen import chooses
+
+        kinds = [layer.mixer for layer in self.config.layers]
+        if self.options.kv_pages is None or any(map(chooses, kinds)):
+            return self.options.kv_pages
+        if any(isinstance(kind, BlockSparseSpec) for kind in kinds):
+            why = "this model's layers choose blocks of a long text themselves"
+        elif any(isinstance(kind, LatentSpec) for kind in kinds):
+            why = "not for latent attention (MLA), whose keys are formed anew out of what is kept"
+        else:
+            why = "this model has no layer that attends to its text"
+        raise OptionError(f"--kv-pages: {why}; leave it out")
+
+    def _form_logs(self, plan: "Plan", engine: "Engine", out: "Output") -> None:
+        """Let an engine's logs keep keys and values as was asked for, and say so."""
         from longctx.models.kv_chosen import FIRST, LATEST, PAGE
         from longctx.models.kv_form import KVForm
 
         if plan.kv_rounded:
             self.say(out, f"keys and values are rounded to 8 bits: {gib(plan.kv)}; answers may differ")
         if plan.kv_pages is not None:
-            if not any(type(layer.mixer) is SoftmaxSpec for layer in self.config.layers):
-                raise OptionError("--kv-pages: this model has no layer that attends to all of its text")
             seen = f"the first {FIRST} tokens, the last {LATEST:,} and {plan.kv_pages:,} pages of {PAGE}"
             self.say(out, f"attention sees {seen} that it chooses, not the whole text; answers may differ")
         engine.model.kv = KVForm(plan.kv_rounded, self._room(plan, out), plan.kv_pages)

@@ -49,6 +49,7 @@ class Plan:
         seconds: of reading, from a short calibration; None when the model is too large to calibrate.
         kv_least: bytes of keys and values that are always on the device: those at work.
         kv_rounded: they are kept in 8 bits. kv_pages: so many are chosen to be attended to; None: all.
+        kv_bounds: bytes of the bounds by which they are chosen, which stay on the device.
         kv_budget: bytes of them that may be there; None: all. kv_host: in the memory of a GPU's host.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     kv_least: int = 0
     kv_rounded: bool = False
     kv_pages: int | None = None
+    kv_bounds: int = 0
     kv_budget: int | None = None
     kv_host: int = 0
 
@@ -97,7 +99,7 @@ class Plan:
     def needed(self) -> int:
         """Return the bytes needed in all."""
         away = 0 if self.kept is None else self.experts - self.kept
-        return self.weights - away + self.state + self.kv_here + self.workspace
+        return self.weights - away + self.state + self.kv_here + self.kv_bounds + self.workspace
 
     @property
     def fits(self) -> bool:
@@ -170,25 +172,28 @@ def make_plan(
     *,
     exact: bool,
     kv_rounded: bool = False,
+    kv_pages: int | None = None,
 ) -> Plan:
     """Plan a reading of `tokens` tokens in chunks of `chunk`, without loading any weight."""
     from longctx.kernels.attention import log_dtype
     from longctx.kernels.select import Site
     from longctx.models.decoder import FEEDFORWARDS, MIXERS
+    from longctx.models.kv_chosen import bound_bytes
     from longctx.models.kv_form import KVForm
     from longctx.models.kv_log import LAST_PAGE
     from longctx.models.kv_room import BUFFERS
     from longctx.models.weight import BITS
 
     cpu, size = device.type == "cpu", dtype.itemsize
-    row = partial(KVForm(kv_rounded).row_bytes, dtype=log_dtype(Site(device, dtype), form in BITS))
+    kind = log_dtype(Site(device, dtype), form in BITS)
+    row = partial(KVForm(kv_rounded).row_bytes, dtype=kind)
     mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
     inner = {(FEEDFORWARDS[type(layer.feedforward)], layer.feedforward) for layer in config.layers}
     state, kept = (sum(mixer.memory_bytes(spec, n, row) for mixer, spec in mixers) for n in (0, tokens))
     page = min(tokens, LAST_PAGE)
     pages = [mixer.memory_bytes(spec, page, row) - mixer.memory_bytes(spec, 0, row) for mixer, spec in mixers]
     at_work = config.hidden_size, 4 if cpu else size, cpu
-    widest = max(kind.workspace_bytes(spec, *at_work) for kind, spec in {*mixers, *inner})
+    widest = max(part.workspace_bytes(spec, *at_work) for part, spec in {*mixers, *inner})
     # On a GPU the decode step has its own states.
     beside = PROGRAM + size * min(chunk, tokens) * config.hidden_size if cpu else state
     weights, forms = weight_bytes(config, dtype, form), bytes_of_forms(config)
@@ -201,6 +206,8 @@ def make_plan(
         state=state,
         kv=kept - state,
         kv_rounded=kv_rounded,
+        kv_pages=kv_pages,
+        kv_bounds=0 if kv_pages is None else sum(bound_bytes(spec, tokens, kind) for _, spec in mixers),
         kv_least=sum(pages) + BUFFERS * max(pages, default=0),
         workspace=min(chunk, tokens) * widest + beside,
         available=_available(device),

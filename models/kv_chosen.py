@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from longctx.kernels.attention import fold
+from longctx.models.config import SoftmaxSpec
 from longctx.models.kv_page import LogPage, Piece
 
 PAGE = 8  # tokens that are chosen together: over many more, bounds tell nothing
@@ -74,6 +75,19 @@ def choose(pieces: Sequence[Piece], q: Tensor, most: int, keys: Callable[[Piece]
         picked = worth.masked_fill(always, float("inf")).topk(count).indices
         seen += _parts(whole, picked.sort().values.tolist())
     return _joined(seen, length)
+
+
+def chooses(spec: object) -> bool:
+    """Tell whether layers of a kind can be told to choose pages."""
+    return type(spec) is SoftmaxSpec
+
+
+def bound_bytes(spec: object, tokens: int, dtype: torch.dtype) -> int:
+    """Return the bytes of a layer's bounds on so many tokens, whose keys are of a dtype."""
+    if not chooses(spec):
+        return 0
+    assert isinstance(spec, SoftmaxSpec)
+    return 2 * spec.n_kv_heads * spec.head_dim * dtype.itemsize * (tokens // PAGE)
 
 
 def _extents(page: LogPage, count: int, keys: Callable[[Piece], Tensor]) -> tuple[Tensor, Tensor]:

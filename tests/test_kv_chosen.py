@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import random_model
+from checkpoints import hf_config, random_model, write_checkpoint
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from longctx.models import kv_chosen, kv_log
 from longctx.models.kv_form import KVForm
 from longctx.models.kv_log import KVLog
 from longctx.models.kv_room import Room
+from longctx.plan import make_plan
 
 CPU = torch.device("cpu")
 PAGE, LATEST = 4, 8
@@ -127,6 +128,30 @@ def test_a_reading_that_chooses_is_kept_to_the_last_bit(cut: int, name: str) -> 
             assert torch.equal(model(tokens[:, cut:], state), expected)
 
 
+@pytest.mark.usefixtures("_small")
+@pytest.mark.parametrize("form", [KVForm(chosen=1), KVForm(rounded=True, chosen=1)])
+@pytest.mark.parametrize("name", ["hypenet", "llama"])
+def test_the_bounds_are_planned_for(name: str, form: KVForm) -> None:
+    """If this fails a plan says that a text fits, and the bounds of its keys take an eighth more."""
+    model, tokens = random_model(CONFIGS[name]), 64
+    model.kv = form
+    state = model.new_state()
+    with torch.inference_mode():
+        model.absorb(some_tokens(tokens)[None], state)
+        model(some_tokens(1)[None], state)  # the last layer looks at its log only now
+    logs = [memory for memory in state.layers if isinstance(memory, KVLog)]
+    bounds = [piece.page.extents for log in logs for piece in log._pieces()]
+    held = sum(x.nbytes for pair in bounds if pair for x in pair)
+    at = CPU, torch.float32, 64
+    planned, plain = (
+        make_plan(model.config, tokens, *at, "plain", exact=True, kv_rounded=form.rounded, kv_pages=pages)
+        for pages in (1, None)
+    )
+    assert logs
+    assert planned.kv_bounds == held
+    assert planned.needed == plain.needed + held
+
+
 def run(*arguments: str) -> Result:
     question = "What is the special magic number for quiet-lantern?"
     return CliRunner().invoke(main, ["ask", question, *arguments, "--json"])
@@ -150,13 +175,20 @@ def test_it_is_said_and_kept_apart(tmp_path: Path) -> None:
     assert [one["usage"]["tokens_read"] > 0 for one in told] == [True, True, False]
 
 
-def test_a_model_that_never_attends_to_all_refuses(tmp_path: Path) -> None:
-    """If this fails an option that does nothing looks as if it did."""
-    from checkpoints import hf_config, write_checkpoint
-
-    folder = write_checkpoint(tmp_path / "model", hf_config(layers="L"))
-    text = tmp_path / "notes.txt"
-    text.write_text("Ships came and went.\n")
-    result = run(str(text), "--no-store", "--model", str(folder), "--kv-pages", "4", "--max-tokens", "2")
-    assert result.exit_code != 0
-    assert "--kv-pages" in result.stderr
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (hf_config(layers="L"), "no layer that attends to its text"),
+        (CONFIGS["sala"], "choose blocks of a long text themselves"),
+        (CONFIGS["bailing-latent"], "latent attention (MLA)"),
+    ],
+)
+def test_a_model_that_cannot_choose_says_why(config: dict[str, object], why: str, tmp_path: Path) -> None:
+    """If this fails an option that does nothing looks as if it did, in a plan or in an answer."""
+    folder = write_checkpoint(tmp_path / "model", config | {"vocab_size": 400})
+    (text := tmp_path / "notes.txt").write_text("Ships came and went.\n")
+    at = str(text), "--model", str(folder), "--kv-pages", "4", "--max-tokens", "2"
+    for result in (run(*at, "--no-store"), CliRunner().invoke(main, ["plan", *at])):
+        assert result.exit_code != 0
+        assert result.stderr.startswith("longctx: --kv-pages: ")
+        assert why in result.stderr
