@@ -1,5 +1,6 @@
 """Failures and warnings as a user meets them: one line on stderr and an exit code, never a traceback."""
 
+import errno
 import os
 import sys
 import traceback
@@ -98,9 +99,7 @@ def _exit_code(error: BaseException) -> int:
         # Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
-    elif isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "memory" in str(error).lower()
-    ):
+    elif _lacks_memory(error):
         say("out of memory; longctx plan tells what a run needs")
         code = DoesNotFitError.exit_code
     elif isinstance(error, OSError | ImportError):  # of the machine, and no fault of the program
@@ -108,6 +107,18 @@ def _exit_code(error: BaseException) -> int:
     else:
         traceback.print_exception(error)
     return code
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out: to torch, a new thread, the system, or a library being loaded."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    told = str(error).lower()
+    signs = {
+        RuntimeError: ("memory", "can't start new thread"),
+        ImportError: ("cannot allocate memory", "failed to map segment"),
+    }
+    return any(isinstance(error, kind) and any(sign in told for sign in signs[kind]) for kind in signs)
 
 
 def _say_wrong(error: click.ClickException) -> None:

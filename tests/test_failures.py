@@ -1,5 +1,6 @@
 """How a command ends when it is stopped, or when what it needs is not there."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from longctx.cli import main
+from longctx.failures import _exit_code
 from longctx.text.source import gather
 
 QUESTION = "What is the special magic number for quiet-lantern?"
@@ -116,7 +118,8 @@ def test_running_out_of_memory_is_one_line(tmp_path: Path) -> None:
         "torch.ones(512, 512) @ torch.ones(512, 512)\n"
         "limit = psutil.Process().memory_info().vms + (150 << 20)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        f"main(['ask', 'Why?', {str(text)!r}, '--threads', '1', '--deep'])\n"
+        # On a busy machine a checkpoint is due before memory runs out, and would be said to have failed.
+        f"main(['ask', 'Why?', {str(text)!r}, '--threads', '1', '--deep', '--no-store'])\n"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
@@ -129,6 +132,32 @@ def test_running_out_of_memory_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 5, done.stderr
     assert done.stderr.startswith("longctx: out of memory")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("can't start new thread"),
+        ImportError("libz.so.1: cannot open shared object file: Cannot allocate memory"),
+        ImportError("_sqlite3.so: failed to map segment from shared object"),
+    ],
+)
+def test_memory_runs_out_in_many_ways_and_is_told_in_one(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If this fails it depends on chance whether a run that needs more memory says so, or ends in riddles."""
+    assert _exit_code(error) == 5
+    assert capsys.readouterr().err == "longctx: out of memory; longctx plan tells what a run needs\n"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ImportError("no x")])
+def test_what_else_the_machine_lacks_is_named(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails a full disk is taken for too little memory."""
+    assert _exit_code(error) == 70
+    assert capsys.readouterr().err.startswith("longctx: unexpected: ")
 
 
 def test_nothing_to_read_is_said_at_once() -> None:
