@@ -77,7 +77,8 @@ def test_a_part_between_two_points(tmp_path: Path) -> None:
     assert texts(cut("3", "7", path)) == ["of 2\nChapter 3\nof 3\nChapter 4\n"]
     assert texts(cut("40%", "60%", path)) == ["Chapter 3\nof 3\n"]
     for since, until in (("7", "3"), ("60%", "40%"), ("Chapter 4", "6")):
-        with pytest.raises(InputError, match="nothing stands before it"):
+        said = f"nothing stands between --since {since} and --until {until}; give the earlier"
+        with pytest.raises(InputError, match=said):
             cut(since, until, path)
 
 
@@ -97,6 +98,32 @@ def test_documents_before_the_point_are_left_out(tmp_path: Path) -> None:
     assert texts(cut("two of a", "two of c", *paths)) == ["two of a\n", "one of b\ntwo of b\n", "one of c\n"]
     with pytest.raises(InputError, match="nothing stands behind it"):
         cut("100%", None, *paths)
+
+
+def told(corpus: Corpus) -> list[str]:
+    return [one.told(begins) for one, begins in ((corpus.since, True), (corpus.until, False)) if one]
+
+
+def test_what_two_points_leave_is_said_of_the_same_whole(tmp_path: Path) -> None:
+    """If this fails a line says that all is read where half is not, or two lines count other documents."""
+    paths = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt")]
+    for path in paths:
+        path.write_text(f"one of {path.stem}\ntwo of {path.stem}\n")
+    _, b, c = paths
+    since = f"--since two of b: read from line 2 of 2 ({b}:2), 2 of 3 documents"
+    assert told(cut("two of b", "two of c", *paths)) == [
+        since,
+        f"--until two of c: read to line 1 of 2 ({c}:1), 2 of 3 documents",
+    ]
+    assert told(cut("two of b", "100%", *paths)) == [
+        since,
+        f"--until 100%: read to line 2 of 2 ({c}:2), 2 of 3 documents",
+    ]
+    assert told(cut("1", "100%", c)) == [
+        f"--since 1: read from line 2 of 2 ({c}:2)",
+        "--until 100%: read to the end",
+    ]
+    assert told(cut("0.1%", None, c)) == ["--since 0.1%: read from the beginning"]
 
 
 def moved(value: Any, lines: int, size: int) -> Any:

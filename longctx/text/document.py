@@ -128,7 +128,7 @@ class Cut:
         """Say it in a line."""
         read = f"read {'from' if begins else 'to'} line {self.line:,} of {self.lines:,} ({self.place})"
         if (self.line, self.documents) == (1 if begins else self.lines, self.of):
-            read = "all is read"
+            read = f"read {'from the beginning' if begins else 'to the end'}"
         elif self.of > 1:
             read += f", {self.documents:,} of {self.of:,} documents"
         return f"--{'since' if begins else 'until'} {printable(self.given)}: {read}"

@@ -71,11 +71,11 @@ def cut(corpus: Corpus, since: Point | None, until: Point | None) -> None:
         InputError: when nothing stands between, no line matches, a pattern takes too long, or a line is named
             where there are several documents, or lines have no numbers of their own.
     """
-    whole = corpus.bytes
+    whole, of = corpus.bytes, len(corpus.documents)
     if since:
         _begin(corpus, since)
     if until:
-        _end(corpus, until, whole, passed=since is not None and since.pattern is not None)
+        _end(corpus, until, whole, of, since)
 
 
 def _begin(corpus: Corpus, point: Point) -> None:
@@ -95,20 +95,23 @@ def _begin(corpus: Corpus, point: Point) -> None:
     corpus.since = Cut(point.given, str(place), first.first_line, last, len(documents), of)
 
 
-def _end(corpus: Corpus, point: Point, whole: int, passed: bool) -> None:
+def _end(corpus: Corpus, point: Point, whole: int, of: int, since: Point | None) -> None:
     """Leave out what stands behind a point.
 
     Args:
-        whole: bytes of all texts, before their beginning was left out.
-        passed: the first line does not count: the text begins with the one that a pattern has found.
+        whole, of: bytes and number of all texts, before their beginning was left out.
+        since: where it was left out up to. The line that its pattern has found does not count here.
     """
-    documents, of = corpus.documents, len(corpus.documents)
+    documents, passed = corpus.documents, since is not None and since.pattern is not None
     number, told = _find(corpus, point, "--until", whole, passed)
     if told.byte is not None:
         begun = told.byte > documents[number].start
         documents[number:] = [replace(documents[number], end=told.byte, cut=True)] * begun
         if documents and not begun:  # the one before ends where it always did
             told = _place(documents[-1], lambda *_: None)
+    if not documents and since:
+        ends = "give the earlier place to --since, and the later to --until"
+        raise InputError(f"nothing stands between --since {since.given} and --until {point.given}; {ends}")
     if not documents:
         raise InputError(f"--until {point.given}: nothing stands before it; name a later place")
     document = documents[-1]
