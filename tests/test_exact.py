@@ -9,6 +9,7 @@ from documents import Write
 
 from longctx.quotes.closest import closest
 from longctx.quotes.exact.lines import lines
+from longctx.quotes.exact.logs import needs_all
 from longctx.quotes.exact.look_up import look_up
 from longctx.quotes.exact.settings import unquoted
 from longctx.quotes.index import PassageIndex
@@ -226,3 +227,42 @@ def test_words_that_stand_everywhere_in_a_long_log_pin_down_nothing(
     assert told("which user served request 4?", log) == [("u4", "a.log:5")]
     monkeypatch.setattr("longctx.quotes.exact.look_up.MOST_LINES", 0)
     assert told("which user served request 4?", log) == []
+
+
+LOG = """\
+2024-03-02T09:00:00Z INFO mail: sent
+2024-03-02T09:01:00Z WARN disk: 91% full
+2024-03-02T09:02:00Z ERROR upload: refused by the bucket
+2024-03-02T09:03:00Z ERROR thumbnail: bad marker
+2024-03-02T09:04:00Z INFO mail: no errors so far
+"""
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What failed first?", ("upload: refused by the bucket", "a.log:3")),
+        ("what failed last", ("thumbnail: bad marker", "a.log:4")),
+        ("How many errors?", ("2", "a.log:3")),
+        ("number of errors in the log", ("2", "a.log:3")),
+        ("how many warnings were logged?", ("1", "a.log:2")),
+    ],
+)
+def test_a_log_tells_what_failed_and_how_often(question: str, answer: tuple[str, str], write: Write) -> None:
+    """The first questions that people ask about a log would get passages."""
+    assert told(question, write("a.log", LOG)) == [answer]
+
+
+def test_lines_are_not_counted_where_a_log_has_its_own_count(write: Write) -> None:
+    """A log of builds that says "12 errors" on one line would be told to have one error."""
+    log = f"{LOG}2024-03-02T09:05:00Z ERROR build: 12 errors\n"
+    assert told("How many errors?", write("a.log", log)) == [("12", "a.log:6")]
+    assert told("How many errors?", write("b.txt", "There were many errors.\n")) == []
+    assert told("how many criticals?", write("a.log", LOG)) == []
+
+
+def test_lines_are_counted_in_the_whole_of_a_long_log() -> None:
+    """Errors in a gigabyte would be counted only where the word is near others of the question."""
+    assert needs_all("How many errors?")
+    assert needs_all("what failed last")
+    assert not needs_all("how many errors did the upload of Ann give?")

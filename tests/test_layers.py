@@ -20,10 +20,12 @@ tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
 structure  structure.log_lines
 quotes.exact  quotes.exact.words  quotes.exact.values  quotes.exact.asked  quotes.exact.lines
-quotes.exact.fact  quotes.exact.sentences  quotes.exact.units  quotes.exact.attached  quotes.exact.settings
+quotes.meanings  quotes.exact.fact  quotes.exact.sentences  quotes.exact.units  quotes.exact.attached
+quotes.exact.settings
 quotes.exact.declared  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
 quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail  quotes.exact.named
-quotes.exact.contacts  quotes.exact.prose  quotes.exact.look_up  quotes.meanings
+quotes.exact.contacts  quotes.exact.prose  quotes.exact.spelling  quotes.exact.releases
+quotes.exact.look_up
 quotes.terms
 quotes.index  quotes.scan  quotes.related  quotes.closest  quotes.outline  quotes.docstring  quotes.candidates
 quotes.coverage  quotes.extract

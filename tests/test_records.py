@@ -167,3 +167,13 @@ HEALTHCHECK --interval=40s CMD ping
 def test_declarations_are_read(write: Write, name: str, text: str, question: str, answers: list[str]) -> None:
     """Types, defaults, bases and images would only be quoted, and what a comment says be missed."""
     assert told(question, write(name, text)) == answers
+
+
+def test_what_stands_inside_a_value_is_found(write: Write) -> None:
+    """Who asks for an author's address would get the name with it, or nothing."""
+    package = write("package.json", '{"name": "x", "author": "Ada Lund <ada@a.example>", "port": 80}\n')
+    assert told("author's email", package) == ["ada@a.example"]
+    compose = write("a.yaml", "driver_opts:\n  type: nfs\n  o: addr=10.20.0.9,rw,timeo=30\n")
+    assert told("what is timeo?", compose) == ["30"]
+    page = write("b.json", '{"next": "/v3/bookings?cursor=eyJp", "rows": ["a"]}\n')
+    assert told("total number of bookings?", page) == []

@@ -8,7 +8,7 @@ from longctx.chat import Chat, Thoughts
 from longctx.engine import Engine
 from longctx.progress import Progress
 from longctx.quotes.closest import closest
-from longctx.quotes.exact.logs import ORDER
+from longctx.quotes.exact.logs import needs_all
 from longctx.quotes.exact.look_up import look_up
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
@@ -232,9 +232,9 @@ def _where_to_look(corpus: Corpus, question: str, cells: Cells | None, room: int
     """Return where a fact may be stated outright: in files that hold the question's words, or near those.
 
     Nowhere, if the words are so common that not all places can be looked at. Everywhere, if the first or
-    last of something is asked for.
+    last of something is asked for, or how many there are.
     """
-    if cells is None or ORDER.search(question):
+    if cells is None or needs_all(question):
         return None
     near = cells.best(room, CLOSE) if cells.complete(room, CLOSE) else []
     small = [whole(one) for one in dict.fromkeys(span.document for span in near) if _size(one) <= SMALL]

@@ -30,6 +30,13 @@ _NOT_SO = re.compile(r"\b(?:did|was|were|has|is) not\b")
 _BEGAN = frozenset(
     ("start", "started", "begin", "began", "turn", "turned", "happen", "happened", "occur", "switched")
 )
+_WHAT_FAILED = re.compile(r"(?:what|which [\w-]+) (?:last |first )?(?:failed|crashed)\b", re.IGNORECASE)
+_HOW_MANY = re.compile(
+    r"(?:how many|(?:what is |what's )?(?:the )?number of) (?P<level>[a-z]+?)s?(?: lines| messages| entries)?"
+    r"(?: are there| were there| were logged| happened| occurred)?(?: in the (?:log|file))?\W*$",
+    re.IGNORECASE,
+)
+_SUMMED = re.compile(r"\b\d+ (?:error|warning)|\b(?:error|warning)s?[:=] ?\d")  # a log's own count may differ
 _PAIR = re.compile(r"(?<![\w.])(?P<key>[A-Za-z][\w.-]*)=(?P<value>\"[^\"]*\"|[^\s,;]+)")
 _REACH = 60  # characters of a line in which its time begins
 _MOST_TIMES = 3  # that are shown where the question says neither first nor last
@@ -38,6 +45,11 @@ _MOST_TIMES = 3  # that are shown where the question says neither first nor last
 def asks_what_went_wrong(asked: Asked) -> bool:
     """Tell whether a question says that something failed, which a log may say in several words."""
     return any(one.forms & _WRONG for one in asked.terms)
+
+
+def needs_all(question: str) -> bool:
+    """Tell whether only the whole of a log can answer: with the first, the last, or how many."""
+    return bool(ORDER.search(question) or _HOW_MANY.match(question.strip()))
 
 
 def is_log(document: Document) -> bool:
@@ -58,13 +70,11 @@ def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
     """Yield when what the question names happened, or what the first or last line of a level says."""
     order = next((at for word, at in _ORDER.items() if re.search(rf"\b{word}\b", asked.text, re.I)), None)
     terms = [one for one in asked.terms if one.word not in _ORDER]
-    level = (
-        next((_LEVELS[one.word] for one in terms if one.word in _LEVELS), None) if order is not None else None
-    )
+    level = _levels(asked.text, terms) if order is not None else None
     when = bool(
         re.match(r"(?:since )?when (?:did|was|were|has|had)\b|(?:at )?what time did", asked.text, re.I)
     )
-    if not when and not level:
+    if not when and level is None:
         return
     needed = {i for i, one in enumerate(terms) if not one.light and (when or one.word not in _LEVELS)}
     if when and not needed:
@@ -95,6 +105,28 @@ def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
         return
     for time, message, line in found[:1] if order == 0 else found[-1:] if order == -1 else found:
         yield Exact(time if when else _without_level(message), line.quote())
+
+
+def counted(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
+    """Yield how many lines of a log have the level that is asked for, and the first of them."""
+    found = _HOW_MANY.match(asked.text)
+    levels = _LEVELS.get(found["level"].lower()) if found else None
+    if not levels:
+        return
+    count, first = 0, None
+    for line in lines:
+        if _SUMMED.search(line.text.lower()):
+            return
+        if TIME.search(line.text[:_REACH]) and entry(line.text).level in levels:
+            count, first = count + 1, first or line
+    if first:
+        yield Exact(str(count), first.quote())
+
+
+def _levels(question: str, terms: Iterable[Term]) -> tuple[str, ...] | None:
+    """Return the levels of which a line is asked for; none of "what failed", which any may tell."""
+    named = next((_LEVELS[one.word] for one in terms if one.word in _LEVELS), None)
+    return () if named is None and _WHAT_FAILED.match(question) else named
 
 
 def _there(terms: list[Term], text: str) -> set[int]:

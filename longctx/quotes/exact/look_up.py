@@ -15,13 +15,15 @@ from longctx.quotes.exact.definitions import defined_name, definitions, mentione
 from longctx.quotes.exact.fact import Exact, Fact, fit
 from longctx.quotes.exact.json_facts import json_facts
 from longctx.quotes.exact.lines import Line, lines
-from longctx.quotes.exact.logs import WRONG, asks_what_went_wrong, is_log, pairs, times
+from longctx.quotes.exact.logs import WRONG, asks_what_went_wrong, counted, is_log, pairs, times
 from longctx.quotes.exact.mail import header, headers
 from longctx.quotes.exact.named import named
 from longctx.quotes.exact.options import options
 from longctx.quotes.exact.prose import stated
+from longctx.quotes.exact.releases import released
 from longctx.quotes.exact.requirements import package, requirements, said
 from longctx.quotes.exact.settings import SETTINGS, settings
+from longctx.quotes.exact.spelling import respelt
 from longctx.quotes.exact.words import cover, plain, stems, words
 from longctx.text.source import Document
 
@@ -60,13 +62,31 @@ def look_up(question: str, documents: Iterable[Document]) -> list[Exact]:
     if found := _named(question, documents):
         return found
     asked = parse(question)
-    likely = [one for one in documents if _mentions(one, asked)] if asked else []
-    said = set(words(question))
-    for find in _ways(asked, likely) if asked else ():
+    if not asked:
+        return []
+    short = [one for one in documents if one.end - one.start <= WHOLE]
+    return (
+        _all(released(asked, lines(one)) for one in short)
+        or _answers(asked, documents)
+        or _only(_answers(other, documents) for one in respelt(asked, documents) if (other := parse(one)))
+    )
+
+
+def _answers(asked: Asked, documents: Sequence[Document]) -> list[Exact]:
+    """Return what the surest way finds that finds anything."""
+    likely = [one for one in documents if _mentions(one, asked)]
+    said = set(words(asked.text))
+    for find in _ways(asked, likely):
         # What only repeats the question answers nothing.
         if found := [one for one in find() if not _repeats(one.text, said)]:
             return list(dict.fromkeys(found))
     return []
+
+
+def _only(found: Iterable[list[Exact]]) -> list[Exact]:
+    """Return the answers to the only one of several questions that has any."""
+    answered = [one for one in found if one]
+    return answered[0] if len({tuple(exact.text for exact in one) for one in answered}) == 1 else []
 
 
 def _named(question: str, documents: Sequence[Document]) -> list[Exact]:
@@ -103,6 +123,7 @@ def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list
     yield lambda: cells(asked, chain.from_iterable(_rows(one, asked, needles) for one in texts))
     yield lambda: _all(options(asked, _lines(one, needles)) for one in prosaic)
     yield lambda: _all(times(asked, _logged(one, asked)) for one in prosaic)
+    yield lambda: _all(counted(asked, _logged(one, asked)) for one in prosaic)
     if name:
         yield lambda: _all(said(asked, name, _lines(one, [name])) for one in prosaic)
     yield lambda: _all(stated(asked, _telling_lines(one, asked, needles)) for one in spoken)

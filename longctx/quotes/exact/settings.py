@@ -47,6 +47,10 @@ _MEANT = {
     "ENTRYPOINT": "entry point",
 }
 _FLAG = re.compile(r"(?<!\S)--(?P<key>[A-Za-z][\w-]+)[ =](?P<value>[^\s\"'-][^\s\"']*)")
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_WITHIN = re.compile(
+    r"(?<![^\s,;])(?P<key>[a-z][\w-]*)=(?P<value>[^\s,;\"']+)"
+)  # of a value that lists several
 _FUNCTION = re.compile(r".*?\b(?:def|function|fn|fun|func|constructor)\b\s*(?P<name>\w*)\s*\(")
 _ARGUMENT = re.compile(
     r"(?P<key>\w+)\s*(?::[^,=()]+)?=\s*(?P<value>\"[^\"]*\"|'[^']*'|[-+]?[\w.]+|\[\]|\{\})(?=\s*[,)}])"
@@ -244,8 +248,13 @@ def _anywhere(coded: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def with_flags(fact: Fact) -> Iterator[Fact]:
-    """Yield a fact, and of a command the values of its flags: --port 80."""
+    """Yield a fact, and what its value holds: an address, addr=10.0.0.1, of a command --port 80."""
     yield fact
+    for part in _EMAIL.finditer(fact.value):
+        if part[0] != fact.value:
+            yield Fact((*fact.path, "email"), part[0], fact.quote, note=fact.value)
+    for part in _WITHIN.finditer(fact.value):
+        yield Fact((*fact.path, part["key"]), part["value"], fact.quote, note=fact.value)
     for flag in _FLAG.finditer(fact.value):
         program = fact.value.split()[0].removeprefix("--")
         yield Fact((*fact.path, program, flag["key"]), flag["value"], fact.quote, note=fact.value)
