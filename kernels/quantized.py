@@ -197,10 +197,16 @@ def _two_rows(x: Tensor, most: int) -> tuple[Tensor, Tensor]:
         The levels, (2 N, in), and the largest number of each token, (N, 1).
     """
     largest = torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True).clamp_min_(TINY)
-    scaled = x.div(largest).mul_(most)
-    whole = scaled.round()
-    lost = scaled.sub_(whole).mul_(2 * most)  # at most half a level
-    return torch.cat((whole, lost)).round_(), largest
+    levels = (x * (_finer(most) / largest)).round_()
+    levels[1].sub_(levels[0], alpha=2 * most)  # at most half a level of the first row
+    return levels.view(-1, x.shape[1]), largest
+
+
+@cache
+def _finer(most: int) -> Tensor:
+    """Return how many levels the largest number of a token is in both rows, (2, 1, 1)."""
+    with torch.inference_mode(False):
+        return torch.tensor([most, 2.0 * most**2])[:, None, None]
 
 
 @cache
