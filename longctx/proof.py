@@ -14,7 +14,7 @@ from longctx.store.files import Unusable
 from longctx.store.fingerprint import fingerprint
 from longctx.store.kept import KeptReading
 from longctx.store.listing import Entry, facts, held
-from longctx.store.manifest import Manifest, differences, read_manifest
+from longctx.store.manifest import Manifest, differences, in_words, read_manifest
 from longctx.store.verify import Verifier, damages
 
 if TYPE_CHECKING:
@@ -121,4 +121,4 @@ def _check_same(manifest: Manifest, engine: "Engine", root: Path) -> None:
     if {now["form"], marks["form"]} == {"plain", "packed"}:
         now["form"] = marks["form"]  # the same weights, in another order
     if other := [name for name in differences(marks, now) if name not in ALIKE]:
-        raise Unusable(f"it was read with another {', another '.join(other)}; --model names the right one")
+        raise Unusable(f"it was read with {in_words(other)}; --model names the right one")

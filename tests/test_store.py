@@ -318,11 +318,11 @@ def of_bfloat16(folder: Path) -> Engine:
 
 
 OTHERS: dict[str, Callable[[Path, Engine], Engine]] = {
-    "weights": lambda folder, _: in_another_file(folder, "model.safetensors"),
-    "tokenizer": lambda folder, _: in_another_file(folder, "tokenizer.json"),
-    "model": lambda folder, _: in_another_file(folder, "config.json"),
-    "dtype, another form": lambda folder, _: of_bfloat16(folder),
-    "form": lambda _, engine: Engine(engine.model, engine.tokenizer, engine.folder, "int8"),
+    "other weights": lambda folder, _: in_another_file(folder, "model.safetensors"),
+    "another tokenizer": lambda folder, _: in_another_file(folder, "tokenizer.json"),
+    "another model": lambda folder, _: in_another_file(folder, "config.json"),
+    "another dtype, another form": lambda folder, _: of_bfloat16(folder),
+    "another form": lambda _, engine: Engine(engine.model, engine.tokenizer, engine.folder, "int8"),
 }
 
 
@@ -336,7 +336,7 @@ def test_another_model_neither_takes_over_a_reading_nor_spoils_it(
     shutil.copytree(engine.folder, tmp_path / "other")
     again = read(OTHERS[other](tmp_path / "other", engine), store, path)
     assert again.usage.tokens_reused == 0
-    assert said == [f"store: what was kept of this text is not used: it was read with another {other}"]
+    assert said == [f"store: what was kept of this text is not used: it was read with {other}"]
     assert read(engine, store, path).usage.tokens_read == 0
 
 

@@ -20,7 +20,7 @@ from longctx.store.fingerprint import fingerprint
 from longctx.store.folder import GIVEN, Folder
 from longctx.store.kept import KeptReading
 from longctx.store.manifest import NAME as MANIFEST
-from longctx.store.manifest import Manifest, Snapshot, Source, differences, read_manifest
+from longctx.store.manifest import Manifest, Snapshot, Source, differences, in_words, read_manifest
 from longctx.store.match import Header, Proven, describe, which
 from longctx.store.segment import told
 from longctx.store.writer import Checkpoint, Writer, beside, use
@@ -272,7 +272,7 @@ class Keeper:
         """Say in what another reading of this text differs, unless it has another task."""
         other = differences(manifest.fingerprint, self._manifest.fingerprint)
         if "prompt" not in other:
-            self._refuse(f"it was read with another {', another '.join(other)}")
+            self._refuse(f"it was read with {in_words(other)}")
         return "prompt" not in other
 
 

@@ -4,7 +4,7 @@ Plain values that become JSON and come back checked; see docs/store.md for every
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from longctx.store.files import LaterVersion, Unusable, Written, canonical, read
 NAME = "manifest.json"
 FORMAT = "longctx reading"
 VERSION = 1
+PLURAL = ("weights", "kernels")  # of what a fingerprint names
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,13 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the names of what differs between two fingerprints."""
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
+
+
+def in_words(other: Sequence[str]) -> str:
+    """Return what differs, in words; another model has other weights, and all that belongs to them."""
+    if "model" in other:
+        return "another model"
+    return ", ".join(f"{'other' if name in PLURAL else 'another'} {name}" for name in other)
 
 
 def _with_file(raw: dict[str, Any]) -> dict[str, Any]:
