@@ -13,6 +13,7 @@ from longctx.sampling import Sampling
 
 LEASE = "The monthly rent is 1,250 euros.\nEither party may end the lease with three months' notice.\n"
 SETTINGS = "server:\n  port: 8080\ndatabase:\n  pool_size: 10\n"
+LOST = "2024-05-11 05:12:09"
 TALE = "The otter swam along the river and the heron watched it from the bank.\n" * 20
 
 
@@ -52,16 +53,17 @@ def test_a_name_that_is_not_there_is_said_wherever_it_stands(here: Path) -> None
         ("[server]\nport = 8080\n\n[db]\nport = 5432\n", "which port does the db use?", "5432"),
         ("# of the server\nexport PORT=8080\nexport HOST='alpha beta'\n", "host?", "alpha beta"),
         ('{"server": {"port": 8080, "host": "a"}, "db": {"port": 5432}}', "port of the db?", "5432"),
+        ('<?xml version="1.0"?>\n<config>\n <port>8080</port>\n</config>\n', "port?", "8080"),
+        ("name,age,city\nAnn,31,Rome\nBob,44,Oslo\n", "how old is Bob?", "44"),
+        ("[2024-05-11 04:00:02] INFO up\n[2024-05-11 05:12:09] ERROR T7 lost\n", "when was T7 lost?", LOST),
     ],
 )
-def test_settings_that_are_piped_in_are_read_as_from_their_file(
-    here: Path, text: str, question: str, answer: str
-) -> None:
+def test_what_is_piped_in_is_read_as_from_its_file(here: Path, text: str, question: str, answer: str) -> None:
     """If this fails `cat app.toml | longctx ask` shows two lines run together as the answer, or none."""
     found = json.loads(ask(question, "--json", stdin=text).stdout)
     assert (found["how"], found["answer"]) == ("found", answer)
-    (here / "settings.bak").write_text(text)
-    if "{" not in text:
+    if " = " in text:  # of a name that says nothing
+        (here / "settings.bak").write_text(text)
         assert json.loads(ask(question, "--json", "settings.bak").stdout)["answer"] == answer
 
 

@@ -295,9 +295,15 @@ def test_records_on_lines_of_their_own_are_told_by_two_of_them(
         ("time=1 level=info\ntime=2 level=info\ntime=3 level=warn\n", "text"),
         ("The sum:\na = b\nc = d\nand so on\n", "text"),
         ("a == b\nc => d\n", "text"),
+        ("[1, 2]\n", "json"),
+        ("[12]\n", "json"),
+        ("[2024-05-11 04:00:02] up\n[2024-05-11 05:12:09] down\n", "text"),
+        ('<?xml version="1.0"?>\n<port>80</port>\n', "xml"),
+        ("name,age,city\nAnn,31,\nBob,44,Oslo\n", "csv"),
+        ("Ann, Bob, Cy\nDee, Ed, Flo\nGus, Hal, Ivy\n", "text"),
     ],
 )
-def test_settings_are_told_by_their_lines(tmp_path: Path, content: str, kind: str) -> None:
-    """What is piped in would be read as prose: two settings run together, and no section is known."""
+def test_data_without_a_name_are_told_by_their_lines(tmp_path: Path, content: str, kind: str) -> None:
+    """What is piped in would be read as prose: settings run together, and no cell or section is known."""
     make(tmp_path, {"piped": content})
     assert recognise(tmp_path / "piped", "piped") == kind

@@ -29,6 +29,7 @@ _LOOKS = (
         "html",
         re.compile(rb"(?i)\s*(?:<\?xml[^>]*>\s*|<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html)\b", re.S),
     ),
+    ("xml", re.compile(rb"\s*<\?xml\s")),
     # Not git's own patches, "From " and a hash.
     ("mbox", re.compile(rb"From (?![0-9a-f]{40} )[^\n]*\d\d:\d\d[^\n]*\n" + _HEADERS)),
 )
@@ -39,7 +40,9 @@ _MAIL_FIELDS = (rb"from", rb"date", rb"message-id|mime-version|received|return-p
 _TEMPLATE = re.compile(rb"\{%|\{\{|<\?php|<%|\$\{")
 _NOTEBOOK = re.compile(rb'"(?:cells|nbformat|nbformat_minor)"\s*:')
 _OLD_NOTEBOOK = re.compile(rb'"nbformat"\s*:\s*[1-3]\b(?s:.*)"worksheets"\s*:')
-_JSON = re.compile(rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*(?:[\["{\]\d-]|true|false|null|\Z))')
+_JSON = re.compile(
+    rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*(?:[\["{\]]|-?\d[\d.eE+-]*\s*(?:,|\]?\s*\Z)|true|false|null|\Z))'
+)
 _MEMBERS = (
     ("docx", "word/document.xml"),
     ("xlsx", "xl/workbook.xml"),
@@ -47,6 +50,8 @@ _MEMBERS = (
 )
 _SECTION = re.compile(rb"\[{1,2}[^\[\]]+\]{1,2}\s*(?:[#;].*)?")
 _SET = re.compile(rb"(?:export\s+)?[\"']?(?P<key>[A-Za-z_][\w./-]*(?: [\w.-]+){0,2})[\"']?\s*=(?![=~>]).*")
+FEWEST_ROWS = 3  # of a table without a name, its head among them
+_SENTENCE = re.compile(rb"[.!?:]\s*$|, |\w+(?: \w+){4}")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -102,11 +107,16 @@ def _are_settings(head: bytes) -> bool:
 
 
 def _table(head: bytes) -> str:
-    """Recognise a table without a name by its first ten lines, which have all as many commas or tabs."""
+    """Recognise a table without a name by its first ten lines, which have all as many commas or tabs.
+
+    Fewer lines must look like no sentences.
+    """
     lines = head.splitlines()[:10]
+    if len(lines) < 10 and (len(lines) < FEWEST_ROWS or any(map(_SENTENCE.search, lines))):
+        return "text"
     for kind, mark in (("tsv", b"\t"), ("csv", b","), ("csv", b";")):
         counts = {line.count(mark) for line in lines}
-        if len(lines) == 10 and len(counts) == 1 and counts.pop() > 1:
+        if len(counts) == 1 and counts.pop() > 1:
             return kind
     return "text"
 

@@ -48,6 +48,7 @@ _OF_KEY = re.compile(
     re.IGNORECASE,
 )
 _TABLE = re.compile(r"\.(?:csv|tsv)$", re.IGNORECASE)
+_SUFFIXES = {"settings": ".conf", "xml": ".xml", "json": ".json", "csv": ".csv", "tsv": ".tsv"}
 
 
 def look_up(question: str, documents: Iterable[Document]) -> list[Exact]:
@@ -112,7 +113,7 @@ def _ways(asked: Asked, documents: list[Document]) -> Iterator[Callable[[], list
     """Yield the ways to find an answer, the surest first."""
     needles = [needle for term in asked.needles for needle in term]
     texts = [one for one in documents if not _CODE.search(one.name)]
-    prosaic = [one for one in texts if not (_STRUCTURED.search(one.name) or _is_json(one) or _sets(one))]
+    prosaic = [one for one in texts if not _STRUCTURED.search(_form(one)) and not SETTINGS.search(_form(one))]
     spoken = [one for one in prosaic if not _LIST.search(one.name)]
     name = package(asked)
     if name:
@@ -147,38 +148,37 @@ def _best(asked: Asked, documents: Iterable[Document], needles: list[str]) -> li
 
 
 def _facts(document: Document, asked: Asked, needles: list[str]) -> Iterator[Fact]:
-    if _is_json(document):
+    form = _form(document)
+    if _JSON.search(form):
         return json_facts(document)
-    if (sets := _sets(document)) or _CODE.search(document.name):
-        facts = settings(_telling_lines(document, asked, needles), document.name, asked.coded, own=sets)
-        declares = _CODE.search(document.name) and document.end - document.start <= WHOLE
+    if SETTINGS.search(form) or _CODE.search(form):
+        facts = settings(_telling_lines(document, asked, needles), form, asked.coded)
+        declares = _CODE.search(form) and document.end - document.start <= WHOLE
         return chain(facts, declarations(lines(document), document.name)) if declares else facts
-    if _TABLE.search(document.name):
+    if _TABLE.search(form):
         return iter(())
     telling = _telling_lines(document, asked, needles)
     return pairs(telling) if is_log(document) else named(telling)
 
 
-def _sets(document: Document) -> bool:
-    """Tell whether a document holds settings: by its name, or what stands in it where that says nothing."""
-    named = SETTINGS.search(document.name)
-    return bool(named) or (document.kind == "settings" and not _CODE.search(document.name))
-
-
-def _is_json(document: Document) -> bool:
-    """Tell whether a document is JSON, by its name, or what was piped in by what stands in it."""
-    unnamed = "." not in document.name.rsplit("/", 1)[-1]
-    return bool(_JSON.search(document.name)) or (unnamed and document.kind == "json")
+def _form(document: Document) -> str:
+    """Return a name that tells what a document is: its own, or with a suffix for what stands in it."""
+    name = document.name
+    unnamed = "." not in name.rsplit("/", 1)[-1]
+    if not unnamed and (document.kind != "settings" or _CODE.search(name) or SETTINGS.search(name)):
+        return name
+    return name + _SUFFIXES.get(document.kind, "")
 
 
 def _rows(document: Document, asked: Asked, needles: list[str]) -> Iterator[Row]:
     """Return the rows of tables, and the records of files that hold such."""
-    if _is_json(document) or _sets(document):
+    form = _form(document)
+    if _JSON.search(form) or SETTINGS.search(form):
         return records(_facts(document, asked, needles), _about(document))
     if document.end - document.start > WHOLE and is_request(next(iter(document.blocks()), "")):
         groups = [group for group in asked.needles if not any(one in REQUEST_WORDS for one in group)]
-        return rows(_few(document, groups) if groups else [], document.name)
-    return rows(_lines(document, needles), document.name) if _has_table(document) else iter(())
+        return rows(_few(document, groups) if groups else [], form)
+    return rows(_lines(document, needles), form) if _has_table(document) else iter(())
 
 
 def _all(readers: Iterable[Iterable[Exact]]) -> list[Exact]:
@@ -202,7 +202,7 @@ def _about(document: Document) -> str:
 
 def _has_table(document: Document) -> bool:
     """Tell whether a document may hold a table; of a long one its start has to show it."""
-    if document.end - document.start <= WHOLE or _TABLE.search(document.name):
+    if document.end - document.start <= WHOLE or _TABLE.search(_form(document)):
         return True
     first = next(iter(document.blocks()), "")
     return "\t" in first or "|" in first or '] "' in first

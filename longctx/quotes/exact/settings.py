@@ -73,14 +73,14 @@ SETTINGS = re.compile(
 _DOCKER = re.compile(r"(?:dockerfile|containerfile)[^/]*$", re.IGNORECASE)
 
 
-def settings(lines: Iterable[Line], name: str, coded: Iterable[str] = (), *, own: bool) -> Iterator[Fact]:
+def settings(lines: Iterable[Line], name: str, coded: Iterable[str] = ()) -> Iterator[Fact]:
     """Yield the settings of a file; of a program, its constants, defaults, and the entries of its tables.
 
     Args:
         coded: names that count wherever they are set, such as in the middle of a line.
-        own: it is a file of settings, no program.
     """
     anywhere = _anywhere(coded)
+    own = bool(SETTINGS.search(name))
     set_on = _in_image if _DOCKER.search(name) else _in_settings if own else _in_program
     section: tuple[str, ...] = ()
     within: list[tuple[float, str]] = []  # how far names are indented, and the names
