@@ -311,7 +311,7 @@ class Book:
 
         model = self._finder
         if not model.in_one_piece:
-            answer = yield from ask.in_parts(model, self.corpus, self._filled, question)
+            answer = yield from ask.in_parts(model, self.corpus, self._filled, question, store=self._store)
             self._spent.add(answer.usage)
             return answer
         if self._reading is None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from longctx.engine import Engine
 from longctx.hub import BUNDLED
 from longctx.progress import Progress
+from longctx.store.folder import Folder, open_folder
 from longctx.tasks import parts
 from longctx.tasks.ask import consult
 from longctx.tasks.parts import Finder
@@ -39,13 +40,21 @@ def corpus(folder: Path, *lines: str) -> Corpus:
 
 
 def ask(
-    engine: Engine, texts: Corpus, question: str, room: int, indexed: int = 1 << 24, everything: bool = False
+    engine: Engine,
+    texts: Corpus,
+    question: str,
+    room: int,
+    indexed: int = 1 << 24,
+    everything: bool = False,
+    store: Folder | None = None,
+    kv: int = 0,
 ) -> tuple[Answer, list[Progress]]:
     *told, answer = consult(
         texts,
         question,
         passages_wanted=3,
-        load=lambda: Finder(engine, 512, texts.bytes // 4, False, room),
+        load=lambda: Finder(engine, 512, texts.bytes // 4, False, room, kv),
+        store=store,
         indexed=indexed,
         everything=everything,
     )
@@ -95,6 +104,31 @@ def test_a_very_long_text_is_read_where_its_words_are(
     assert places(everything) == places(answer)
     assert everything.usage.tokens_read > 2000
     assert everything.tokens_in_all is None
+
+
+def test_parts_are_kept_beside_the_whole(tmp_path: Path, engine: Engine) -> None:
+    """If this fails each question to a text without room in memory reads all of it again."""
+    store = open_folder(tmp_path / "store", print)
+    texts = corpus(tmp_path, FILLER * 20 + ONE + FILLER * 20, FILLER * 5 + OTHER)
+    whole, _ = ask(engine, texts, BOTH, room=1 << 20, store=store)
+    first, _ = ask(engine, texts, BOTH, room=160, store=store)
+    second, _ = ask(engine, texts, BOTH, room=160, store=store)
+    again, _ = ask(engine, texts, BOTH, room=1 << 20, store=store)
+    assert places(first) == places(second) == places(whole) == places(again)
+    assert first.usage.tokens_read > 0
+    assert second.usage.tokens_read == again.usage.tokens_read == 0
+    assert second.usage.tokens_reused >= first.usage.tokens_reused + first.usage.tokens_read
+
+
+def test_parts_that_would_drive_each_other_out_are_not_kept(tmp_path: Path, engine: Engine) -> None:
+    """If this fails a text larger than the store empties it, each time, and gains nothing."""
+    store = open_folder(tmp_path / "store", print, budget=1 << 20)
+    texts = corpus(tmp_path, FILLER * 20 + ONE + OTHER)
+    for _ in range(2):
+        answer, _ = ask(engine, texts, BOTH, room=300, store=store, kv=2 << 20)
+        assert {text for text, _ in places(answer)} == {"48213", "9071"}
+        assert answer.usage.tokens_read > answer.usage.tokens_reused == 0
+    assert not store.entries()
 
 
 def test_all_answers_come_from_all_parts(tmp_path: Path, engine: Engine) -> None:

@@ -56,9 +56,10 @@ def describe(read: Document | Span, header: Header) -> Source:
 def which(source: Source, read: Document | Span) -> list[str | int | None]:
     """Return what tells a text from others, however it grows or changes.
 
-    One that the user has cut is another text: keeping it must not cost what is kept of all of it.
+    One that the user has cut, or a part, is another text: keeping it must not cost what is kept of all of it.
     """
-    return [source.place, source.header, source.start, *([source.end] if document_of(read).cut else ())]
+    part = isinstance(read, Span) or read.cut
+    return [source.place, source.header, source.start, *([source.end] if part else ())]
 
 
 def prove(

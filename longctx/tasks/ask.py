@@ -122,7 +122,7 @@ def consult(
             yield Progress("loading the model", 0, 0, 0)
             model = load()
             if not model.in_one_piece:
-                return (yield from in_parts(model, corpus, index, question, cells, everything))
+                return (yield from in_parts(model, corpus, index, question, cells, everything, store))
             reading = finder(corpus, index, model.engine, model.chunk, store)
             readings.append(reading)
             yield from reading.read()
@@ -148,19 +148,21 @@ def in_parts(
     question: str,
     cells: Cells | None = None,
     everything: bool = False,
+    store: Folder | None = None,
 ) -> Generator[Progress, None, Answer]:
     """Let a model that copies read what fits into memory at a time: what stands near the question's words.
 
     Args:
         cells: where those are, if that is known.
         everything: let it read all of the text.
+        store: where parts are kept and found again.
     """
     if everything or model.tokens <= MOST_READ:
         cells = None
     elif cells is None:
         cells = yield from _scanned(corpus, question, INDEXED)
     asking = partial(_copying, model.engine)
-    return (yield from read_in_parts(model, corpus, index, question, asking, cells))
+    return (yield from read_in_parts(model, corpus, index, question, asking, cells, store))
 
 
 def _scanned(corpus: Corpus, question: str, room: int) -> Generator[Progress, None, Cells]:

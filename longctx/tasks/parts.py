@@ -15,6 +15,7 @@ from longctx.progress import Progress, Usage
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.scan import Cells
 from longctx.reading import Reading
+from longctx.store.folder import Folder
 from longctx.tasks import lookup
 from longctx.tasks.prompt import Prompt, header
 from longctx.tasks.questions import asks_for_all, names, one_by_one
@@ -39,6 +40,7 @@ class Finder:
     Attributes:
         tokens: of all documents; `exact` when they were counted, not estimated.
         room: tokens that fit into memory at once.
+        kv: bytes of keys and values of all tokens.
     """
 
     engine: Engine
@@ -46,6 +48,7 @@ class Finder:
     tokens: int
     exact: bool
     room: int
+    kv: int = 0
 
     @property
     def in_one_piece(self) -> bool:
@@ -68,7 +71,8 @@ def load(
     tokens, exact = count_tokens(launch.tokenizer, corpus)
     room = launch.fitting(tokens if tokens <= MOST_READ else PART, answer_tokens)
     engine = engine or launch.engine(out, room, answer_tokens)
-    return Finder(engine, launch.chunk, tokens, exact, room)
+    kv = launch.plan(tokens, answer_tokens).kv if tokens > room else 0
+    return Finder(engine, launch.chunk, tokens, exact, room, kv)
 
 
 def read_in_parts(
@@ -78,24 +82,29 @@ def read_in_parts(
     question: str,
     prompt: Callable[[str], Prompt],
     cells: Cells | None,
+    store: Folder | None = None,
 ) -> Generator[Progress, None, Answer]:
     """Let the model look an answer up in each part, and merge what it finds.
 
     Args:
         prompt: makes the prompt of a question.
         cells: where the question's words stand, if only that is to be read.
+        store: where parts are kept and found again, if all are read and there is room for all of them.
     """
     room = min(PART, finder.room)  # what fits but takes minutes is read in parts, too
     size = max(2, int(room * corpus.bytes / finder.tokens))
     spans = [whole(document) for document in corpus.documents]
     if cells is not None:
+        store = None  # another question has other cells
         spans = cells.best(int(MOST_READ * corpus.bytes / finder.tokens), CLOSE)
     asked = {key: (one, prompt(one)) for key, one in one_by_one(question).items()}
     found: dict[str, list[Part]] = {key: [] for key in asked}
     usage, reading = Usage(), None
+    # Else each part would drive out the one before, and each run all others.
+    kept = store if store and finder.kv <= store.limit() else None
     total, done = sum(map(_bytes, spans)), 0
     for part in parts(spans, size, min(OVERLAP, size // 2)):
-        reading = Reading(finder.engine, part, prompt("").before, finder.chunk, header(corpus), index)
+        reading = Reading(finder.engine, part, prompt("").before, finder.chunk, header(corpus), index, kept)
         for event in reading.read():
             yield replace(
                 event,
@@ -106,7 +115,18 @@ def read_in_parts(
         for key, (one, asking) in asked.items():
             found[key] += lookup.answers(reading, one, asking.after)
         usage.add(reading.usage)
+        reading.close()
         done += sum(map(_bytes, part))
+    answer = _merged(asked, found, reading, usage)
+    if cells is not None:
+        answer.tokens_in_all, answer.estimated = finder.tokens, not finder.exact
+    return answer
+
+
+def _merged(
+    asked: dict[str, tuple[str, Prompt]], found: dict[str, list[Part]], reading: Reading | None, usage: Usage
+) -> Answer:
+    """Return the answer to all keys: the best of all parts, or what the last reading finds in a passage."""
     told: list[Part] = []
     for key, (one, asking) in asked.items():
         best = _best(found[key], one)
@@ -117,8 +137,6 @@ def read_in_parts(
         told += [replace(part, key=key) for part in best] or [Part(key, "", None, None)]
     answer = lookup.told(told)
     answer.usage = usage
-    if cells is not None:
-        answer.tokens_in_all, answer.estimated = finder.tokens, not finder.exact
     return answer
 
 
