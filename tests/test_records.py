@@ -177,3 +177,26 @@ def test_what_stands_inside_a_value_is_found(write: Write) -> None:
     assert told("what is timeo?", compose) == ["30"]
     page = write("b.json", '{"next": "/v3/bookings?cursor=eyJp", "rows": ["a"]}\n')
     assert told("total number of bookings?", page) == []
+
+
+def test_a_number_tells_that_it_is_a_size_and_a_bound_that_it_is_the_least(write: Write) -> None:
+    """Who asks for the size of a pool, or the oldest version that will do, would be told nothing."""
+    log = write("a.log", "2024-03-11 05:58:04 INFO connected to postgres, pool=18 mode=rw\n")
+    assert told("pool size", log) == ["18"]
+    assert told("mode size", log) == []
+    package = write("package.json", '{"engines": {"node": ">=18.17", "pnpm": "8.x"}}\n')
+    assert told("minimum node", package) == [">=18.17"]
+    assert told("minimum pnpm", package) == []
+
+
+def test_a_row_is_found_by_a_cell_behind_its_head(write: Write) -> None:
+    """Whose telephone it is that rang could not be asked."""
+    staff = write("staff.csv", "name,extension\nAda Lund,2260\nBo Wrona,2261\n")
+    assert told("whose extension is 2260?", staff) == ["Ada Lund"]
+    assert told("whose extension is 2262?", staff) == []
+
+
+def test_an_address_alone_is_no_port(write: Write) -> None:
+    """Who asks for a port would be shown 0.0.0.0."""
+    assert told("which port?", write("a.yaml", "listen: 0.0.0.0\n")) == []
+    assert told("which port?", write("b.yaml", "listen: 0.0.0.0:8443\n")) == ["0.0.0.0:8443"]

@@ -37,7 +37,7 @@ _UNSAID = "use is enable requires required default value number current the our 
 # What the looks of a value may answer for alone.
 _IMPLIED = (
     "start started begin began turn turned happen happened occur switched fail error phone"
-    " telephone tel mobile email website url homepage link"
+    " telephone tel mobile email website url homepage link size length count minimum"
 )
 _FILLER = frozenset(_FILLER_WORDS.split())
 _LIGHT = frozenset(_LIGHT_WORDS.split())

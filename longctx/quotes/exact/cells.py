@@ -253,7 +253,7 @@ def _beside(asked: Asked, row: Row, key: int) -> set[int]:
     cell = row.cells[key].split()
     first, last = re.escape(cell[0]), re.escape(cell[-1])
     near = (
-        re.search(rf"([\w-]+) +{first}", asked.text, re.I),
+        re.search(rf"([\w-]+)(?: is| are| was)? +{first}", asked.text, re.I),
         re.search(rf"{last} +([\w-]+)", asked.text, re.I),
     )
     said = [form for one in near if one for form in stems(one[1])]

@@ -18,6 +18,9 @@ _EMPTY = frozenset(("value", "text", "default", "const", "enabled"))  # names th
 _ORDERING = frozenset(("first", "last", "latest", "earliest"))
 _PERSONAL = frozenset(map(stem, ("owner", "author", "maintainer", "contact", "user", "assignee", "reviewer")))
 _WHO = re.compile(r"\b[A-Z][a-zà-ÿ]|[A-ZÀ-Þ][a-zà-ÿ]|@[\w-]+\.[a-z]|@[a-z]+$")
+_MEASURES = frozenset(("size", "length", "count"))  # what any number may be of what its key names
+_PORT = re.compile(r"(?<![\d.])\d{2,5}(?![\d.])")
+_LEAST = frozenset(("minimum", "min", "minimal", "oldest"))  # what ">=3.11" says
 _NUMBER = re.compile(r"\d")
 _STATE = re.compile(r"true|false|yes|no|on|off|enabled|disabled|y|n|always|never|none|null", re.IGNORECASE)
 _TIME = re.compile(
@@ -131,6 +134,7 @@ def _told(
     rest, outer = asked.required - covered, 0
     if _NUMBER.search(fact.value):
         rest -= asked.implied_by_looks
+    rest -= _told_by_looks(asked, fact.value)
     for name in reversed(path[:-1]):
         there, held = cover(asked.terms, stems(name))
         if there & rest:
@@ -146,6 +150,12 @@ def _told(
         borrowed |= rest & cover(asked.terms, stems(fact.value))[0]
         rest -= borrowed
     return None if rest else (int(bool(borrowed)), outer)
+
+
+def _told_by_looks(asked: Asked, value: str) -> set[int]:
+    """Return the words that a bare number or a bound tells: the size of a pool that is 18."""
+    known = _MEASURES if value.isdigit() else _LEAST if value.startswith(">=") else ()
+    return {i for i, one in enumerate(asked.terms) if one.word in known}
 
 
 def _of_another(asked: Asked, path: Sequence[str]) -> bool:
@@ -164,6 +174,8 @@ def _of_kind(asked: Asked, path: Sequence[str], own: Sequence[str], value: str) 
     """Tell whether a value is of the kind that a question asks for: "who" wants a name, not "local"."""
     if asked.wanted == "name" and not _PERSONAL & set(own) and not _WHO.search(value):
         return False
+    if any(one.word == "port" for one in asked.terms) and "port" not in own and not _PORT.search(value):
+        return False  # "listen" may be followed by an address alone
     versioned = any(one.word == "version" for one in asked.terms) and "version" not in own
     return looks_right(asked, value) and (not versioned or _is_version(path, value))
 
