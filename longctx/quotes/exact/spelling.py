@@ -12,6 +12,7 @@ from longctx.text.source import Document
 SHORTEST = 4  # letters of a word that is taken for misspelt, or meant
 MOST = 4  # questions that are tried
 LARGEST = 1 << 20  # bytes of documents whose words are gone through
+_NAME = re.compile(r"[^\W\d_]{4,}")
 
 
 def respelt(asked: Asked, documents: Iterable[Document]) -> Iterator[str]:
@@ -22,7 +23,8 @@ def respelt(asked: Asked, documents: Iterable[Document]) -> Iterator[str]:
     wrong = [one for i in sorted(asked.required) if _may_be_slip(one := asked.terms[i], asked)]
     if not wrong:
         return
-    held = {word for one in documents for block in one.blocks() for word in words(block)}
+    names = {name for one in documents for block in one.blocks() for name in _NAME.findall(block)}
+    held = {word for name in names for word in words(name)}
     wrong = [one for one in wrong if one.word not in held]
     meant = [sorted(word for word in held if _one_slip(one.word, word)) for one in wrong]
     for chosen in islice(product(*meant) if wrong else (), MOST):
