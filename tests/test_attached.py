@@ -119,3 +119,19 @@ def test_a_number_that_is_nobodys_is_given_only_to_who_names_nobody(write: Write
     letter = write("letter.txt", "Call the workshop, tel. 555 27 180. Ann knows the way.\n")
     assert told("tel?", letter) == ["555 27 180"]
     assert told("What is her phone number?", letter) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "answers"),
+    [
+        ("policy number", "SUMMARY OF COVER      Policy no. WF-20-188\n", ["WF-20-188"]),
+        ("ringing licence no", "The birds were ringed under licence FR-34 of the prefecture.\n", ["FR-34"]),
+        ("policy number", "There is no. Policy WF-20 was ended.\n", []),
+        ("fishing licence no", "The birds were ringed under licence FR-34 of the prefecture.\n", []),
+    ],
+)
+def test_a_number_behind_its_noun_is_found(
+    write: Write, question: str, text: str, answers: list[str]
+) -> None:
+    """The numbers on letters and contracts, which people look for most, would not be found."""
+    assert told(question, write("a.txt", text)) == answers

@@ -32,11 +32,13 @@ _NOUN = (
     ),
     re.compile(rf"(?:the )?{_THING}(?= (?:of|for|on|in|at)\b)", re.IGNORECASE),
     re.compile(
-        r"(?!(?:who|what|which|when|where|how|why|is|are|does?|did|can)\b)(?:[\w-]+ )*?(?P<noun>[\w-]+)\W*$",
+        r"(?!(?:who|what|which|when|where|how|why|is|are|does?|did|can)\b)(?:[\w-]+ )*?"
+        r"(?P<noun>[\w-]+ (?:number|no|id|code)|[\w-]+)\W*$",
         re.IGNORECASE,
     ),
 )
 _NUMBERING = frozenset(("number", "code", "id", "no"))  # "order 5" has the order number 5
+_NUMBER_LAST = re.compile(r" no\W*$")  # "licence no" denies nothing
 _DECIMAL = re.compile(r"\d+\.\d+")
 _DECIMALS = re.compile(
     r"^what(?:'s|’s| is| was)|\bof\b|\b(?:versions?|release|firmware|section|rate|level)\b", re.IGNORECASE
@@ -62,7 +64,7 @@ MOST_VALUES = 2  # that are shown, where sentences give several
 
 def stated(asked: Asked, lines: Iterable[Line]) -> list[Exact]:
     """Return what sentences state of the thing that is asked for, and of that alone."""
-    if denies(asked.text):
+    if denies(_NUMBER_LAST.sub("", asked.text)):
         return []
     kind = contact_kind(asked)
     every = list(units(lines))

@@ -11,10 +11,10 @@ from longctx.structure.log_lines import TIME
 _HEADER = re.compile(r"[A-Z][\w -]{1,30}: \S|[-*] ")
 _END = re.compile(r"(?<!\b[A-Z])(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\btel)(?<!\bno)[.!?][\"')]* (?=[A-Z\"(])")
 _CLAUSE = re.compile(r"; |, (?:and|but|while|whereas) ")
-# "No more than 5" denies nothing, nor does "no. 5".
+# "No more than 5" denies nothing, nor does "no. 5" or "no. WF-20".
 _DENIED = re.compile(
     r"\b(?:not|never|neither|nor|cannot|without|unlike|except|instead of|rather than"
-    r"|no(?!\. ?\d| (?:more|less|later|earlier|fewer) than\b))\b|n['’]t\b",
+    r"|no(?!\. ?(?=[\w/-]*\d)[A-Z\d]| (?:more|less|later|earlier|fewer) than\b))\b|n['’]t\b",
     re.IGNORECASE,
 )
 LONGEST = 2000  # characters that are kept while no paragraph ends
