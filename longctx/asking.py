@@ -1,9 +1,12 @@
 """What `ask` was given: one question, or many, and what to look for the answers in."""
 
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +57,7 @@ def questions_and_inputs(words: Inputs, more: Sequence[str], file: str | None) -
         raise click.UsageError("there is no question; try: longctx ask 'Who is Alice?' book.txt")
     if not words[0].strip():
         raise click.UsageError("the question is empty")
+    _check_quoted(words)
     first, last = words[0], words[-1]
     if len(words) > 1 and not _is_there(last) and (_is_there(first) or _asks(last) > _asks(first)):
         return [last], words[:-1]
@@ -186,6 +190,17 @@ def _heading(question: str) -> str:
     from longctx.output import clean
 
     return clean(" ".join(question.split()))
+
+
+def _check_quoted(words: Inputs) -> None:
+    """Refuse a question whose quotation marks are missing: its words would be taken for files."""
+    said = list(takewhile(lambda word: not _is_there(word), words))
+    plain = all(re.fullmatch(r"[\w'’-]+", word) for word in said[:2])
+    if len(words) > 2 and len(said) > 1 and plain:
+        rest = shlex.join(words[len(said) :])
+        raise click.UsageError(
+            f'put the question in quotation marks: longctx ask "{" ".join(said)}" {rest}'.rstrip()
+        )
 
 
 def _asks(word: str) -> bool:

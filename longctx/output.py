@@ -47,11 +47,14 @@ def clean(text: str) -> str:
 class Output:
     """Where one command's answer goes, and what appears on stderr; on exit the progress bar is removed.
 
+    Without a path, or with "-", it goes to stdout.
+
     Raises:
         OutputError: at once, when the answer cannot be written to `path`.
     """
 
     def __init__(self, path: str | None, as_json: bool, quiet: bool, verbose: bool):
+        path = None if path == "-" else path
         self.path, self.as_json, self.quiet, self.verbose = path, as_json, quiet, verbose
         self._bar: Bar | None = None
         self._drawn = 0.0

@@ -14,6 +14,10 @@ from longctx.cli import main
         (["ask", "{file}"], "the question comes first"),
         (["ask", "Who?", "https://a.example/b"], "opens no addresses"),
         (["ask", "-Q", "Who?", "Where are they?", "{file}"], "Where are they?: beside -Q or --questions"),
+        (
+            ["ask", "what", "is", "the", "port", "{file}"],
+            'put the question in quotation marks: longctx ask "what is the port" ',
+        ),
         (["summarize", "{file}*.md"], "a pattern in quotation marks is not expanded"),
     ],
 )

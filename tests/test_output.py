@@ -128,6 +128,17 @@ def test_text_is_shown_while_it_is_written_only_to_a_person(
     assert capsys.readouterr() == ("no\ufffdon" if live else "", "hm\ufffd")
 
 
+def test_a_dash_is_standard_output(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails `-o -` shows nothing, and leaves a file whose name no command takes."""
+    monkeypatch.chdir(tmp_path)
+    with Output("-", False, False, False) as out:
+        out.write("noon", {})
+    assert capsys.readouterr().out == "noon\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_notes_say_what_was_not_read_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     """A file that was left out would be missed by nobody."""
     skipped = [
