@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as one under nohup ignores this
     moments = random.Random(args.seed)
     found = Counter(
         trial(signal.Signals[args.signal], moments.uniform(0, args.within)) for _ in range(args.runs)
