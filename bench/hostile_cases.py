@@ -459,7 +459,7 @@ def changing(place: Path, random: Random) -> Case:
     folder = place / "tree"
     folder.mkdir()
     for number in range(40):
-        (folder / f"{number}.txt").write_text((PROSE + FACT) * 300)
+        (folder / f"{number}.txt").write_text((PROSE + FACT) * 20)
 
     def change() -> None:
         path = folder / f"{random.randrange(40)}.txt"
@@ -470,7 +470,7 @@ def changing(place: Path, random: Random) -> Case:
             elif kind == 1:
                 os.truncate(path, random.randrange(100_000))
             elif kind == 2:
-                path.write_text("Other words.\n\n" * random.randrange(30_000))
+                path.write_text("Other words.\n\n" * random.randrange(2000))
             elif kind == 3:
                 with path.open("a") as file:
                     file.write(PROSE)

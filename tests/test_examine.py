@@ -55,6 +55,7 @@ def test_a_model_is_examined(tmp_path: Path) -> None:
         assert checks[name]["ok"], checks[name]
     assert checks["chunks of 7"]["numbers"]["kl"] < 1e-5
     assert checks["speed"]["numbers"]["write_rate"] > 0
+    assert checks["speed"]["numbers"]["bytes"] > 1 << 26  # of a process with torch in it
     CliRunner().invoke(main, ["doctor", "--model", str(folder), "-o", str(report)])
     assert "FAIL perplexity" in report.read_text()
 

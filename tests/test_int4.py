@@ -89,8 +89,9 @@ def test_experts_of_one_token_are_those_of_single_products(hidden: int, inner: i
 
     experts = [(drawn(inner, hidden), drawn(inner, hidden), drawn(hidden, inner)) for _ in range(3)]
     x = torch.randn(1, hidden)
-    expected = torch.cat([gated_mlp(x, *matrices) for matrices in experts])
-    torch.testing.assert_close(int4_experts(x, experts), expected, rtol=1e-6, atol=1e-6)
+    for some in (experts, experts[:1]):
+        expected = torch.cat([gated_mlp(x, *matrices) for matrices in some])
+        torch.testing.assert_close(int4_experts(x, some), expected, rtol=1e-6, atol=1e-6)
 
 
 @given(shape=st.tuples(st.integers(1, 140), st.integers(1, 6)))
