@@ -465,6 +465,8 @@ def changing(place: Path, random: Random) -> Case:
         path = folder / f"{random.randrange(40)}.txt"
         kind = random.randrange(6)
         with suppress(OSError):
+            if not path.is_file():  # a pipe would wait for somebody to read
+                path.unlink()
             if kind == 0:
                 path.unlink()
             elif kind == 1:
@@ -495,6 +497,7 @@ def changing_model(place: Path, random: Random) -> Case:
     def change() -> None:
         path = folder / random.choice(names)
         with suppress(OSError):
+            path.unlink()
             if random.random() < 0.5:
                 path.write_bytes(damaged((BUNDLED / path.name).read_bytes(), path.name, random))
             else:
