@@ -3,13 +3,18 @@
 LONGEST = 1000  # characters of a message: some quote what a stranger wrote
 
 
+def shortened(message: str) -> str:
+    """Return a message that is not longer than a screen."""
+    return message if len(message) <= LONGEST else f"{message[:LONGEST]} ..."
+
+
 class LongctxError(Exception):
     """Base of every expected failure; `exit_code` is what the command returns."""
 
     exit_code = 70
 
     def __init__(self, message: str) -> None:
-        super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]} ...")
+        super().__init__(shortened(message))
 
 
 class OptionError(LongctxError):

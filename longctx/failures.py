@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from longctx import preferences
-from longctx.errors import DoesNotFitError, InputError, LongctxError
+from longctx.errors import DoesNotFitError, InputError, LongctxError, shortened
 from longctx.machine import prepare_cpu
 
 EXIT_CODES = """
@@ -128,7 +128,7 @@ def _say_wrong(error: click.ClickException) -> None:
         click.echo(message, err=True)
     elif isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "longctx"
-        say(f"{message.rstrip('.')} (see {path} --help)")
+        say(f"{shortened(message.rstrip('.'))} (see {path} --help)")
     else:
         say(message)
 

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from longctx.cli import main
+from longctx.errors import LONGEST
 from longctx.failures import _exit_code
 from longctx.text.source import gather
 
@@ -191,6 +192,17 @@ def test_odd_options_cost_one_line(tmp_path: Path, arguments: tuple[str, ...], c
     (tmp_path / "a.txt").write_text(STORY)
     run = CliRunner().invoke(main, ["ask", "Who left the quay?", str(tmp_path / "a.txt"), *arguments])
     assert (run.exit_code, run.stderr.count("\n")) == (code, 0 if code == 1 else 1), run.output
+
+
+@pytest.mark.parametrize("option", ["--until", "--quant", "-o"])
+def test_an_option_of_ten_thousand_letters_costs_one_screen(option: str, tmp_path: Path) -> None:
+    """If this fails what somebody pasted by mistake hides what is wrong with it."""
+    text = tmp_path / "a.txt"
+    text.write_text(STORY)
+    result = CliRunner().invoke(main, ["ask", QUESTION, str(text), option, "(" * 10_000])
+    assert result.exit_code in (2, 6)
+    assert len(result.stderr) < 2 * LONGEST
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_deleted_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
