@@ -3,6 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+from longctx.quotes import meanings
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages
 from longctx.quotes.related import related, widened
@@ -26,7 +27,9 @@ def test_a_passage_without_the_questions_words_follows_those_with_them(tmp_path:
             index.add(passage)
         found = index.search("how heavy is the lamp?", 1)
         wider = widened(index, "how heavy is the lamp?", found, 3)
+        meanings._table.cache_clear()
         assert widened(index, "how heavy is the lamp?", found, 1) == found
+        assert not meanings._table.cache_info().currsize, "a table was read for nothing"
     assert wider[0] == found[0]
     assert "118 grams" in wider[1].text
     assert [quote.score for quote in wider[1:]] == [0.0] * len(wider[1:])

@@ -18,9 +18,11 @@ def widened(index: PassageIndex, question: str, found: Sequence[Quote], limit: i
     Of a short text, passages from the start follow.
     """
     wider = list(found)
+    if len(wider) >= limit:
+        return wider
     more = " ".join(related(question))
-    others = index.search(more, limit) if more and len(wider) < limit else []
-    for other in (*others, *(index.beginning(limit) if len(wider) < limit else ())):
+    others = index.search(more, limit) if more else []
+    for other in (*others, *index.beginning(limit)):
         if len(wider) < limit and not any(_overlap(one, other) for one in wider):
             wider.append(replace(other, score=0.0))
     return wider
