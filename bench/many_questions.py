@@ -23,8 +23,8 @@ import longctx
 from bench.kill_campaign import made_text
 from bench.random_model import Shape, write_checkpoint
 from longctx.engine import Engine, Session
-from longctx.machine import resident_memory
-from longctx.models.kv_log import FIRST_PAGE
+from longctx.machine import give_back_memory, resident_memory
+from longctx.models.kv_log import FIRST_PAGE, KVLog
 from longctx.sampling import Sampling
 from longctx.together import write_together
 
@@ -43,13 +43,29 @@ def answers(session: Session, prompts: list[Tokens], sampling: Sampling) -> tupl
     return written, time.perf_counter() - began
 
 
+def memory_of(sessions: list[Session]) -> int:
+    """Return the bytes that all states of some sessions take, what they share counted once."""
+    held: dict[int, int] = {}
+    for layer in (layer for session in sessions for layer in session.state.layers):
+        tensors = list(layer.constants().values())
+        if isinstance(layer, KVLog):
+            tensors += [x for piece in layer._pieces() for x in piece.page.tensors or ()]
+        held |= {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}
+    return sum(held.values())
+
+
 def held(session: Session, prompts: list[Tokens]) -> dict[str, float]:
-    """Return what a branch for each prompt takes, all held at once, beside the log that they share."""
-    before = resident_memory()
+    """Return what a branch for each prompt takes, all held at once, beside the log that they share.
+
+    What was freed before is given back first: branches put there would not let the process grow.
+    """
+    give_back_memory()
+    before, alone = resident_memory(), memory_of([session])
     branches = []
     for prompt in prompts:
         branches.append(session.fork())
         branches[-1].read(prompt)
+    give_back_memory()
     grown = resident_memory() - before
     state = sum(tensor.nbytes for tensor in session.state.constants().values())
     log = session.state.nbytes - state
@@ -57,9 +73,12 @@ def held(session: Session, prompts: list[Tokens]) -> dict[str, float]:
     return {
         "branches": len(branches),
         "grown_bytes": grown,
+        "held_bytes": memory_of([session, *branches]) - alone,
+        "planned_bytes": len(branches) * (state + page),
         "state_bytes": state,
         "page_bytes": page,
         "log_bytes": log,
+        "reserved_log_bytes": alone - state,
         "grown_per_branch": grown / len(branches),
         "if_logs_were_copied": len(branches) * log,
     }
@@ -74,7 +93,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3, help="0: only hold the branches, and answer nothing")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -91,7 +110,7 @@ def main() -> None:
         prompts = [engine.tokenizer.encode(f"What of {one}?") for one in asked]
         sampling = Sampling(max_tokens=given.write)
         times: dict[str, list[float]] = {"together": [], "reversed": [], "one_by_one": []}
-        same = True
+        same, together = True, list[Tokens]()
         for _ in range(given.runs):
             together, seconds = answers(session, prompts, sampling)
             times["together"].append(seconds)
@@ -100,12 +119,15 @@ def main() -> None:
             each = [answers(session, [prompt], sampling) for prompt in prompts]
             times["one_by_one"].append(sum(seconds for _, seconds in each))
             same = same and together == turned[::-1] == [one[0] for one, _ in each]
-        middle = {key: statistics.median(found) for key, found in times.items()}
-        told = {
+        middle = {key: statistics.median(found) for key, found in times.items() if found}
+        answered = {
             "same_answers": same,
             "different_answers": len(set(map(tuple, together))),
-            "ratio": middle["one_by_one"] / middle["together"],
+            "ratio": middle["one_by_one"] / middle["together"] if middle else None,
             "seconds": times,
+        }
+        told = {
+            **(answered if given.runs else {}),
             "memory": held(session, prompts),
             "given": {key: value for key, value in vars(given).items() if key != "out"},
             "load": os.getloadavg()[0],
