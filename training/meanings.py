@@ -21,20 +21,20 @@ from longctx.quotes.exact.words import stem
 from longctx.quotes.meanings import VECTORS, WIDTH, WORDS
 
 BATCH = 256
-LEAST_USED = 6  # times in the standard library
+LEAST_USED = 6  # files of the standard library
 _WORD = re.compile(r"[a-z]{2,}")
 _PART = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}")  # of a name in a program
 
 
 def programmers_words(folder: Path) -> Iterator[str]:
-    """Yield the words that names in a folder of Python files are made of, the commonest first."""
+    """Yield the words that names in a folder of Python files are made of, those of most files first."""
     counts: Counter[str] = Counter()
     for path in sorted(folder.rglob("*.py")):
         if not {"site-packages", "test"} & set(path.parts):
-            counts.update(
-                part.lower() for part in _PART.findall(path.read_text(encoding="utf-8", errors="replace"))
-            )
-    yield from (word for word, count in counts.most_common() if count >= LEAST_USED and len(word) > 2)
+            text = path.read_text(encoding="utf-8", errors="replace")
+            counts.update({part.lower() for part in _PART.findall(text)})
+    often = (word for word, count in counts.items() if count >= LEAST_USED and len(word) > 2)
+    yield from sorted(often, key=lambda word: (-counts[word], word))
 
 
 def embed(words: Sequence[str], model: Path) -> np.ndarray:
