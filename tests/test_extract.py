@@ -1,5 +1,6 @@
 """Extractive summaries: verbatim sentences in reading order, at their places, from every section."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from longctx.quotes.candidates import candidates, length
+from longctx.quotes.candidates import Candidate, candidates, length
+from longctx.quotes.coverage import STRETCH, Coverage
 from longctx.quotes.extract import WINDOW, Excerpt, _held, summarize_extractive
 from longctx.quotes.outline import outline
 from longctx.text.source import Document
+from longctx.text.span import Quote
 
 Write = Callable[..., Document]
 
@@ -306,3 +309,33 @@ def test_code_between_fences_is_not_quoted(write: Write) -> None:
     texts = [sentence.text for excerpt in excerpts for sentence in excerpt.sentences]
     assert any("owl" in text for text in texts)
     assert not any("answer" in text or "code" in text for text in texts)
+
+
+def test_a_section_is_one_stretch_of_each_document(write: Write) -> None:
+    """If this fails a section is read in scraps, and a sentence across two of them is lost."""
+    documents = [write(story("otter", 3), "a.txt"), write("\n\n".join(map(story, ANIMALS)), "b.txt")]
+    sections = outline(documents, 15)
+    assert len(sections) == 5
+    for section in sections:
+        names = [span.document.name for span in section.spans]
+        assert len(names) == len(set(names))
+    spans = [span for section in sections for span in section.spans]
+    assert sum(span.byte_end - span.byte_start for span in spans) == sum(one.end for one in documents)
+
+
+def test_the_next_sentence_comes_from_another_stretch() -> None:
+    """If this fails all of a short summary is the first page."""
+    every = [
+        Candidate(Quote(None, " ".join(f"{a}x{b}" for b in "bcdfgh")), 6, opens=False, speech=False)  # type: ignore[arg-type]
+        for a in "qrstvwxz"
+    ]
+    coverage = Coverage(every, 2 * STRETCH, Counter())
+    taken = []
+    for _ in range(4):
+        best = coverage.best(10)
+        assert best is not None
+        coverage.take(best[1])
+        taken.append(best[1])
+    assert taken == [0, 4, 1, 5]
+    assert coverage.best(5) is None
+    assert coverage.best(10, 7) is None

@@ -123,6 +123,7 @@ def test_quotations_of_a_model_are_told_apart_from_inventions() -> None:
     told = lines(
         Answer("generated", "x", quotations=[Quotation("the\n code", LINE), Quotation("no such", None)])
     )
+    assert told[-4:-2] == ["", "Quotations, looked up word for word:"]
     assert told[-2:] == ["  notes/a\ufffd.txt:3: the code", "  NOT IN THE TEXT: no such"]
 
 

@@ -9,8 +9,11 @@ import click
 import pytest
 import torch
 
+import longctx
 from longctx import chat, failures, manners, needs, rates
-from longctx.errors import ModelError, QuotationError
+from longctx.errors import LONGEST as LONGEST_MESSAGE
+from longctx.errors import InputError, ModelError, QuotationError
+from longctx.formats.convert import convert
 from longctx.formats.draft import LONGEST_LABEL, Draft
 from longctx.formats.kinds import counted, recognise
 from longctx.formats.limits import (
@@ -19,6 +22,7 @@ from longctx.formats.limits import (
     SMALL,
     Allowance,
     Damaged,
+    Plain,
     Unreadable,
     check_ratio,
     guarded,
@@ -347,6 +351,12 @@ KINDS: dict[tuple[str, bytes], str] = {
     ("a", b"a,b\n" * 10): "text",
     ("a", b"a,b,c\n" * 9 + b"a,b\n"): "text",
     ("a", b""): "text",
+    ("a", b"[s]\na = 1\nb = 2\n# c\n"): "settings",
+    ("a", b"a = 1\n"): "text",
+    ("a", b"a = 1\na = 2\n"): "text",
+    ("a", b"a = 1\nb = 2\n"): "settings",
+    ("a", b"".join(b"k%d = 1\n" % n for n in range(9)) + b"some more words\n"): "settings",
+    ("a", b"".join(b"k%d = 1\n" % n for n in range(8)) + b"some more words\n"): "text",
 }
 
 
@@ -355,6 +365,26 @@ def test_a_file_is_what_its_content_says(tmp_path: Path, name: str, content: byt
     """If this fails mail is read as text, or a page's source as a page."""
     (tmp_path / "x").write_bytes(content)
     assert recognise(tmp_path / "x", name) == KINDS[name, content]
+
+
+def test_a_file_is_converted_read_as_it_is_or_called_damaged(tmp_path: Path) -> None:
+    """If this fails a page made by its scripts is an empty text, or a full disk is called a damaged file."""
+    path = tmp_path / "x"
+
+    def converted(kind: str) -> Unreadable | None:
+        with Draft(tmp_path / "y", Allowance(1, str(tmp_path)), lambda: path, lambda *_: None) as draft:
+            return convert(kind, path, draft)
+
+    with pytest.raises(FileNotFoundError):
+        converted("ipynb")
+    path.write_text('{"cells": 5}')
+    with pytest.raises(Plain):
+        converted("ipynb")
+    path.write_text('{"cells": [{"source": "x"}]}')
+    assert converted("ipynb") is None
+    assert (tmp_path / "y").read_text() == "x\n"
+    for kind in ("docx", "odt", "epub", "xlsx", "pdf"):
+        assert isinstance(converted(kind), Damaged), kind
 
 
 @pytest.mark.parametrize(
@@ -467,6 +497,17 @@ def test_each_failure_has_its_code_and_its_line(
     """If this fails a script cannot tell a full memory from a missing file."""
     assert failures._exit_code(error) == code
     assert told in capsys.readouterr().err
+
+
+def test_a_message_is_cut_where_strangers_would_fill_the_screen() -> None:
+    """If this fails a broken template is printed whole, or each message ends in dots."""
+    assert str(InputError("x" * LONGEST_MESSAGE)) == "x" * LONGEST_MESSAGE
+    assert str(InputError("x" * (LONGEST_MESSAGE + 1))) == "x" * LONGEST_MESSAGE + " ..."
+
+
+def test_python_lists_what_the_library_offers() -> None:
+    """If this fails a notebook completes none of the names of longctx."""
+    assert {"read", "Book", "Quote", "__version__"} <= set(dir(longctx))
 
 
 def test_a_processor_that_hides_its_tiles_is_known() -> None:

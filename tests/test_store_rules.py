@@ -26,6 +26,7 @@ from longctx.store.folder import (
     open_folder,
     size_of,
 )
+from longctx.store.keeper import _alike
 from longctx.store.listing import Entry, in_excess
 from longctx.store.manifest import NAME, Manifest, Snapshot, Source, differences, read_manifest
 from longctx.store.match import SETTLED, describe, document_of, which
@@ -385,6 +386,16 @@ def test_a_text_is_told_by_its_place_and_its_times(write: Write) -> None:
     assert (part.start, part.end, part.header) == (4, 8, None)
     assert which(settled, document) == [settled.place, "<a>", 0]
     assert which(settled, replace(document, cut=True)) == [settled.place, "<a>", 0, 8]
+
+
+def test_readings_are_alike_as_far_as_their_documents_are() -> None:
+    """If this fails a reading of other files is gone on from, or none."""
+    a, b, c = (Source(name, None, f"/{name}", 0, 9, "utf-8") for name in "abc")
+    assert _alike([a, b], [a, c]) == 1
+    assert _alike([a, b], [a, replace(b, end=5), c]) == 2
+    assert [_alike([a], other) for other in ([b], [], [replace(a, header="x")], [replace(a, start=1)])] == [
+        0
+    ] * 4
 
 
 def test_an_index_is_kept_for_the_very_same_texts(

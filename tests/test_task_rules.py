@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from random import Random
@@ -16,6 +18,7 @@ from trees import make
 from longctx import asking, cache, signals, talk
 from longctx.cli import main
 from longctx.errors import InputError, ModelError
+from longctx.examine import Check
 from longctx.output import Output
 from longctx.sampling import Sampling
 from longctx.signals import within
@@ -186,7 +189,7 @@ def test_a_quotation_is_found_word_for_word(quoted: str, text: str, found: bool)
 def test_names_and_values_of_needles_are_of_their_kind() -> None:
     """If this fails a needle of one kind is looked for as another, and a model seems blind."""
     number, word, id_ = (haystack._value(kind, Random(7)) for kind in ("number", "word", "uuid"))
-    assert 1_000_000 <= int(number) < 10_000_000
+    assert number == str(1_000_000 + Random(7).randrange(9_000_000))  # the same in every version
     assert word.count("-") >= 1
     assert not word.replace("-", "").isdigit()
     assert [len(part) for part in id_.split("-")] == [8, 4, 4, 4, 12]
@@ -380,6 +383,36 @@ def test_what_is_scratch_is_gone_at_the_end(tmp_path: Path) -> None:
     assert (tmp_path / "whole").exists()
 
 
+def test_nothing_stops_a_program_whose_answer_is_out() -> None:
+    """If this fails Ctrl-C after the answer makes a script believe that there is none."""
+    before = {number: signal.getsignal(number) for number in signals.STOPPING}
+    try:
+        signals.done()
+        assert {signal.getsignal(number) for number in signals.STOPPING} == {signal.SIG_IGN}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_the_hub_is_asked_without_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails the hub's library tells others what is run here, or draws a bar of its own."""
+    names = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    cache.silence_library()
+    assert [os.environ[name] for name in names] == ["1", "1"]
+    monkeypatch.setenv(names[0], "0")
+    cache.silence_library()
+    assert os.environ[names[0]] == "0"
+
+
+def test_the_bundled_model_is_not_rounded() -> None:
+    """If this fails a model of a few megabytes is written once more, in a form that is slower."""
+    result = CliRunner().invoke(main, ["models", "quantize", "bundled"])
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "bundled: is small enough" in result.stderr
+
+
 def test_what_takes_too_long_is_stopped_and_nothing_later() -> None:
     """If this fails a hostile pattern is searched for ever, or a later search is stopped for it."""
     with pytest.raises(TimeoutError, match=r"more than 0\.05 s"), within(0.05):
@@ -388,6 +421,20 @@ def test_what_takes_too_long_is_stopped_and_nothing_later() -> None:
     with within(0.05):
         pass
     assert sum(range(3_000_000)) > 0
+
+
+@pytest.mark.parametrize(("sound", "code"), [([True, True], 0), ([True, False], 1)])
+def test_a_check_that_fails_is_an_exit_code(
+    sound: list[bool], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails a script takes a machine on which the model answers nonsense for a sound one."""
+    rows = [Check(f"part {n}", ok, "told") for n, ok in enumerate(sound)]
+    monkeypatch.setattr("longctx.doctor.check", lambda *_: rows)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == code
+    assert [line[:11] for line in result.stdout.splitlines()] == [
+        f"{'ok  ' if ok else 'FAIL'} part {n}" for n, ok in enumerate(sound)
+    ]
 
 
 def test_a_file_that_is_followed_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,10 @@ def test_documents_behind_the_point_are_left_out(tmp_path: Path) -> None:
         corpus.until.told(False) == f"--until one of b: read to line 2 of 2 ({paths[0]}:2), 1 of 3 documents"
     )
     assert texts(cut("50%", *paths)) == ["one of a\ntwo of a\n", "one of b\n"]
+    paths[1].write_text("one of b\ntwo of b\nthree of b\n")
+    two = cut("one of c", *paths).until
+    assert two is not None
+    assert (two.place, two.line, two.lines, two.documents) == (f"{paths[1]}:3", 3, 3, 2)
 
 
 def test_the_documents_are_added_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
