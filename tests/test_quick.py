@@ -62,6 +62,21 @@ def ask(folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["ask", "Who is the lighthouse keeper?", str(folder), *arguments])
 
 
+def test_passages_together_are_within_the_budget(folder: Path, checkpoint: Path) -> None:
+    """If this fails each passage may be as long as the budget, and a quick answer takes minutes."""
+    tokenizer = Tokenizer.load(checkpoint, 400)
+    with gather([str(folder)]) as corpus, PassageIndex() as index:
+        for document in corpus.documents:
+            for passage in passages(document):
+                index.add(passage)
+        chosen = choose(index, corpus, "What is in the basket of the baker?", tokenizer, 2000)
+        assert chosen is not None
+        texts = [chosen.header(part) + "".join(part.blocks()) for part in chosen.documents]
+    tokens = [len(tokenizer.encode(text)) for text in texts]
+    assert 2000 - max(tokens) < sum(tokens) <= 2000
+    assert len(tokens) > 1
+
+
 def test_how_much_was_read_is_said(folder: Path, checkpoint: Path) -> None:
     """If this fails an answer from a thousandth of the text passes for one from all of it."""
     arguments = ("--model", str(checkpoint), "--max-tokens", "2", "--quick", "--budget", "500")

@@ -12,7 +12,7 @@ from longctx.engine import Engine
 from longctx.quotes.outline import outline
 from longctx.sampling import Sampling
 from longctx.tasks import summarize as task
-from longctx.tasks.frame import read_template
+from longctx.tasks.frame import BASE, read_template
 from longctx.tasks.prompt import build_prompt
 from longctx.tasks.results import Answer, Text
 from longctx.text.source import gather
@@ -54,7 +54,9 @@ def test_sections_leave_no_trace_in_the_reading(book: Path, checkpoint: Path) ->
 def test_sections_come_with_the_answer(book: Path, checkpoint: Path, tmp_path: Path) -> None:
     """If this fails a saved summary lacks the chapters that were shown on the way."""
     arguments = ["summarize", str(book), "--model", str(checkpoint), "--max-tokens", "4"]
-    values = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    done = CliRunner().invoke(main, [*arguments, "--json"])
+    values = json.loads(done.stdout)
+    assert BASE in done.stderr
     assert [one["title"] for one in values["sections"]] == [f"Chapter {number}" for number in range(1, 5)]
     assert CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "out.md")]).exit_code == 0
     saved = (tmp_path / "out.md").read_text()
