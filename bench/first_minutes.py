@@ -41,6 +41,7 @@ SETS = {
     "eighth": "eighth.toml",
     "ninth": "ninth.toml",
     "tenth": "tenth.toml",
+    "eleventh": "eleventh.toml",
 }
 KINDS = ("natural", "exact")
 
