@@ -216,10 +216,10 @@ def test_a_deleted_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_the_machine_lacks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails little memory (ulimit -v) ends in a traceback of the import of torch."""
+    """If this fails a library that is missing ends in a traceback of the import of torch."""
 
     def fails(*_: object) -> None:
-        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+        raise ImportError("libgomp.so.1: cannot open shared object file: No such file or directory")
 
     monkeypatch.setattr("longctx.text.source.gather", fails)
     run = CliRunner().invoke(main, ["ask", "Who?", str(tmp_path)])
