@@ -291,17 +291,19 @@ def become(path: Path, random: Random, leads: bool = True) -> None:
         )
 
 
+SMALL_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "verifier.json",
+)
+
+
 def damaged_model(place: Path, random: Random) -> Case:
     """Damage at random in one of the small files of a checkpoint."""
     folder = model(place)
-    names = [
-        "config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "generation_config.json",
-        "verifier.json",
-    ]
-    path = folder / random.choice(names)
+    path = folder / random.choice(SMALL_FILES)
     path.write_bytes(damaged(path.read_bytes(), path.name, random))
     return Case([*ask(), "--model", "model"])
 
@@ -486,16 +488,9 @@ def changing(place: Path, random: Random) -> Case:
 def changing_model(place: Path, random: Random) -> Case:
     """Small files of a checkpoint that change while it is loaded."""
     folder = model(place)
-    names = [
-        "config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "generation_config.json",
-        "verifier.json",
-    ]
 
     def change() -> None:
-        path = folder / random.choice(names)
+        path = folder / random.choice(SMALL_FILES)
         with suppress(OSError):
             path.unlink()
             if random.random() < 0.5:
