@@ -17,7 +17,7 @@ from longctx.kernels.attention import Page, fold, torch_merge
 MOST = 16  # tokens that are told at once where they looked
 BLOCK = 512  # keys that share a bound
 SLACK = 1.0 + 1e-5  # by so much, rounding may put a bound too low
-LEAST_EXPONENT = -60.0  # see `_exp`
+LEAST_EXPONENT = -60.0  # see `_exp_`
 
 
 def pointing_attention(
@@ -40,21 +40,25 @@ def pointing_attention(
     own.view(batch, count, tokens, tokens).masked_fill_(later, float("-inf"))
     out, weight = own.softmax(dim=-1) @ v.float(), own.logsumexp(dim=-1)
     sizes, peaks = [], []
+    room = folded.new_empty(0)  # for the scores of any page: memory that is given back and taken again is new
     for page_k, page_v in earlier:
-        scores = folded @ page_k.float().transpose(-1, -2)
         sizes.append(page_k.shape[2])
+        if room.numel() < (size := folded.shape[:-1].numel() * sizes[-1]):
+            room = folded.new_empty(size)
+        scores = room[:size].view(*folded.shape[:-1], sizes[-1])
+        torch.matmul(folded, page_k.float().transpose(-1, -2), out=scores)
         peaks.append(_peaks(scores))
         if not sizes[-1]:
             continue
         peak = peaks[-1].amax(dim=-1)
-        parts = _exp(scores, peak)
+        parts = _exp_(scores, peak)
         total = parts.sum(dim=-1)
         more = (parts @ page_v.float()) / total[..., None]
         out, weight = torch_merge(out, weight, more, peak + total.log())
 
     def got(scores: Tensor) -> Tensor:
         """Return what keys got on average, (B, T, n), by their scores (B, Hkv, G*T, n)."""
-        return _exp(scores, weight).view(batch, count, tokens, -1)[:, list(heads)].mean(dim=1)
+        return _exp_(scores, weight).view(batch, count, tokens, -1)[:, list(heads)].mean(dim=1)
 
     starts = list(accumulate(sizes, initial=0))
     mass, position = got(own).max(dim=-1)
@@ -76,10 +80,10 @@ def _peaks(scores: Tensor) -> Tensor:
     return peaks
 
 
-def _exp(scores: Tensor, less: Tensor) -> Tensor:
-    """Return exp(scores - less), (..., n) and (...), but e^-60 at least.
+def _exp_(scores: Tensor, less: Tensor) -> Tensor:
+    """Return exp(scores - less), (..., n) and (...), in the place of the scores, but e^-60 at least.
 
     That changes no sum in float32. Numbers nearer to zero may be denormal, which a CPU adds and multiplies
     five times as slowly.
     """
-    return scores.sub(less[..., None]).clamp_(min=LEAST_EXPONENT).exp_()
+    return scores.sub_(less[..., None]).clamp_(min=LEAST_EXPONENT).exp_()
