@@ -47,6 +47,16 @@ def test_a_template_cannot_fill_the_memory_or_run_for_ever(
     assert len(str(caught.value)) <= 500
 
 
+@pytest.mark.parametrize(
+    "template", ["\n{{ one }}: {{ two }}\n\n", "{{ one }}\r\n{{ two }}\r\n", "{{ one }}"]
+)
+def test_a_template_of_mere_names_is_filled_as_jinja_does(template: str) -> None:
+    """If this fails a prompt has another line end than in training, and the bundled model answers worse."""
+    values = {"one": 1, "two": "a {{ b }}\n"}
+    jinja = templates._rendered(json.dumps({"source": template, "variables": values}))["text"]
+    assert templates.render(template, values) == jinja
+
+
 @pytest.mark.parametrize("template", ["{{ '\\ud800' }}{{ document }}", "{{ 'a' * 10**10 }}{{ document }}"])
 def test_a_hostile_prompt_template_is_one_line(checkpoint: Path, template: str) -> None:
     """A prompt file may come from a repository as well as a model does."""
@@ -60,7 +70,7 @@ def test_no_child_imports_from_the_current_folder(tmp_path: Path, monkeypatch: p
         (tmp_path / f"{name}.py").write_text("open('OWNED', 'w').close()")
     monkeypatch.chdir(tmp_path)
     templates._rendered.cache_clear()
-    assert templates.render("{{ one }}", {"one": 1}) == "1"
+    assert templates.render("{{ one + 0 }}", {"one": 1}) == "1"
     with suppress(ModelError):  # on a processor that cannot
         check_reduced_precision("bfloat16")
     assert not (tmp_path / "OWNED").exists()
