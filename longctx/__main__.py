@@ -21,6 +21,7 @@ def main() -> None:
         commands()
     finally:
         signals.done()
+        gc.freeze()  # or Python looks through all that torch has made, once more, while the user waits
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FACT = "One of the special magic numbers for quiet-lantern is: 4031775.\n"
 # Runs a command, and prints last which libraries it has imported.
 PROGRAM = """
@@ -36,6 +38,24 @@ def test_a_second_question_imports_what_it_uses(tmp_path: Path) -> None:
     assert any("reused" in line for line in told)
     assert "torch" in libraries
     assert not libraries & IDLE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system has no such list of libraries")
+def test_torch_is_loaded_beside_looking_a_long_text_through(tmp_path: Path) -> None:
+    """If this fails a question about a long text waits for torch's library after it waited for the text."""
+    (tmp_path / "app.py").write_text("TIMEOUT_SECONDS = 30\n" + "# The ferry has left.\n" * 50_000)
+    program = (
+        "import sys, threading; from longctx.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally:\n"
+        "    [one.join() for one in threading.enumerate() if one is not threading.main_thread()]\n"
+        "    print('torch' in sys.modules, 'libtorch_cpu' in open('/proc/self/maps').read())"
+    )
+    ask = "ask", "What is TIMEOUT_SECONDS set to?", "app.py", "--no-store"
+    words = [sys.executable, "-c", program, *ask]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-1]) == ("30", "False True"), done.stderr
 
 
 def test_what_is_looked_up_waits_for_no_model(tmp_path: Path) -> None:

@@ -189,9 +189,10 @@ def consult_index(
     if answer is None and (deep or suits_finder(question)):
         answer = yield from copied()
     evidence = index.search(question, max(passages_wanted, CONSIDERED))
-    near = closest(index, question, evidence[:CONSIDERED])
-    answer = answer or Answer("closest" if near else "not found", "")
-    answer.closest = None if answer.how == "found" else near
+    if answer is None or answer.how != "found":
+        near = closest(index, question, evidence[:CONSIDERED])
+        answer = answer or Answer("closest" if near else "not found", "")
+        answer.closest = near
     answer.matched = bool(evidence)
     answer.evidence = widened(index, question, evidence, passages_wanted)[:passages_wanted]
     yield answer

@@ -5,6 +5,7 @@ are those in the documents. Where reading takes minutes, only what stands around
 """
 
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,10 @@ def load(
         DoesNotFitError: when not even a short text fits beside the model.
         ModelError: when its files are damaged.
     """
-    tokens, exact = count_tokens(launch.tokenizer, corpus)
+    with ThreadPoolExecutor(1) as beside:
+        counted = beside.submit(count_tokens, launch.tokenizer, corpus)
+        _ = launch.device  # imports torch, which takes longer
+        tokens, exact = counted.result()
     room = launch.fitting(tokens if tokens <= MOST_READ else PART, answer_tokens)
     engine = engine or launch.engine(out, room, answer_tokens)
     kv = launch.plan(tokens, answer_tokens).kv if tokens > room else 0
