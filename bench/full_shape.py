@@ -198,7 +198,7 @@ def main() -> None:
     """Build, measure, print and write one result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("shape", choices=SHAPES)
-    parser.add_argument("--quant", choices=["none", "int8", "int4"], default="int4")
+    parser.add_argument("--quant", choices=["none", "int8", "int4", "int4-all"], default="int4")
     parser.add_argument("--device", type=torch.device, default=CPU, help="cpu, cuda or cuda:N")
     parser.add_argument("--read", type=int, nargs="+", default=[4096])
     parser.add_argument("--write", type=int, default=100)

@@ -47,7 +47,10 @@ class Pair:
     kinds: tuple[str, ...] = ("Q4_0", "Q8_0")
 
 
-PAIRS = (Pair("hypenet-2b", ("int4", "int8"), "qwen3-1.7b"), Pair("ring-mini", ("int4",), "ling-mini"))
+PAIRS = (
+    Pair("hypenet-2b", ("int4", "int4-all", "int8"), "qwen3-1.7b"),
+    Pair("ring-mini", ("int4", "int4-all"), "ling-mini"),
+)
 
 
 class Run:

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 BATCH = 512  # llama.cpp's micro-batch
-PEER = "Q4_0"  # which the bars are against, and the form of ours that is as large
-EQUAL = "int4"
+PEER = "Q4_0"  # which the bars are against
+FORMS = ("int4", "int4-all")  # of ours: what 4 bits are here by default, and 4 bits all over as theirs
 # What, after how many tokens, and how many times the peer's speed it shall be at least.
 BARS = (("decode", 1024, 1.0), ("decode", 32768, 2.0), ("prefill", 4096, 2.5), ("prefill", 32768, 5.0))
 
@@ -120,9 +120,9 @@ def report(
         for form, side in ours.items()
         if (row := _row(what, length, form, side, theirs))
     ]
-    bars = [_bar(bar, rows) for bar in BARS if bar[1] in lengths]
+    bars = [_bar(bar, form, rows) for form in FORMS if form in ours for bar in BARS if bar[1] in lengths]
     heads = "".join(f"{kind:>8s} {'ratio':>6s}" for kind in theirs)
-    lines = [title, f"{'':14s}{'length':>7s} {'tokens/s':>9s} {'share':>6s}  {heads}"]
+    lines = [title, f"{'':17s}{'length':>7s} {'tokens/s':>9s} {'share':>6s}  {heads}"]
     lines += [_line_of(row) for row in rows]
     for name, side in (ours | theirs).items():
         lines.append(f"  {name}: peak memory {side.peak / 1e9:.1f} GB, loaded in {side.load:.0f} s")
@@ -175,7 +175,7 @@ def _rate(side: Side, what: str, length: int) -> float | None:
 def _line_of(row: dict[str, Any]) -> str:
     share = f"{row['share']:6.0%}" if row["share"] is not None else f"{'-':>6s}"
     peers = "".join(f"{rate:8.1f} {row['ratios'][kind]:5.2f}x" for kind, rate in row["peers"].items())
-    name = f"{row['what']:8s}{row['form']:>6s}{row['length']:7d}"
+    name = f"{row['what']:8s}{row['form']:>9s}{row['length']:7d}"
     return f"{name} {row['tokens_per_second']:9.1f} {share}  {peers}"
 
 
@@ -184,10 +184,15 @@ def _ceilings(side: Side) -> str:
     return ", ".join(f"{name} {rate / 1e9:,.0f} G/s" for name, rate in rates.items())
 
 
-def _bar(bar: tuple[str, int, float], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _bar(bar: tuple[str, int, float], form: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     what, length, least = bar
-    wanted = (what, length, EQUAL)
+    wanted = (what, length, form)
     found = [row for row in rows if (row["what"], row["length"], row["form"]) == wanted]
     value = found[0]["ratios"].get(PEER) if found else None
     passed = None if value is None else value >= least
-    return {"name": f"{what}, {length} tokens, over {PEER}", "value": value, "least": least, "passed": passed}
+    return {
+        "name": f"{what} in {form}, {length} tokens, over {PEER}",
+        "value": value,
+        "least": least,
+        "passed": passed,
+    }

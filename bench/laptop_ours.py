@@ -152,7 +152,7 @@ def main() -> None:
     """Build, measure, and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("shape", choices=SHAPES)
-    parser.add_argument("--quant", choices=["int8", "int4"], default="int4")
+    parser.add_argument("--quant", choices=["int8", "int4", "int4-all"], default="int4")
     parser.add_argument("--threads", type=int, default=usable_threads())
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096, 32768])
     args = parser.parse_args()

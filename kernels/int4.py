@@ -112,10 +112,25 @@ def round_groups(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # Levels go one further down than up: the largest of a group, whatever its sign, becomes the lowest.
     steps = torch.where(high > -low, high, low).div_(-8)
     row_scales = (steps.abs().amax(1) / FACTORS).clamp_min_(TINY)
-    factors = (steps / row_scales[:, None]).round_()
+    nearest = (steps / row_scales[:, None]).round_()
+    best = _rounded(grouped, nearest, row_scales)
+    for beside in (-1, 1):  # factors are coarse: the nearest is not always the one that loses least
+        factors = (nearest.abs() + beside).clamp_(1, FACTORS).copysign_(nearest)
+        levels, steps, loss = _rounded(grouped, factors, row_scales)
+        better = loss < best[2]
+        best = (
+            torch.where(better[..., None], levels, best[0]),
+            torch.where(better, steps, best[1]),
+            torch.where(better, loss, best[2]),
+        )
+    return best[0].add_(8).flatten(1), best[1], row_scales
+
+
+def _rounded(grouped: Tensor, factors: Tensor, row_scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return levels of groups (N, G, GROUP), what they are multiplied by, and what each group loses."""
     steps = torch.where(factors == 0, 1.0, factors) * row_scales[:, None]
-    rounded = (grouped * (1 / steps)[..., None]).round_().clamp_(-8, 7).add_(8)
-    return rounded.flatten(1), steps, row_scales
+    levels = (grouped * (1 / steps)[..., None]).round_().clamp_(-8, 7)
+    return levels, steps, (levels * steps[..., None]).sub_(grouped).square_().sum(2)
 
 
 def int4_linear(x: Tensor | Rounded, weight: Int4Matrix, activation: Activation = "none") -> Tensor:
@@ -210,4 +225,4 @@ def _packed(levels: Tensor, block: int) -> Tensor:
     """Return levels (in, out) uint8 with so many rows together, (out, in / 2)."""
     columns, rows = levels.shape
     low, high = levels.reshape(columns, rows // block, 2, -1).transpose(0, 1).unbind(2)
-    return (low | high << 4).reshape(rows, columns // 2)
+    return (low | high << 4).reshape(rows, columns // 2).contiguous()  # one block is a view of its columns

@@ -131,34 +131,34 @@ def slotted(
     return kernel(x, chosen, weights, w1, w3, w2)
 
 
-def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """Choose experts by softmax over all of them, in float32.
+def route(logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Choose experts by softmax over all of them.
 
     Args:
-        x: (T, D). router: (E, D) float32.
+        logits: the router's, (T, E) float32.
 
     Returns:
         The experts of each token, (T, k) int64, best first, and their weights, (T, k) float32, of sum 1.
     """
-    probabilities = torch.softmax(F.linear(x.float(), router), dim=-1)
+    probabilities = torch.softmax(logits, dim=-1)
     weights, chosen = probabilities.topk(top_k, dim=-1)
     return chosen, weights / weights.sum(dim=-1, keepdim=True)
 
 
 def route_by_groups(
-    x: Tensor, router: Tensor, bias: Tensor, top_k: int, groups: int, top_groups: int
+    logits: Tensor, bias: Tensor, top_k: int, groups: int, top_groups: int
 ) -> tuple[Tensor, Tensor]:
-    """Choose experts by sigmoid, in float32, among the best groups of them (DeepSeek-V3, arXiv 2412.19437).
+    """Choose experts by sigmoid, among the best groups of them (DeepSeek-V3, arXiv 2412.19437).
 
     A group is worth the sum of its two best experts. The bias is of the choice alone.
 
     Args:
-        x: (T, D). router: (E, D) float32. bias: (E,) float32.
+        logits: the router's, (T, E) float32. bias: (E,) float32.
 
     Returns:
         As `route`, with weights that are not normalised.
     """
-    scores = torch.sigmoid(F.linear(x.float(), router))
+    scores = torch.sigmoid(logits)
     choice = (scores + bias).unflatten(-1, (groups, -1))
     worth = choice.topk(min(2, choice.shape[-1]), dim=-1).values.sum(-1)
     kept = torch.zeros_like(worth, dtype=torch.bool).scatter_(

@@ -285,7 +285,7 @@ def pick_forms(
     """Yield the forms that weights may be kept in, the best first; the first that fits is to be taken.
 
     Args:
-        quant: as given: auto, none, int8 or int4. Of itself nothing is rounded but on a CPU.
+        quant: as given: auto, none, int8, int4 or int4-all. Of itself nothing is rounded but on a CPU.
         name: of the dtype as given; whoever names one gets it, and "int8" asks for weights of 8 bits.
         device: to run on.
         dtype: to compute with.
@@ -302,7 +302,7 @@ def pick_forms(
 
     quant, cpu = "int8" if name == "int8" else quant, device.type == "cpu"
     fours = cpu and can_quantize() and can_quantize4()
-    able: dict[Form, bool] = {"int8": cpu and can_quantize(), "int4": fours}
+    able: dict[Form, bool] = {"int8": cpu and can_quantize(), "int4": fours, "int4-all": fours}
     kept = own_form(published)
     if quant == name == "auto" and kept and able[kept]:
         yield kept
@@ -318,7 +318,7 @@ def pick_forms(
         yield quant  # type: ignore[misc]  # one of them
         return
     if quant == "auto":
-        yield from (form for form in able if able[form])
+        yield from (form for form in able if able[form] and form != "int4-all")  # who wants that says so
     elif not able[quant]:  # type: ignore[index]  # one of them
         raise ModelError(f"--quant {quant}: this torch cannot compute with it on this CPU; use --quant none")
     else:

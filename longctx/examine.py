@@ -31,7 +31,7 @@ WRITTEN = 32
 CHUNKS = (7, 64)
 # Mean KL divergence, in nats, that two ways of computing may differ by. By rounded weights, few tokens at
 # once are multiplied otherwise than many.
-SAME, BOUNDS = 1e-5, {"bfloat16": 0.01, "float16": 0.01, "int8": 0.1, "int4": 0.5}
+SAME, BOUNDS = 1e-5, {"bfloat16": 0.01, "float16": 0.01, "int8": 0.1, "int4": 0.5, "int4-all": 1.0}
 
 
 @dataclass(frozen=True)

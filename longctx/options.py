@@ -200,10 +200,11 @@ model_options = _as_one(
     ),
     click.option(
         "--quant",
-        type=click.Choice(["auto", "none", "int8", "int4"]),
+        type=click.Choice(["auto", "none", "int8", "int4", "int4-all"]),
         default="auto",
         help="Round the weights while they are loaded: smaller and faster, but answers may "
         "differ. int4 is for experts, or feed-forwards where there are none; all else gets 8 bits or more. "
+        "int4-all gives 4 bits to all but the head: smallest, writes fastest, and loses most. "
         "auto rounds only on a CPU, and only what would not fit into memory.",
     ),
     click.option(

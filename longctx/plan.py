@@ -201,7 +201,7 @@ def make_plan(
         tokens=tokens,
         exact=exact,
         form=form,
-        kind=form if form in ("int8", "int4") else str(dtype).removeprefix("torch."),
+        kind=form if _is_rounded(form) else str(dtype).removeprefix("torch."),
         weights=weights,
         state=state,
         kv=kept - state,
@@ -256,7 +256,7 @@ def _shapes(config: "ModelConfig", dtype: "torch.dtype", rounded: bool) -> "Deco
 
 
 def _is_rounded(form: "Form") -> bool:
-    return form in ("int8", "int4")
+    return form.startswith("int")
 
 
 def bytes_of_forms(config: "ModelConfig") -> dict[str, int]:
@@ -269,6 +269,7 @@ def bytes_of_forms(config: "ModelConfig") -> dict[str, int]:
         "bfloat16": weight_bytes(config, torch.bfloat16),
         "int8": weight_bytes(config, wide, "int8"),
         "int4": weight_bytes(config, wide, "int4"),
+        "int4-all": weight_bytes(config, wide, "int4-all"),
     }
 
 

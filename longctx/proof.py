@@ -105,7 +105,7 @@ def _engine(manifest: Manifest, out: "Output", tokens: int, model: str | None) -
         model=name,
         device="cpu",
         dtype=str(marks["dtype"]),
-        quant=form if form in ("int8", "int4") else "none",
+        quant=form if form.startswith("int") else "none",
         threads=None,
         chunk=int(marks["chunk"]),
         kv_quant=str(marks.get("kv", "none")),

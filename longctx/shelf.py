@@ -131,7 +131,12 @@ def use(name: str, shown: Shown) -> None:
 @models.command()
 @click.argument("name")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--quant", type=click.Choice(["int8", "int4"]), default="int4", help="Round to so many bits.")
+@click.option(
+    "--quant",
+    type=click.Choice(["int8", "int4", "int4-all"]),
+    default="int4",
+    help="Round to so many bits.",
+)
 @shown_options
 def quantize(name: str, folder: Path | None, quant: "Form", shown: Shown) -> None:
     """Round a model once, for quicker starts.

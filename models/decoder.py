@@ -73,7 +73,7 @@ class Decoder(nn.Module):
         last = len(config.layers) - 1
         self.layers = nn.ModuleList(Layer(config, x, dtype, i == last) for i, x in enumerate(config.layers))
         self.norm = Weight(config.hidden_size, dtype=torch.float32)
-        self.head = self.embed if tied else Weight(*size, dtype=dtype)
+        self.head = self.embed if tied else Weight(*size, dtype=dtype, keep="fine")
 
     def use(self, gradients: bool = False) -> "Decoder":
         """Choose and try the kernels for where the weights are, or for training; return the model."""

@@ -18,7 +18,7 @@ class Experts(nn.Module):
         self.spec = spec
         self.away: AwayExperts | None = None  # where the device has no room for all of them
         n, inner = spec.n_experts, spec.intermediate_size
-        self.router = Weight(n, hidden, dtype=torch.float32, keep="plain")
+        self.router = Weight(n, hidden, dtype=torch.float32, keep="exact")
         self.w1 = Weight(n, inner, hidden, dtype=dtype, keep="coarse")
         self.w3 = Weight(n, inner, hidden, dtype=dtype, keep="coarse")
         self.w2 = Weight(n, hidden, inner, dtype=dtype, keep="coarse")
@@ -50,11 +50,11 @@ class Experts(nn.Module):
 
     def _routed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the experts of each token (T, k), and their weights."""
-        spec, router = self.spec, self.router.weight
+        spec, logits = self.spec, self.router(x.float())
         if not spec.groups:
-            return route(x, router, spec.top_k)
+            return route(logits, spec.top_k)
         sizes = spec.top_k, spec.groups, spec.top_groups
-        chosen, weights = route_by_groups(x, router, self.bias.weight, *sizes)
+        chosen, weights = route_by_groups(logits, self.bias.weight, *sizes)
         if spec.normalised:
             weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-20)
         return chosen, weights * spec.scale

@@ -7,7 +7,7 @@ compressor; DeepSeek-V3's weight_dequant; GPTQModel's QuantLinear, of checkpoint
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from longctx.errors import ModelError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 NIBBLES = 8  # in a number of 32 bits
+OwnForm = Literal["int8", "int4", "int4-all"]
 OURS, VERSION = "longctx ", 2  # what `models quantize` writes; see models/rounded
 BLOCK = 128  # rows and columns that share a scale of fp8
 
@@ -48,10 +49,10 @@ class Published:
         return [weight.removesuffix("weight") + part for part in self.parts]
 
 
-def own_form(published: str) -> Literal["", "int8", "int4"]:
+def own_form(published: str) -> OwnForm | Literal[""]:
     """Return the form of a checkpoint that `models quantize` wrote; empty for all others."""
-    form = published.removeprefix(OURS) if published.startswith(OURS) else ""
-    return "int8" if form == "int8" else "int4" if form == "int4" else ""
+    forms = get_args(OwnForm)
+    return next((form for form in forms if published == OURS + form), "")
 
 
 def published_form(settings: Mapping[str, Any]) -> str:
@@ -80,8 +81,8 @@ WANTED = {
 
 
 def _is_ours(settings: Mapping[str, Any]) -> str:
-    form = settings.get("form")
-    return OURS + form if settings.get("version") == VERSION and form in ("int8", "int4") else ""
+    form = str(settings.get("form"))
+    return OURS + form if settings.get("version") == VERSION and form in get_args(OwnForm) else ""
 
 
 def _is_packed(settings: Mapping[str, Any]) -> str:

@@ -27,16 +27,17 @@ from longctx.kernels.rounded import Bits, Product, RoundedMatrix, rounded_linear
 from longctx.kernels.select import HALVES, Site
 
 # plain: a tensor. packed: oneDNN's layout, for float32 on the CPU. int8: 8 bit integers. int4: 4 bit integers
-# where most of the bytes are, in experts or feed-forwards, and 8 bits elsewhere. Integers have the layout of
-# CPU instructions where the rest is float32, and `RoundedMatrix` where it has 16 bits.
-Form = Literal["plain", "packed", "int8", "int4"]
+# where most of the bytes are, in experts or feed-forwards, and 8 bits elsewhere. int4-all: 4 bits there too,
+# but for the head, whose rounding costs most. Integers have the layout of CPU instructions where the rest is
+# float32, and `RoundedMatrix` where it has 16 bits.
+Form = Literal["plain", "packed", "int8", "int4", "int4-all"]
 # What a matrix of few bits is, and how it is made.
 ROUNDED: dict[Form, tuple[type[Int8Matrix | Int4Matrix], Callable[[Tensor], Matrix]]] = {
     "int8": (Int8Matrix, quantize),
     "int4": (Int4Matrix, quantize4),
 }
 BITS: dict[Form, Bits] = {"int8": 8, "int4": 4}
-Keep = Literal["", "coarse", "cut", "plain"]
+Keep = Literal["", "coarse", "fine", "cut", "exact", "plain"]
 
 
 class Weight(nn.Module):
@@ -45,8 +46,8 @@ class Weight(nn.Module):
     Args:
         shape: of the weight.
         dtype: of the plain form.
-        keep: "plain" for what is looked up, "cut" for what `below` is asked of, "coarse" for what may be
-            rounded to 4 bits.
+        keep: "plain" for what is looked up, "exact" for what is not rounded, "cut" for what `below` is asked
+            of, "coarse" for what has 4 bits in "int4", "fine" for what never has.
     """
 
     def __init__(self, *shape: int, dtype: torch.dtype, keep: Keep = ""):
@@ -99,10 +100,9 @@ class Weight(nn.Module):
         """Return the form this weight takes in a model of that form."""
         if form == "plain" or self.keep == "plain" or len(self.shape) == 1:
             return "plain"
-        if form == "int4":
-            return "int4" if self.keep == "coarse" and self.shape[-1] % GROUP == 0 else "int8"
-        if form == "int8":
-            return "int8"
+        if self.keep != "exact" and form != "packed":
+            fours = self.keep == "coarse" if form == "int4" else form == "int4-all" and self.keep != "fine"
+            return "int4" if fours and self.shape[-1] % GROUP == 0 else "int8"
         return "packed" if self.keep != "cut" and self.weight.dtype not in HALVES and can_pack() else "plain"
 
     def bytes_as(self, form: Form) -> int:
@@ -119,6 +119,8 @@ class Weight(nn.Module):
     def fill(self, tensor: Tensor, form: Form, device: torch.device, member: int | None = None) -> None:
         """Store a weight in its final form, or the next matrix of a stack."""
         form = self.final(form)
+        if form == "packed" and device.type != "cpu":
+            form = "plain"  # of what stays exact beside matrices of few bits
         if form in BITS and self.weight.dtype in HALVES:
             self._round(tensor, BITS[form], device, member)
             return

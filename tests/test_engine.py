@@ -211,7 +211,7 @@ def test_weights_take_the_forms_that_the_cpu_can_compute_with(
     assert list(pick_forms("none", "auto", cpu, wide, OURS + "int4")) == ["packed"]
     assert list(pick_forms("auto", "float32", cpu, wide, OURS + "int4")) == ["packed"]
     assert list(pick_forms("auto", "auto", cuda, half, OURS + "int4")) == ["plain"]
-    for form, possible in (("int8", eight), ("int4", four)):
+    for form, possible in (("int8", eight), ("int4", four), ("int4-all", four)):
         assert list(pick_forms(form, "auto", cuda, half)) == [form]
         if possible:
             assert list(pick_forms(form, "auto", cpu, wide)) == [form]

@@ -25,16 +25,16 @@ from longctx.models.weights import load_model
 pytestmark = pytest.mark.skipif(
     not (can_quantize() and can_quantize4()), reason="this torch has no such products for this CPU"
 )
-# Relative error of the logits and share of the likeliest tokens that stay, at 8 and at 4 bits. Weights are
+# Relative error of the logits and share of the likeliest tokens that stay: 8 bits, 4, 4 all over. Weights are
 # random: every logit is near the next one, and where there are routers, so are the experts.
 BOUNDS = {
-    "minimax-hf-long": ((0.1, 0.9), (0.25, 0.75)),
-    "minimax-hf-pure-linear": ((0.1, 0.9), (0.35, 0.65)),
-    "minimax-orig-text01": ((0.15, 0.85), (0.15, 0.85)),
-    "hypenet-a": ((0.15, 0.8), (0.15, 0.8)),  # 56 wide, no multiple of a group: 8 bits all over
-    "hypenet-b": ((0.12, 0.85), (0.35, 0.65)),
-    "bailing-linear-yarn": ((0.35, 0.7), (0.45, 0.5)),
-    "llama-a": ((0.1, 0.85), (0.35, 0.6)),
+    "minimax-hf-long": ((0.1, 0.9), (0.25, 0.75), (0.4, 0.55)),
+    "minimax-hf-pure-linear": ((0.1, 0.9), (0.35, 0.65), (0.5, 0.55)),
+    "minimax-orig-text01": ((0.15, 0.85), (0.15, 0.85), (0.45, 0.5)),
+    "hypenet-a": ((0.15, 0.8), (0.15, 0.8), (0.45, 0.45)),  # 56 wide, no multiple of a group: 8 bits all over
+    "hypenet-b": ((0.12, 0.85), (0.35, 0.65), (0.35, 0.65)),
+    "bailing-linear-yarn": ((0.35, 0.7), (0.45, 0.5), (0.9, 0.15)),
+    "llama-a": ((0.1, 0.85), (0.35, 0.6), (0.65, 0.25)),
 }
 CASES = [folder for name in BOUNDS if (folder := REFERENCE / "golden" / name).is_dir()]
 
@@ -54,7 +54,7 @@ def distance(found: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]
 
 @pytest.mark.skipif(not CASES, reason="the golden checkpoints are not beside this repository")
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
-@pytest.mark.parametrize("form", ["int8", "int4"])
+@pytest.mark.parametrize("form", ["int8", "int4", "int4-all"])
 def test_rounded_models_stay_near(folder: Path, form: Form) -> None:
     """If this fails --quant gives answers of another model, or others for every size of a chunk."""
     config = read_config(folder)
@@ -62,7 +62,7 @@ def test_rounded_models_stay_near(folder: Path, form: Form) -> None:
     model = load_model(folder, config, form=form)
     whole = logits(model, tokens, 200)
     error, same = distance(whole, logits(load_model(folder, config), tokens, 200))
-    most, least = BOUNDS[folder.name][form == "int4"]
+    most, least = BOUNDS[folder.name][["int8", "int4", "int4-all"].index(form)]
     assert 1e-3 < error < most, error
     assert same > least
     for size in (64, 33):  # the last one leaves few tokens, which some products round in another way
@@ -89,7 +89,7 @@ def test_a_state_restored_gives_the_same(name: str, tmp_path: Path) -> None:
 WIDER = BAILING | {"hidden_size": 64, "moe_intermediate_size": 32, "num_experts": 16}
 
 
-@pytest.mark.parametrize("form", ["plain", "int8", "int4"])
+@pytest.mark.parametrize("form", ["plain", "int8", "int4", "int4-all"])
 @pytest.mark.parametrize(
     "raw",
     [
@@ -134,7 +134,8 @@ def test_four_bits_are_for_what_is_large(tmp_path: Path) -> None:
         "layers.1.mixer.q",
     ):
         assert kinds[name] == "Int8Matrix"
-    assert kinds["layers.1.mlp.router"] == kinds["embed"] == "plain"
+    assert kinds["layers.1.mlp.router"] in ("plain", "Tensor")  # oneDNN's layout of float32
+    assert kinds["embed"] == "plain"
     dense = hf_config(layers="LS", num_local_experts=1, tie_word_embeddings=True)
     model = load_model(write_checkpoint(tmp_path, dense), read_config(tmp_path), form="int4")
     layer: Any = model.layers[0]

@@ -14,7 +14,7 @@ from longctx.kernels.quantized import Activation
 pytestmark = pytest.mark.skipif(not can_quantize4(), reason="this torch has no 4 bit products for this CPU")
 
 
-def written_out(weight: torch.Tensor) -> torch.Tensor:
+def nearest_factors(weight: torch.Tensor) -> torch.Tensor:
     """The definition: levels from -8 to 7 of a step per group, which is a multiple of a step per row."""
     groups = weight.double().unflatten(1, (-1, GROUP))
     largest = groups.gather(2, groups.abs().argmax(2, keepdim=True)) / -8
@@ -37,8 +37,9 @@ def test_products_are_those_of_the_rounded_weight(
     """If this fails --quant int4 loses more than 4 bits have to lose, or odd sizes are laid out wrongly."""
     weight = torch.randn(shape[0], GROUP * shape[1]) * torch.rand(shape[0], 1) * scale
     x = torch.randn(rows, weight.shape[1])
-    rounded = written_out(weight)
-    found = linear(x, quantize4(weight), activation).double()
+    matrix = quantize4(weight)
+    rounded = matrix.plain(weight.shape[1]).double()
+    found = linear(x, matrix, activation).double()
     exact = x.double() @ rounded.T
     expected = exact if activation == "none" else exact * torch.sigmoid(exact)
     # Tokens have 8 bits, or those of bfloat16.
@@ -51,8 +52,14 @@ def test_weights_lose_what_four_bits_lose() -> None:
     weight = torch.randn(64, 1024)
     weight[5] *= 1e-3
     weight[6, 40] = 8.0  # an outlier takes the digits of its own group alone
-    error = (written_out(weight) - weight).norm(dim=1) / weight.norm(dim=1)
+    plain = quantize4(weight).plain(1024).double()
+    error = (plain - weight).norm(dim=1) / weight.norm(dim=1)
     assert error.max() < 0.12
+    lost, nearest = (
+        (each - weight).unflatten(1, (-1, GROUP)).square().sum(2) for each in (plain, nearest_factors(weight))
+    )
+    assert (lost <= nearest * (1 + 1e-5)).all()
+    assert lost.sum() < 0.97 * nearest.sum()
     assert quantize4(weight).levels.nbytes == weight.numel() // 2
 
 

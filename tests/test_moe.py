@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -65,7 +66,7 @@ def test_every_form_of_the_weights_gives_the_definition(
     }
     w1, w3, w2 = given_forms[form]
     mixture = choose_mixture(Site(CPU, torch.float32), shape[2], shape[1], shape[0])
-    found = mixture(x, *route(x, router, top_k), w1, w3, w2)
+    found = mixture(x, *route(F.linear(x.float(), router), top_k), w1, w3, w2)
     expected = written_out(x, router, weights, top_k)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
 
@@ -92,7 +93,7 @@ def test_only_chosen_experts_cost_anything(tokens: int) -> None:
     weights, router = layer(256, 4, 8), torch.randn(256, 8)
     w1, w3, w2 = (Counted(w) for w in weights)
     x = torch.randn(tokens, 8)
-    chosen, shares = route(x, router, 8)
+    chosen, shares = route(F.linear(x.float(), router), 8)
     found = choose_mixture(Site(CPU, torch.float32), 8, 4, 256)(x, chosen, shares, w1, w3, w2)
     torch.testing.assert_close(found.double(), written_out(x, router, weights, 8), rtol=1e-4, atol=1e-4)
     for stack in (w1, w3, w2):
@@ -118,7 +119,7 @@ def test_few_tokens_go_to_the_kernel_and_many_do_not(monkeypatch: pytest.MonkeyP
     seen.clear()  # of its trial
     for tokens in (1, 16, 17):
         x = torch.randn(tokens, 16)
-        found = mixture(x, *route(x, router, 1), w1, w3, w2)
+        found = mixture(x, *route(F.linear(x.float(), router), 1), w1, w3, w2)
         expected = written_out(x, router, weights, 1)
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
     assert seen == [1, 16]
@@ -145,7 +146,7 @@ def test_grouped_products_give_the_definition(tokens: int, n_experts: int, top_k
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(select.SWITCH, kernels)
         add = choose_sum(Site(CPU, torch.bfloat16))
-        found = grouped_experts(add, grouped_product, x, *route(x, router, top_k), *weights)
+        found = grouped_experts(add, grouped_product, x, *route(F.linear(x.float(), router), top_k), *weights)
     expected = written_out(x, router, weights, top_k)
     assert found.shape == x.shape
     assert (found.double() - expected).norm() / expected.norm() < 0.02
@@ -168,7 +169,10 @@ def test_tokens_go_to_the_grouped_product_where_it_serves(monkeypatch: pytest.Mo
         mixture = choose_mixture(Site(CPU, dtype), width, inner, 4)
         for tokens in (30, 3):  # few ones too, where their own kernel does not run
             x = torch.randn(tokens, width).to(dtype)
-            found, expected = mixture(x, *route(x, router, 2), w1, w3, w2), written_out(x, router, weights, 2)
+            found, expected = (
+                mixture(x, *route(F.linear(x.float(), router), 2), w1, w3, w2),
+                written_out(x, router, weights, 2),
+            )
             assert (found.double() - expected).norm() / expected.norm() < 0.02
     assert calls == [(30, 16), (3, 16)]
 

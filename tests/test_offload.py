@@ -85,7 +85,7 @@ def compare(folder: Path, form: Form, share: float) -> ExpertCache:
 
 
 @pytest.mark.parametrize(
-    ("form", "share"), [("plain", 0.4), ("packed", 0.02), ("int8", 0.4), ("int4", 0.02), ("int4", 0.4)]
+    ("form", "share"), [("plain", 0.4), ("packed", 0.02), ("int8", 0.4), ("int4", 0.02), ("int4", 0.5)]
 )
 @pytest.mark.parametrize("name", CONFIGS)
 def test_experts_on_disk_give_the_same_answers(name: str, form: Form, share: float, tmp_path: Path) -> None:

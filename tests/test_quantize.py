@@ -35,7 +35,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("form", ["int8", "int4"])
+@pytest.mark.parametrize("form", ["int8", "int4", "int4-all"])
 def test_what_is_written_answers_as_what_is_rounded(name: str, form: Form, tmp_path: Path) -> None:
     """If this fails a model that was rounded once is another than one that is rounded at each start."""
     source, place = write_checkpoint(tmp_path / "a", CONFIGS[name]), tmp_path / "b"

@@ -10,6 +10,7 @@ import sys
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench.gpu import roofline
@@ -80,7 +81,7 @@ def many(
     router = torch.randn(shape["n_experts"], shape["hidden"], device=HERE.device) * shape["hidden"] ** -0.5
     work = roofline.experts(tokens, shape["hidden"], shape["inner"], shape["top_k"], shape["n_experts"])
     mixture = choose_mixture(Site(x.device, BF16), shape["hidden"], shape["inner"], shape["n_experts"])
-    timing = measure(lambda: mixture(x, *route(x, router, shape["top_k"]), *stack))
+    timing = measure(lambda: mixture(x, *route(F.linear(x.float(), router), shape["top_k"]), *stack))
     table.line(f"experts {name}, {tokens} tokens, routed", timing, tokens=tokens, least=work)
 
 
