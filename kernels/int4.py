@@ -31,7 +31,7 @@ from longctx.kernels.quantized import (
 GROUP = 32  # columns that share a factor
 BLOCK = 64  # rows that files and AVX-512 have together; the layout of fewer is another one
 FACTORS = 15  # on each side of zero: the largest times the lowest level, -8, still has 8 bits
-FEW = 16  # tokens, up to which the product of 4 bits is faster than turning the weight into 8 bits
+FEW = 32  # tokens, up to which the product of 4 bits is faster than turning the weight into 8 bits
 NIBBLES = 0x0F0F0F0F0F0F0F0F
 LOSS = 0.1  # of a random matrix, in the trial; right results are at 0.087
 
@@ -72,11 +72,18 @@ class Int4Matrix:
         block = block or block_here()
         if block == self.block:
             return self
-        return replace(self, levels=_packed(_unpacked(self.levels, self.block), block), block=block)
+        return replace(
+            self, levels=_packed(self.in_order(_unpacked(self.levels, self.block)), block), block=block
+        )
 
     def plain(self, columns: int) -> Tensor:
         """Return the matrix (out, in) as it was rounded, float32."""
-        return (_widened(self) * self.row_scales).t()[: self.rows].contiguous()
+        wide = self.in_order(_widened(self)) * self.row_scales
+        return wide.t()[: self.rows].contiguous()
+
+    def in_order(self, results: Tensor) -> Tensor:
+        """Return (N, out) with columns in the order of rows, of a product with what `_widened` returned."""
+        return results.view(len(results), 2, -1, self.block // 2).transpose(1, 2).reshape(results.shape)
 
 
 @cache
@@ -147,13 +154,15 @@ def int4_linear(x: Tensor | Rounded, weight: Int4Matrix, activation: Activation 
         return activate(out, activation)[:, : weight.rows].view(*leading(x), -1)
     wide = _widened(weight)
     if not can_lay_out():  # without its instructions, a product of integers takes 30 times as long
-        out = torch.mm(flat.float()[:, : len(wide)], wide.float().mul_(weight.row_scales))
+        out = weight.in_order(torch.mm(flat.float()[:, : len(wide)], wide.float())).mul_(weight.row_scales)
         return activate(out, activation)[:, : weight.rows].reshape(*leading(x), -1)
     out = torch.empty(len(flat), wide.shape[1])
     flat = flat if isinstance(flat, Rounded) else flat.float()
     for rows, results in zip(rounded(flat, TOKENS), out.split(TOKENS), strict=True):
         levels = rows.levels[:, : len(wide)]
-        results.copy_(torch._int_mm(levels, wide)).mul_(weight.row_scales).mul_(rows.scales)
+        halves = torch._int_mm(levels, wide).view(len(levels), 2, -1, weight.block // 2)
+        results.view(len(levels), -1, 2, weight.block // 2).copy_(halves.transpose(1, 2))
+        results.mul_(weight.row_scales).mul_(rows.scales)
         activate(results, activation)
     return out[:, : weight.rows].reshape(*leading(x), -1)
 
@@ -192,7 +201,7 @@ def can_quantize4() -> bool:
     weight, x = torch.randn(130, 96, generator=random), torch.randn(70, 96, generator=random)
     try:
         matrix = quantize4(weight)
-        exact = (_widened(matrix) * matrix.row_scales).T[:130].double()
+        exact = matrix.plain(96).double()
         bound = TOLERANCE * x.double().norm(dim=1, keepdim=True) * weight.double().norm(dim=1)
         expected = x.double() @ exact.T
         return bool((exact - weight).norm() < LOSS * weight.norm()) and all(
@@ -204,21 +213,31 @@ def can_quantize4() -> bool:
 
 
 def _widened(weight: Int4Matrix) -> Tensor:
-    """Return W^T (in, out) in units of `row_scales`, int8."""
+    """Return W^T (in, out) in units of `row_scales`, int8; rows of W in the order of `_halved`."""
     factors = (weight.scales[..., 0].float() / weight.row_scales).round_().to(torch.int8)
     levels = _unpacked(weight.levels, weight.block).view(torch.int8)
-    return levels.view(-1, GROUP, levels.shape[1]).sub_(8).mul_(factors[:, None]).view_as(levels)
+    groups = levels.view(-1, GROUP, levels.shape[1]).sub_(8)
+    return groups.mul_(_halved(factors, weight.block)[:, None]).view_as(levels)
 
 
 def _unpacked(packed: Tensor, block: int) -> Tensor:
-    """Return levels (in, out) uint8 of what has so many rows together, (out, in / 2)."""
+    """Return levels (in, out) uint8 of what has so many rows together, (out, in / 2).
+
+    Rows are in the order of `_halved`: results are put in order instead, they are fewer.
+    """
     rows, half = packed.shape
     # A column of a block has block / 2 bytes; they are moved eight at a time.
-    words = packed.view(torch.int64).view(rows // block, 2 * half, -1).transpose(0, 1)
-    wide = words.new_empty(2 * half, rows // block, 2, words.shape[2])
-    torch.bitwise_and(words, NIBBLES, out=wide[:, :, 0])
-    torch.bitwise_and(words.bitwise_right_shift(4), NIBBLES, out=wide[:, :, 1])
+    words = packed.view(torch.int64).view(rows // block, 2 * half, -1).transpose(0, 1).reshape(2 * half, -1)
+    wide = words.new_empty(2 * half, 2, words.shape[1])
+    torch.bitwise_and(words, NIBBLES, out=wide[:, 0])
+    torch.bitwise_and(words.bitwise_right_shift(4), NIBBLES, out=wide[:, 1])
     return wide.view(torch.uint8).view(2 * half, rows)
+
+
+def _halved(x: Tensor, block: int) -> Tensor:
+    """Return (..., out) with the first halves of all blocks of rows before the second ones."""
+    halves: Tensor = x.unflatten(-1, (-1, 2, block // 2))
+    return halves.transpose(-3, -2).flatten(-3)
 
 
 def _packed(levels: Tensor, block: int) -> Tensor:
