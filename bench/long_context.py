@@ -28,7 +28,7 @@ from torch import Tensor
 
 from bench.measure import ceilings
 from bench.report import machine
-from longctx.kernels.attention import choose_attention, has_tiles
+from longctx.kernels.attention import choose_attention, has_bfloat16
 from longctx.kernels.select import Site
 from longctx.models.kv_log import KVLog
 
@@ -95,7 +95,7 @@ def main() -> None:
                     rows.append(measured(name, log, tokens, limits))
                     print(json.dumps(rows[-1]), flush=True)
     report = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "threads": torch.get_num_threads()}
-    report |= machine() | {"tiles": has_tiles(), "ceilings": rates, "rows": rows}
+    report |= machine() | {"bfloat16": has_bfloat16(), "ceilings": rates, "rows": rows}
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 

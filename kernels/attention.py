@@ -55,22 +55,22 @@ def log_dtype(site: Site, rounded: bool) -> torch.dtype:
 
     Args:
         rounded: the weights have few bits, whose errors are larger than those of bfloat16 (each number is off
-            by 2^-9 of itself). AMX then multiplies the log three times as fast as float32, and it takes half
-            the memory. Other CPUs gain nothing.
+            by 2^-9 of itself). The log then takes half the memory. AMX multiplies it three times as fast as
+            float32, AVX-512 as fast; other CPUs are slower.
     """
     if not rounded or site.device.type != "cpu" or site.dtype in select.HALVES:
         return site.dtype
     # Triton's decode step reads logs of the dtype that it computes in.
-    return torch.bfloat16 if os.environ.get(select.SWITCH) != "triton" and has_tiles() else site.dtype
+    return torch.bfloat16 if os.environ.get(select.SWITCH) != "triton" and has_bfloat16() else site.dtype
 
 
 @cache
-def has_tiles() -> bool:
-    """Tell whether attention in bfloat16 runs on AMX here, and is right."""
+def has_bfloat16() -> bool:
+    """Tell whether this CPU has instructions for attention in bfloat16 (AMX or AVX-512), and is right."""
     limit = os.environ.get(ONEDNN_LIMIT, "")
     return (
-        (limit in ("", "DEFAULT", "ALL") or "AMX" in limit)
-        and getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+        (limit in ("", "DEFAULT", "ALL") or any(name in limit for name in ("AMX", "BF16", "FP16")))
+        and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
         and computes(cpu, torch.bfloat16, 128, torch.device("cpu"))
     )
 

@@ -135,20 +135,21 @@ def test_a_log_in_half_the_bytes_errs_by_rounding_alone(
         ("ALL", True, True, True),
         ("AVX512_CORE_AMX", True, True, True),
         ("AVX512_CORE_AMX_FP16", True, True, True),
-        ("AVX512_CORE_BF16", True, True, False),
+        ("AVX512_CORE_BF16", True, True, True),
+        ("AVX512_CORE_VNNI", True, True, False),
         ("", False, True, False),
         ("ALL", True, False, False),
     ],
 )
-def test_tiles_are_used_where_they_are_allowed_there_and_right(
+def test_logs_are_halved_where_that_is_allowed_costs_nothing_and_is_right(
     limit: str, supported: bool, computed: bool, right: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If this fails the log of a rounded model takes twice the memory, or a virtual machine kills the run."""
     monkeypatch.setenv(ONEDNN_LIMIT, limit)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
     monkeypatch.setattr(attention, "computes", lambda *_: computed)
-    assert attention.has_tiles.__wrapped__() is right
-    monkeypatch.setattr(attention, "has_tiles", lambda: right)
+    assert attention.has_bfloat16.__wrapped__() is right
+    monkeypatch.setattr(attention, "has_bfloat16", lambda: right)
     monkeypatch.delenv(select.SWITCH, raising=False)
     assert log_dtype(HERE, rounded=True) == (torch.bfloat16 if right else torch.float32)
     assert log_dtype(HERE, rounded=False) == torch.float32
