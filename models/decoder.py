@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longctx.kernels.attention import log_dtype
@@ -68,8 +67,9 @@ class Decoder(nn.Module):
         size = config.vocab_size, config.hidden_size
         # A rounded head is smaller and several times as fast as a tied one, which must be float32.
         whole = form in ("plain", "packed")
-        tied, looked_up = config.tied_embeddings and whole, dtype if whole else _stored(config)
-        self.embed = Weight(*size, dtype=torch.float32 if tied else looked_up, keep="plain")
+        tied, rounded = config.tied_embeddings and whole, not whole and dtype == torch.float32
+        looked_up = torch.float32 if tied or rounded else dtype if whole else _stored(config)
+        self.embed = Weight(*size, dtype=looked_up, keep="rows" if rounded else "plain")
         last = len(config.layers) - 1
         self.layers = nn.ModuleList(Layer(config, x, dtype, i == last) for i, x in enumerate(config.layers))
         self.norm = Weight(config.hidden_size, dtype=torch.float32)
@@ -129,7 +129,7 @@ class Decoder(nn.Module):
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """Return the vectors (..., hidden_size) of tokens (...)."""
-        x = F.embedding(tokens, self.embed.weight).to(self.dtype)
+        x = self.embed.rows(tokens).to(self.dtype)
         return x if self.config.embed_scale == 1 else x * self.config.embed_scale
 
     def normed(self, x: Tensor) -> Tensor:
@@ -157,7 +157,8 @@ class Decoder(nn.Module):
     def unused_ids(self) -> Tensor:
         """Return the ids whose embedding row is zero: padding rows that must never be sampled."""
         # Some rows at once: a large table of truth values takes hundreds of megabytes.
-        zero = [(rows == 0).all(dim=-1) for rows in self.embed.weight.split(ROWS)]
+        ids = torch.arange(self.config.vocab_size, device=self.device)
+        zero = [(self.embed.rows(some) == 0).all(dim=-1) for some in ids.split(ROWS)]
         return torch.cat(zero).nonzero()[:, 0]
 
 

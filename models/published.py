@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 NIBBLES = 8  # in a number of 32 bits
 OwnForm = Literal["int8", "int4", "int4-all"]
-OURS, VERSION = "longctx ", 2  # what `models quantize` writes; see models/rounded
+OURS, VERSION = "longctx ", 3  # what `models quantize` writes; see models/rounded
 BLOCK = 128  # rows and columns that share a scale of fp8
 
 

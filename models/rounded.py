@@ -85,7 +85,7 @@ def fill(
     for member in range(weight.shape[0]) if len(weight.shape) > 2 else [None]:
         matrix = read(stored, name, written, kept, member)
         if as_it_is:
-            weight.keep_rounded(matrix.laid_out())
+            weight.keep_rounded(matrix if weight.keep == "rows" else matrix.laid_out())
         else:
             weight.fill(matrix.plain(weight.shape[-1]), form, device, member)
 

@@ -22,7 +22,7 @@ from longctx.kernels.linear import (
     pack,
     prepared,
 )
-from longctx.kernels.quantized import Int8Matrix, quantize
+from longctx.kernels.quantized import Int8Matrix, quantize, quantize_rows
 from longctx.kernels.rounded import Bits, Product, RoundedMatrix, rounded_linear
 from longctx.kernels.select import HALVES, Site
 
@@ -37,7 +37,7 @@ ROUNDED: dict[Form, tuple[type[Int8Matrix | Int4Matrix], Callable[[Tensor], Matr
     "int4": (Int4Matrix, quantize4),
 }
 BITS: dict[Form, Bits] = {"int8": 8, "int4": 4}
-Keep = Literal["", "coarse", "fine", "cut", "exact", "plain"]
+Keep = Literal["", "coarse", "fine", "cut", "rows", "exact", "plain"]
 
 
 class Weight(nn.Module):
@@ -46,8 +46,8 @@ class Weight(nn.Module):
     Args:
         shape: of the weight.
         dtype: of the plain form.
-        keep: "plain" for what is looked up, "exact" for what is not rounded, "cut" for what `below` is asked
-            of, "coarse" for what has 4 bits in "int4", "fine" for what never has.
+        keep: "plain" for what stays as it is, "exact" for what is not rounded, "rows" for what `rows`, "cut"
+            for what `below` is asked of, "coarse" for what has 4 bits in "int4", "fine" for what never has.
     """
 
     def __init__(self, *shape: int, dtype: torch.dtype, keep: Keep = ""):
@@ -72,6 +72,15 @@ class Weight(nn.Module):
         if self.rounded is not None and isinstance(x, Tensor):
             return self.product(x, self.rounded, activation, None)
         return linear(x, self.packed[0] if self.packed else self.weight, activation)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return rows (..., in) of W; in float32 where they were rounded."""
+        if not self.packed:
+            return F.embedding(index, self.weight)
+        matrix = self.packed[0]
+        assert isinstance(matrix, Int8Matrix)
+        assert matrix.layout == "rows"
+        return matrix.levels[index, : self.shape[1]] * matrix.scales[index, None]  # type: ignore[no-any-return]  # of any layout
 
     def below(self, row: int, x: Tensor, activation: Activation = "none") -> Tensor:
         """Return activation(x W^T) for the rows of W from `row` on."""
@@ -101,8 +110,8 @@ class Weight(nn.Module):
         if form == "plain" or self.keep == "plain" or len(self.shape) == 1:
             return "plain"
         if self.keep != "exact" and form != "packed":
-            fours = self.keep == "coarse" if form == "int4" else form == "int4-all" and self.keep != "fine"
-            return "int4" if fours and self.shape[-1] % GROUP == 0 else "int8"
+            most = ("coarse",) if form == "int4" else ("", "coarse", "cut") if form == "int4-all" else ()
+            return "int4" if self.keep in most and self.shape[-1] % GROUP == 0 else "int8"
         return "packed" if self.keep != "cut" and self.weight.dtype not in HALVES and can_pack() else "plain"
 
     def bytes_as(self, form: Form) -> int:
@@ -126,7 +135,7 @@ class Weight(nn.Module):
             return
         if form != "plain":
             for matrix in tensor if tensor.ndim > 2 else [tensor]:
-                self.keep_rounded(_converted(matrix, form))
+                self.keep_rounded(quantize_rows(matrix) if self.keep == "rows" else _converted(matrix, form))
             return
         if self.weight.is_meta:
             room = torch.empty(self.shape, dtype=self.weight.dtype, device=device)

@@ -135,13 +135,13 @@ def test_four_bits_are_for_what_is_large(tmp_path: Path) -> None:
     ):
         assert kinds[name] == "Int8Matrix"
     assert kinds["layers.1.mlp.router"] in ("plain", "Tensor")  # oneDNN's layout of float32
-    assert kinds["embed"] == "plain"
+    assert kinds["embed"] == "Int8Matrix"
     dense = hf_config(layers="LS", num_local_experts=1, tie_word_embeddings=True)
     model = load_model(write_checkpoint(tmp_path, dense), read_config(tmp_path), form="int4")
     layer: Any = model.layers[0]
     assert isinstance(layer.mlp.up.packed[0], Int4Matrix)
     assert isinstance(model.head.packed[0], Int8Matrix)  # of its own, though tied
-    assert model.embed.weight.dtype == torch.bfloat16
+    assert isinstance(model.embed.packed[0], Int8Matrix)  # rows of 8 bits, as they are looked up
 
 
 def test_what_does_not_fit_is_rounded_and_said(
