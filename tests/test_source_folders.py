@@ -3,11 +3,16 @@
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pathspec import GitIgnoreSpec
 from trees import make, names, skipped, text
 
 from longctx.errors import InputError
@@ -259,3 +264,45 @@ def test_rules_that_take_for_ever_are_refused(tmp_path: Path, rule: str) -> None
     make(tmp_path, {".gitignore": rule, "a" * 100: "one", "a/" * 40 + "c": "two"})
     with pytest.raises(InputError, match="wildcards"):
         gather([str(tmp_path)])
+
+
+def test_a_gitignore_without_end_is_refused_at_once(tmp_path: Path) -> None:
+    """If this fails 100,000 lines in a .gitignore keep a core busy before anything is read."""
+    make(tmp_path, {".gitignore": "\n".join(f"{number}*x" for number in range(100_000)), "a.txt": "one"})
+    begin = time.process_time()
+    with pytest.raises(InputError, match="2000 rules"):
+        gather([str(tmp_path)])
+    assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("*a" * 15 + "b", "a" * 4000),
+        ("*[a]" * 15 + "c", "a" * 4000),
+        ("a**" * 6 + "b", "a" * 4000),
+        ("**/a/" * 15 + "b", "a/" * 2000 + "c"),
+        ("**/a*/" * 7 + "**/*b", "a/" * 2000 + "a"),
+    ],
+)
+def test_a_rule_takes_time_in_step_with_the_name(rule: str, name: str) -> None:
+    """If this fails a folder with a name made for its .gitignore is never read to the end."""
+    regex = GitIgnoreSpec.from_lines([rule]).patterns[0].regex
+    begin = time.process_time()
+    assert regex and not re.match(walk.linear(regex.pattern), name)
+    assert time.process_time() - begin < 1
+
+
+_PARTS = st.sampled_from(["*", "**", "/", "?", "a", "b", ".", "[ab]", r"\*", "/**/", "**/"])
+
+
+@given(
+    rule=st.lists(_PARTS, min_size=1, max_size=8).map("".join),
+    names=st.lists(st.text("ab./*", min_size=1, max_size=9), min_size=1),
+)
+def test_a_rule_hides_what_it_hid_before_it_was_made_linear(rule: str, names: list[str]) -> None:
+    """If this fails a folder loses files that no rule hides, or shows those that one does."""
+    if slow := GitIgnoreSpec.from_lines([rule]).patterns[0].regex:
+        fast = re.compile(walk.linear(slow.pattern))
+        tidy = [os.path.normpath(name) for name in names]
+        assert [bool(fast.match(name)) for name in tidy] == [bool(slow.match(name)) for name in tidy]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     _Rules = tuple[tuple[str, GitIgnoreSpec], ...]  # (folder, its .gitignore), outermost first
 
 LARGEST_IGNORE_FILE = 1 << 20
-# Names can be made so that each wildcard of a rule multiplies the time to tell that it does not match.
-MOST_WILDCARDS = 4
+MOST_RULES = 2000  # of one .gitignore
+MOST_WILDCARDS = 16  # of one rule
 LONGEST_WALK = 15  # seconds, for git's listing or for our own
 RECENT, OFTEN = 100, 2  # of so many commits, at least so many have changed a file that is changed often
 
@@ -40,6 +40,13 @@ GENERATED_FILES = re.compile(
 GENERATED_MARK = re.compile(rb"(?m)^\W{0,6}(?:Code generated .{0,200}DO NOT EDIT\.?|@generated\b)")
 MINIFIABLE = (".js", ".mjs", ".cjs", ".css")
 
+# What pathspec writes for "*", for what else may stand in a name, and for "**".
+_STAR = r"\[\^/\]\*"
+_LITERALS = rf"(?:(?!{_STAR})\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|[^\[/()\\])+"
+_STARS = re.compile(f"(?:{_STAR})+")
+_STAR_BEFORE_STAR = re.compile(f"{_STAR}({_LITERALS})(?={_STAR})")
+_FOLDERS = r"\(\?:(\.\+|/\.\+)(/?)\)\?"
+_FOLDERS_BEFORE_FOLDERS = re.compile(rf"{_FOLDERS}((?:(?!\(\?:/?\.\+).)*)(?=\(\?:/\.\+\)\?)", re.DOTALL)
 _WILDCARDS = re.compile(r"\*+")
 
 
@@ -140,10 +147,10 @@ def walk(root: str) -> Iterator[str]:
             continue
         rules = (*rules, (folder, _read_rules(Path(root, folder, ".gitignore"))))
         for entry in entries:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            relative = folder + entry.name + "/" * is_folder
             if monotonic() > end:
                 raise InputError(f"{root}: its .gitignore files take over {LONGEST_WALK} seconds; name files")
+            is_folder = entry.is_dir(follow_symlinks=False)
+            relative = folder + entry.name + "/" * is_folder
             if entry.name == ".git" or _is_ignored(relative, rules):
                 continue
             if is_folder and not unwanted_by_name(relative)[1]:
@@ -153,22 +160,39 @@ def walk(root: str) -> Iterator[str]:
 
 
 def _read_rules(path: Path) -> "GitIgnoreSpec":
+    """Read a .gitignore; without one, no rules.
+
+    Raises:
+        InputError: when it has too many rules, or too many wildcards in one.
+    """
     from pathspec import GitIgnoreSpec
 
     lines: list[str] = []
-    if path.is_file() and not path.is_symlink() and path.stat().st_size <= LARGEST_IGNORE_FILE:
+    if path.is_file() and not path.is_symlink():
         with contextlib.suppress(OSError), open_regular(path) as file:
-            lines = file.read(LARGEST_IGNORE_FILE).decode("utf-8", "surrogateescape").splitlines()
-    patterns: list[str] = []
+            content = file.read(LARGEST_IGNORE_FILE + 1)
+            lines = content.decode("utf-8", "surrogateescape").splitlines()
+            if len(content) > LARGEST_IGNORE_FILE or len(lines) > MOST_RULES:
+                raise InputError(f"{path}: it has more than {MOST_RULES} rules; name files instead")
+    patterns = []
     for line in lines:
+        if len(_WILDCARDS.findall(line)) > MOST_WILDCARDS:
+            raise InputError(f"{path}: a rule has more than {MOST_WILDCARDS} wildcards; name files instead")
         with contextlib.suppress(ValueError, re.error):  # git, too, skips invalid patterns
-            GitIgnoreSpec.from_lines([line])
-            if len(_WILDCARDS.findall(line)) > MOST_WILDCARDS:
-                raise InputError(
-                    f"{path}: a rule has more than {MOST_WILDCARDS} wildcards; name files instead"
-                )
-            patterns.append(line)
-    return GitIgnoreSpec.from_lines(patterns)
+            (rule,) = GitIgnoreSpec.from_lines([line]).patterns
+            if rule.regex:
+                patterns.append(type(rule)(re.compile(linear(rule.regex.pattern)), rule.include))
+    return GitIgnoreSpec(patterns)
+
+
+def linear(regex: str) -> str:
+    """Commit each wildcard of a rule, but the last, to its first match.
+
+    What can follow a later match can follow the first as well: nothing is lost. Otherwise names can be made
+    for which each wildcard multiplies the time to tell that a rule does not match.
+    """
+    regex = _STAR_BEFORE_STAR.sub(r"(?>[^/]*?\1)", _STARS.sub("[^/]*", regex))
+    return _FOLDERS_BEFORE_FOLDERS.sub(r"(?>(?:\1?\2)??\3(?=/))", regex)
 
 
 def _is_ignored(relative: str, rules: "_Rules") -> bool:
