@@ -135,3 +135,27 @@ def test_a_number_behind_its_noun_is_found(
 ) -> None:
     """The numbers on letters and contracts, which people look for most, would not be found."""
     assert told(question, write("a.txt", text)) == answers
+
+
+BRIDGE = """The bridge was rebuilt in stone by the Italian mason Pietro Bossi. In 1840 tolls rose.
+In October 1902 Mr Hale, assistant to Captain Reeve, repaired the gates. Send the bill to Tine.
+After probation the period of notice is eight weeks. Three boats were stolen since June, all of them here.
+
+`setup` writes `/etc/dock/config.yaml` and asks for the secret.
+"""
+
+
+@pytest.mark.parametrize(
+    ("question", "answers"),
+    [
+        ("who rebuilt the bridge?", ["Pietro Bossi"]),
+        ("Who repaired the gates?", []),
+        ("To whom should the bill be sent?", []),
+        ("how long is the probation period?", []),
+        ("From where were the boats stolen?", []),
+        ("Where can I find the secret?", []),
+    ],
+)
+def test_what_only_stands_near_is_not_shown(write: Write, question: str, answers: list[str]) -> None:
+    """An adjective, a verb, a path or a price of something else would be shown as the answer."""
+    assert set(told(question, write("bridge.txt", BRIDGE))) <= set(answers)

@@ -266,3 +266,34 @@ def test_lines_are_counted_in_the_whole_of_a_long_log() -> None:
     assert needs_all("How many errors?")
     assert needs_all("what failed last")
     assert not needs_all("how many errors did the upload of Ann give?")
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("how long is a seat held?", "booking:\n  maxSeats: 9\n"),
+        ("how many cues were loaded?", "max_cues: 9\n"),
+        ("What is the log level?", "log: ${LOG}/app.log\n"),
+        ("What is the address of the cabin?", "cabin: Molte\n"),
+        ("What is the customer number?", "max_clients: 250\n"),
+        ("longest line allowed", "password:\n  max: 32\n"),
+        ("what version of httpx?", "http: 45s\n"),
+    ],
+)
+def test_a_key_that_is_only_like_what_is_asked_for_does_not_answer(
+    write: Write, question: str, text: str
+) -> None:
+    """A count would be shown for a time, a limit for a count, and a name for an address."""
+    assert told(question, write("a.yaml", text)) == []
+
+
+def test_what_a_value_beside_a_name_is_asked_for_is_in_the_name(write: Write) -> None:
+    """The one who hires would be shown for the number of what is hired, for the number of the house."""
+    contract = "# Hire of puppets\n\n**Hirer:** Brindle Festivals Ltd, 88 Corn Street, Bristol BS1\n"
+    assert told("how many puppets are hired?", write("contract.md", contract)) == []
+
+
+def test_a_version_stands_in_a_log_as_it_is_asked_for(write: Write) -> None:
+    """The times of lines with other digits would be shown for a release."""
+    log = '10.0.0.1 - - [03/Sep/2024:08:00:01 +0200] "POST /come/4 HTTP/1.1" 200 10 "-" "agent/4.2.1"\n'
+    assert told("when did 4.1.0 come out?", write("access.log", log)) == []

@@ -21,7 +21,7 @@ quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.secon
 structure  structure.log_lines
 quotes.exact  quotes.exact.words  quotes.exact.values  quotes.exact.asked  quotes.exact.lines
 quotes.meanings  quotes.exact.fact  quotes.exact.sentences  quotes.exact.units  quotes.exact.attached
-quotes.exact.settings
+quotes.exact.copula  quotes.exact.settings
 quotes.exact.declared  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
 quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail  quotes.exact.named
 quotes.exact.contacts  quotes.exact.prose  quotes.exact.spelling  quotes.exact.releases

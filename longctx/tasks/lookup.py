@@ -31,6 +31,7 @@ CLOSER = 3  # passages to reread, each alone, if no answer was found
 MOST_ANSWERS = 20  # to a question that asks for all answers
 AROUND = 200  # bytes on each side of an answer to search for the question's words
 _WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,12 @@ class Proposal:
 
     @property
     def counts(self) -> bool:
-        """Whether it is likely enough to be shown."""
-        return self.probability >= threshold()
+        """Whether it is likely enough to be shown, and stands near each number of the question."""
+        near = set(_NUMBER.findall(f"{self.copied.before}{self.text}{self.copied.after}"))
+        missing = (
+            set() if asks_for_all(self.copied.question) else set(_NUMBER.findall(self.copied.question)) - near
+        )
+        return not missing and self.probability >= threshold()
 
 
 def template(engine: Engine) -> str:

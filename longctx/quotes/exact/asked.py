@@ -45,6 +45,7 @@ UNSAID = frozenset(map(stem, _UNSAID.split()))
 IMPLIED = frozenset(map(stem, _IMPLIED.split()))
 _ARTICLES = frozenset(("the", "a", "an", "our", "my", "your", "of", "for"))
 _ASKING = frozenset(("many", "much", "how", "project", "app"))
+_WHOLE = frozenset(("project", "app"))  # whose times are not those of anything in them
 _STATES = frozenset(
     ("enabled", "enable", "disabled", "disable", "on", "off", "active", "allowed", "mode", "turned", "use")
 )
@@ -55,7 +56,7 @@ _REFUSED = re.compile(
     r"(?:what (?:do|can|should|must|may|would|could|shall|happens|if|for) ?(?:i|you|we|one"
     r"|they)?\b(?!es)|why|can|could|may|should|shall|must|do|did|will|would|has|have|had|how (?:do"
     r"|does|did|can"
-    r"|is|are|to))\b"
+    r"|is|are|to))\b|what (?:does|did) .+ do (?:to|with|about)\b"
 )
 _WANTED: tuple[tuple[Wanted, str], ...] = (
     ("state", r"^(?:is|are|does)\b"),
@@ -67,13 +68,15 @@ _WANTED: tuple[tuple[Wanted, str], ...] = (
     ),
     ("number", r"^how (?!come)\w+|\b(?:number(?! ?\d)|many|much)\b"),
     ("name", r"^(?:by |to |from )?(?:who|whom|whose)\b"),
-    ("place", r"^where\b"),
+    ("place", r"^(?:from |to )?where\b"),
 )
 # A name that only a program could have: MAX_RETRIES, database.timeout, readTimeout.
 _CODED = re.compile(
     r"(?<![\w.])[\w-]+(?:[._][\w-]+)+\w|\b[a-z]+[A-Z]\w*|\b[A-Z][a-z]+[A-Z]\w*|\b[A-Z][A-Z\d]{2,}\b|\b_\w+"
 )
-_NUMBERED = re.compile(r"(?<![\w.-])[A-Z]+\d+(?![\w.-])")  # T3 is no 3
+# What must stand in a text as it is asked for: T3 is no 3, and --days no days.
+_NUMBERED = re.compile(r"(?<![\w.-])(?:--[a-z][\w-]+|(?:[A-Z]+\d+|\d+(?:\.\d+)+)(?![\w-]|\.\w))")
+_SOMEBODY = re.compile(r"\b(?:he|she|they)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ def parse(question: str) -> Asked | None:
     required = [terms[i] for i in sorted(asked.required)]
     if [one.word for one in required] in (["long"], ["often"], ["big"], ["large"], ["fast"]):
         return None  # "how long does it keep?" names nothing
+    if len(required) == 1 and required[0].forms & IMPLIED and _SOMEBODY.search(text):
+        return None  # nor does "when does she begin?"
     kind = wanted_kind(text)
     by_looks = IMPLIED | kind.implied if kind else IMPLIED
     needles = tuple(
@@ -160,7 +165,7 @@ def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
         for word in words(token):
             verb = word in _FILLER and not (before in _ARTICLES or (not before and len(tokens) > 1))
             carries = (
-                word in _ASKING
+                (word in _ASKING and not (wanted == "time" and word in _WHOLE))
                 or (word in UNITS and before == "in")
                 or verb
                 or word == done
@@ -168,7 +173,7 @@ def _terms(text: str, wanted: Wanted, named: set[str]) -> Iterator[Term]:
                 or (word in common_words() and not proper)
             )
             if word in named or word == adjective or proper or not carries:
-                yield term(word, light=word in light)
+                yield term(word, light=word in light and word not in named)
             elif word in _FILLER or word == done:
                 yield term(word, carries=True)
             before = word

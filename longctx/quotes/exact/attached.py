@@ -8,13 +8,13 @@ from longctx.quotes.exact.asked import Asked
 from longctx.quotes.exact.sentences import denies
 from longctx.quotes.exact.units import Unit, tells, tells_anything
 from longctx.quotes.exact.values import Kind
-from longctx.quotes.exact.words import cover, places, stem
+from longctx.quotes.exact.words import cover, places, stem, stems
 
 FARTHEST = 20  # more than any words between
 MOST_IN_LOG = 6  # the same in a line of a log, which tells of one thing
-MOST_BETWEEN = (
-    3  # telling words that are not asked for, among those from the first one asked for to the value
-)
+MOST_BETWEEN = 3  # telling words not asked for, among those from the first one asked for to the value
+MOST_BESIDE = 2  # words to the value that it belongs to, where there are several: "ends on 31 May"
+MOST_AWAY = 14  # words from the value to the farthest one that is asked for
 _COMPARED = re.compile(
     r"\W*(?:more|less|fewer|higher|lower|longer|shorter|cheaper|later|earlier|older|younger|before"
     r"|after|ago)\b"
@@ -27,12 +27,22 @@ _OF_ANOTHER = re.compile(
     r"who (?:did|does|do)\b|who\b.*\b(?:above|below|over|with|against|to|from|of|in|on|at)\W*$", re.IGNORECASE
 )
 _BY = re.compile(r"\bby (?:the )?$")
+_THE = re.compile(r"\b(?:an?|the|this|that|its|our|my|your|their|his|her) $", re.IGNORECASE)
+# "assistant to Ann, criticized": not Ann.
+_GOVERNED = re.compile(r"\b(?:to|of|with|for|from|in|at|on|under|against|near|than) $", re.IGNORECASE)
+_NO_NAME = re.compile(
+    r"(?:In|On|At|By|For|From|The|An?|This|That|Since|After|Before|During|As|When|While|If)\b"
+    r"|(?:January|February|March|April|May|June|July|August|September|October|November|December"
+    r"|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)$"
+)
 _BY_ASKED = re.compile(r"by whom|who (?:is|was|are|were) .*\bby\b", re.IGNORECASE)
 _CODE_GAP = re.compile(r"[\s:#,=(]*(?:is|are|no\.?|number|id|of)?(?: is)?[\s:#(]*$", re.IGNORECASE)
 _NAME_GOES_ON = re.compile(r"(?: &| [A-Z][\w.]*)*")
+_OF = re.compile(r" of (?:the |an? )?(?P<of>[^\W_])")
 _PARTED = re.compile(r"[;!?]|\b(?:if|unless|while|whereas)\b")
 _RELATIVE = re.compile(r"(?P<whose>[^\W_]+),? (?:which|who|that)\b")  # "A outdid B, which was built in 1984"
 _ONE_OF = re.compile(r"\bone of (?:the|our|my|your|its|his|her|their)\b", re.IGNORECASE)
+_DATED = re.compile(r"(?:1[5-9]\d\d|20\d\d|\d{1,2}\.\d{1,2}\.(?:\d{4}|\d\d))$")
 _PAST = re.compile(r"\b(?:did|was|were|had)\b")
 _OPEN = re.compile(
     r"\b(?:will|shall|would|could|should|might|may|planned|supposed|if|[Nn]ext)\b"
@@ -41,11 +51,6 @@ _OPPOSED = tuple(
     frozenset(words.split())
     for words in ("first last", "this last next previous", "old new", "minimum maximum", "before after")
 )
-_IS = re.compile(
-    r"(?:\W{0,2} (?:is|are|was|were|be|stays?|remains?|equals?|amounts? to|comes? to)(?: at| set to)?"
-    r"(?: about| only| still| always| now)*|\W{0,3}[:=]) +(?P<value>[^,;()]+?)(?=[,;()]|[.!?]*\s*$)"
-)
-_LONGEST = 8  # words of a value that is of no kind
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,13 @@ def attached(asked: Asked, unit: Unit) -> Found | None:
     there = places(asked.terms, unit.forms)
     needed = {i for i in asked.required if not asked.terms[i].forms & kind.implied} or asked.required
     missing = {i for i in needed if not there[i]}
-    if missing and missing - cover(asked.terms, unit.context)[0]:
+    if missing and missing - cover(asked.terms, unit.context if len(missing) == 1 else unit.title)[0]:
         return None
     carried = {i for i, one in enumerate(asked.terms) if one.carries and there[i]}
     values = list(_values(asked, kind, unit))
     if missing == needed and not carried:  # "4. Fees ... 4 %" for "percentage of the fees"
         alone = len(values) == 1 and needed != asked.required and unit.text.rstrip()[-1:] in ".!"
+        alone = alone and unit.first and not missing - cover(asked.terms, unit.title)[0]
         return Found(values[0][0].strip(" ,"), values[0].start(), FARTHEST) if alone else None
     elliptic = missing == needed
     wanted = carried if elliptic else needed - missing
@@ -78,7 +84,7 @@ def attached(asked: Asked, unit: Unit) -> Found | None:
         Found(value[0].strip(" ,"), value.start(), near.apart)
         for value in values
         if (near := _Near.of(asked, kind, unit, value, there, wanted))
-        and near.apart <= (MOST_IN_LOG if unit.stamp else MOST_BETWEEN)
+        and near.apart <= near.most_apart(len(values))
         and not (missing and near.of_another)
         and near.fits(asked, kind, elliptic=elliptic)
     ]
@@ -103,9 +109,26 @@ def _values(asked: Asked, kind: Kind, unit: Unit) -> Iterator[re.Match[str]]:
         if value.start() < unit.stamp:
             continue
         compared = kind.name in ("money", "amount", "size") and _COMPARED.match(unit.text, value.end())
-        common = kind.name == "name" and not tells_anything(value[0])
-        if not compared and not common and value[0].lower() not in asked.text.lower():
+        other = (kind.name == "name" and not _may_be_name(value, unit)) or (
+            kind.name == "amount" and _DATED.match(value[0])
+        )
+        if not compared and not other and not _is_asked(asked, value[0]):
             yield value
+
+
+def _is_asked(asked: Asked, value: str) -> bool:
+    """Tell whether a value only repeats the question: "Send" for "to whom is it sent?"."""
+    own = stems(value)
+    return value.lower() in asked.text.lower() or (bool(own) and set(own) <= set(stems(asked.text)))
+
+
+def _may_be_name(value: re.Match[str], unit: Unit) -> bool:
+    """Tell a name from another word with a capital: a month, or an adjective."""
+    if not tells_anything(value[0]) or _NO_NAME.match(value[0]):
+        return False
+    if " " in value[0]:
+        return not value[0].isupper()
+    return not _THE.search(unit.text[: value.start()])
 
 
 @dataclass(frozen=True)
@@ -113,7 +136,7 @@ class _Near:
     """A value and the words nearest to it that are asked for, one for each.
 
     Attributes:
-        chosen: those words, as numbers of the unit's.
+        chosen: those words, as numbers of the unit's. many: a sentence may well hold several such values.
         between: telling words among them that are not asked for.
         noun: the words that stand for the first one of the question. known: all words that are asked for.
     """
@@ -125,6 +148,7 @@ class _Near:
     between: Sequence[int]
     noun: Sequence[int]
     known: frozenset[int]
+    many: bool
 
     @classmethod
     def of(
@@ -157,7 +181,8 @@ class _Near:
         rivals = {j for one in _rivals(asked, kind, unit, value) for j in unit.held(one.start(), one.end())}
         known = {j for one in there for j in one} | set(inside) | rivals
         between = [j for j in range(low, high + 1) if j not in known and tells(unit.tokens[j][0])]
-        return cls(unit, value, frozenset(chosen), inside, between, noun, frozenset(known))
+        many = kind.name in ("name", "count", "code")
+        return cls(unit, value, frozenset(chosen), inside, between, noun, frozenset(known), many)
 
     @property
     def apart(self) -> int:
@@ -168,6 +193,15 @@ class _Near:
         others = [j for j in self.between if not end <= self.unit.tokens[j].start() < goes_on]
         named = [j for j in others if j > 0 and self.unit.tokens[j][0][0].isupper()]
         return FARTHEST if named and not self.unit.stamp else len(others)
+
+    def most_apart(self, values: int) -> int:
+        """Return how many other words may stand between, if the unit has so many values of the kind."""
+        if any(abs(j - self.inside[0]) > MOST_AWAY for j in self.chosen):
+            return -1
+        if self.unit.stamp:
+            return MOST_IN_LOG
+        beside = any(0 < self.inside[0] - j <= MOST_BESIDE for j in self.chosen)
+        return MOST_BETWEEN if values == 1 or self.many or beside else 0
 
     @property
     def of_another(self) -> bool:
@@ -227,10 +261,20 @@ class _Near:
             return by
         if _ROLE.match(asked.text):
             return any(gap is not None and bool(_ROLE_GAP.match(gap)) for gap in (before, after))
+        if by or after in (" (", ". ("):
+            return True
         does = not asked.terms[0].carries  # "who gets the plot" names no deed that can be told
-        return (
-            by or after in (" (", ". (") or (does and after is not None and bool(_SUBJECT_GAP.match(after)))
-        )
+        governed = _GOVERNED.search(self.unit.text[: self.value.start()])
+        return does and not governed and after is not None and bool(_SUBJECT_GAP.match(after))
+
+
+def _of_other(asked: Asked, unit: Unit, noun: int, inside: range) -> bool:
+    """Tell whether a word is one of something else: "period of notice" for "probation period"."""
+    found = _OF.match(unit.text, unit.tokens[noun].end())
+    if not found:
+        return False
+    of = next((j for j, one in enumerate(unit.tokens) if one.start() == found.start("of")), inside[0])
+    return of not in inside and not cover(asked.terms, [unit.forms[of]])[0] and tells(unit.tokens[of][0])
 
 
 def _rivals(asked: Asked, kind: Kind, unit: Unit, value: re.Match[str]) -> list[re.Match[str]]:
@@ -249,8 +293,10 @@ def _crossed(
     near = max((tokens[j].end() for j in chosen if j < inside[0]), default=value.start())
     behind = min((tokens[j].start() for j in chosen if j > inside[-1]), default=value.end())
     whose = [one["whose"] for one in _RELATIVE.finditer(text, start, end)]
+    noun = max((j for j in chosen if j < inside[0]), default=-1)
     return (
         any(stem(word.lower()) not in {unit.forms[j] for j in chosen} for word in whose)
+        or (noun >= 0 and _of_other(asked, unit, noun, inside))
         or bool(_PARTED.search(text[start:end]))
         or denies(text[:end])
         or bool(re.search(r"\band\b", text[value.end() : end]))
@@ -260,51 +306,3 @@ def _crossed(
             for one in _rivals(asked, kind, unit, value)
         )
     )
-
-
-def defined(asked: Asked, unit: Unit) -> Found | None:
-    """Return what a sentence says a thing is, of which every word is asked for: "The deposit is EUR 50"."""
-    if denies(unit.text) or not agrees(asked.text, unit.text):
-        return None
-    there = places(asked.terms, unit.forms)
-    if any(not there[i] for i in asked.required):
-        return _below(asked, unit)
-    asked_for = {j for one in there for j in one}
-    low = min(j for i in asked.required for j in there[i])
-    for value in _IS.finditer(unit.text):
-        before = [j for j, one in enumerate(unit.tokens) if one.end() <= value.start()]
-        inside = set(unit.held(value.start("value"), value.end("value")))
-        if low not in before or any(not inside.union(before) & set(there[i]) for i in asked.required):
-            continue
-        # The first word has a capital anyhow, and may be "The" or a number.
-        other = [j for j in before if j > 0 and j not in asked_for and tells(unit.tokens[j][0])]
-        said = value["value"].strip()
-        short = 0 < len(said.split()) <= _LONGEST and re.search(r"[\dA-Z@/`\"“]", said)
-        return (
-            Found(said.strip('`"“”*'), value.start("value"), 0)
-            if not other and short and _suits(asked, said)
-            else None
-        )
-    return None
-
-
-def _below(asked: Asked, unit: Unit) -> Found | None:
-    """Return a few words right below a heading that is all that is asked for."""
-    words = re.findall(r"[^\W_]+", unit.above)
-    covered, used = cover(asked.terms, unit.context)
-    everything = {i for i, one in enumerate(asked.terms) if not one.carries}
-    said = unit.text.strip(" .\n*-")
-    if not unit.first or everything - covered or len(said.split()) > _LONGEST or not _suits(asked, said):
-        return None
-    unsaid = [word for j, word in enumerate(words) if j not in used and tells(word) and not word.isdigit()]
-    return None if unsaid else Found(said, unit.text.find(said), 1)
-
-
-def _suits(asked: Asked, value: str) -> bool:
-    """Tell whether a value is of the kind that is asked for; a bare number may be a sum or a size."""
-    if asked.wanted == "place":
-        return not re.search(r"\d", value)
-    if asked.kind is None:
-        return True
-    number = asked.kind.name in ("money", "amount", "size", "count") and value[0].isdigit()
-    return number or next(asked.kind.find(value), None) is not None

@@ -282,7 +282,9 @@ def _fits(
 
 
 def _looks_right(asked: Asked, cell: str) -> bool:
-    return looks_right(asked, cell) and (asked.wanted != "number" or not cell[0].isalpha() or len(cell) < 12)
+    if asked.wanted == "number" and (TIME_FORM.match(cell) or (cell[:1].isalpha() and len(cell) >= 12)):
+        return False
+    return looks_right(asked, cell)
 
 
 def _of_kind(asked: Asked, row: Row, keys: set[int]) -> list[int]:

@@ -17,7 +17,7 @@ _CONTACT = (
     (frozenset({stem("email")}), re.compile(_EMAIL)),
     (frozenset(map(stem, ("website", "url", "homepage", "link"))), re.compile(_URL)),
 )
-_LABEL = re.compile(r"\b(?:fax|phone|telephone|tel|landline|office|mobile|cell)\b")
+_LABEL = re.compile(r"\b(?:fax|phone|telephone|tel|landline|office|mobile|cell|call|ring|number)\b")
 _MOBILE = re.compile(r"\b(?:mobile|cell)", re.IGNORECASE)
 _CAPITAL = re.compile(r"(?<![.!?:] )\b[A-Z][\w'’.-]*(?: [A-Z][\w'’-]+)+")  # a name of two words or more
 _SOMEBODYS = re.compile(r"\b(?:her|his|their|its|your|my)\b", re.IGNORECASE)
@@ -40,7 +40,8 @@ def contact(asked: Asked, text: str, words: frozenset[str], kind: re.Pattern[str
         and not _SOMEBODYS.search(asked.text)
         and not asked.required - {i for i, one in enumerate(asked.terms) if one.forms & words}
     ):
-        return (values[0][0], values[0].start()) if len(values) == 1 else None  # "phone?"
+        told = len(values) == 1 and (kind.pattern != _PHONE or _LABEL.search(text.lower()))
+        return (values[0][0], values[0].start()) if told else None  # "phone?"
     if not names or not values:
         return None
     for value in values:

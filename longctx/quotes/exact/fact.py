@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 from longctx.quotes.exact.asked import UNSAID, Asked
 from longctx.quotes.exact.values import NUMBER_WORD
-from longctx.quotes.exact.words import UNITS, cover, stem, stems
+from longctx.quotes.exact.words import UNITS, cover, stem, stems, words
 from longctx.quotes.prose import common_words
 from longctx.text.span import Quote
 
 VERSION = re.compile(r"[\^~<>=!v ]*\d+(?:\.[\dx*]+)*[\w.+-]*(?: ?(?:,|\|\|) ?[\^~<>=!v ]*\d[\w.*+-]*)*")
 _UNSAID = UNSAID | frozenset(map(stem, UNITS | common_words()))
+_BOUNDS = frozenset(("maximum", "minimum"))
+_BOUNDED = re.compile(
+    r"how\b|\b(?:may|can|allow\w*|limit\w*|most|least|max\w*|min\w*|up to)\b", re.IGNORECASE
+)
+_PAST = re.compile(r"\b(?:were|was|did|had)\b", re.IGNORECASE)
 _PLACES = frozenset(map(stem, ("path", "directory", "location", "home", "root", "file", "bin")))
 _OF_FIELD = frozenset(map(stem, ("type", "length", "default")))
 _EMPTY = frozenset(("value", "text", "default", "const", "enabled"))  # names that add nothing
@@ -22,6 +27,12 @@ _MEASURES = frozenset(("size", "length", "count"))  # what any number may be of 
 _PORT = re.compile(r"(?<![\d.])\d{2,5}(?![\d.])")
 _LEAST = frozenset(("minimum", "min", "minimal", "oldest"))  # what ">=3.11" says
 _NUMBER = re.compile(r"\d")
+_NUMERIC = re.compile(
+    r"\W*(?:[\w.-]+ )?\W*\d"
+)  # how a longer value begins that is a number: "about 30 days ..."
+_MOST_AROUND = 4  # words beside a number in a value that may be one for its digits alone; an address has more
+_NUMBERLESS = ("unlimited", "none", "no", "all")
+_NO_COUNT = re.compile(r"\d\D*[^\W\d]|[^\W\d]\D*\d|%|\* ")  # a number with a unit, or a schedule
 _STATE = re.compile(r"true|false|yes|no|on|off|enabled|disabled|y|n|always|never|none|null", re.IGNORECASE)
 _TIME = re.compile(
     r"\d[-:/. ]+\d|\d(?:am|pm| ?o.clock)|\b\d{4}\b|\* \*|\d ?(?:days?|weeks?|months?|years?|hours?"
@@ -30,7 +41,12 @@ _TIME = re.compile(
     r"|fri|satur|sun)day|\b(?:noon|midnight|daily|hourly|weekly|monthly|yearly)\b",
     re.IGNORECASE,
 )
-
+_SORTS = {
+    "address": re.compile(r"[\d@/.:]"),
+    "date": _TIME,
+    "level": re.compile(r"^[\w-]+$"),
+    **dict.fromkeys(("number", "rate", "amount", "sum"), _NUMBER),
+}  # how what a word names must look, if a key leaves the word out
 
 TIME_FORM = re.compile(
     r"(?:\d{4}-\d\d(?:-\d\d)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{1,2}:\d\d|\d{1,2}/[A-Z][a-z]{2}/\d{4}"
@@ -79,14 +95,11 @@ def looks_right(asked: Asked, value: str) -> bool:
     if asked.wanted == "version":
         return bool(_NUMBER.search(value))
     if asked.wanted == "number":
-        return bool(_NUMBER.search(value) or NUMBER_WORD.match(value)) or value.lower() in (
-            "unlimited",
-            "none",
-            "no",
-            "all",
-        )
-    if asked.wanted == "time":
-        return bool(_TIME.search(value))
+        numeric = _NUMBER.search(value) if value.count(" ") < _MOST_AROUND else _NUMERIC.match(value)
+        return bool(numeric or NUMBER_WORD.match(value)) or value.lower() in _NUMBERLESS
+    timed = asked.wanted == "time" or (asked.kind is not None and asked.kind.name == "time")
+    if timed and not _TIME.search(value):
+        return asked.wanted != "time" and bool(_NUMBER.search(value))
     return asked.wanted not in ("name", "place") or bool(re.search(r"[^\W\d_]", value))
 
 
@@ -104,16 +117,15 @@ def fit(asked: Asked, fact: Fact, around: str = "") -> tuple[int, int] | None:
     covered, used = cover(asked.terms, own)
     noted = cover(asked.terms, stems(fact.note))[0] if fact.note else set()
     by_note = not covered and asked.required <= noted
-    if not own or not (covered or by_note) or not _of_kind(asked, path, own, fact.value):
+    if not _may_answer(asked, fact, path, covered, by_note=by_note):
         return None
-    between = 0 < len(fact.group) < len(path)  # names of items, which nobody writes into a path
-    ends = not asked.dotted or _ends_with(asked.dotted, path, between=between)
-    if not ends and not any(one in fact.note for one in asked.coded):
-        return None
-    told = _told(asked, fact, path, covered, noted, around)
+    sized = len(used) == len(own) or bool(UNITS.intersection(words(path[-1])))
+    told = _told(asked, fact, path, covered, noted, around, sized=sized)
     if told is None or by_note:
         return (1, len(path) + 1) if told and by_note else None
     free = _UNSAID | _PLACES if asked.wanted == "place" else _UNSAID
+    if not _BOUNDED.search(asked.text) or _PAST.search(asked.text):
+        free = free - _BOUNDS  # "how many were loaded" asks for no limit
     telling = [i for i, form in enumerate(own) if form not in free]
     unsaid = [i for i in telling if i not in used]
     said = covered | cover(asked.terms, stems(" ".join(path[:-1])))[0]
@@ -123,16 +135,48 @@ def fit(asked: Asked, fact: Fact, around: str = "") -> tuple[int, int] | None:
     return max(len(unsaid), told[0]), told[1]
 
 
+def _may_answer(asked: Asked, fact: Fact, path: Sequence[str], covered: set[int], *, by_note: bool) -> bool:
+    """Tell whether a fact is named, of the kind that is asked for, and where a dotted name says.
+
+    Args:
+        covered: the words of the question that its own name holds. by_note: its note holds them all.
+    """
+    own = stems(path[-1])
+    if not own or not (covered or by_note) or not _of_kind(asked, path, own, fact.value):
+        return False
+    between = 0 < len(fact.group) < len(path)  # names of items, which nobody writes into a path
+    ends = not asked.dotted or _ends_with(asked.dotted, path, between=between)
+    if not ends and not any(one in fact.note for one in asked.coded):
+        return False
+    if fact.strict and not covered & asked.required and not by_note:
+        return False  # "Hirer" for "how many puppets are hired"
+    terms = enumerate(asked.terms)
+    loose = [one.word for i, one in terms if one.light and not one.carries and i not in covered]
+    named = any(asked.terms[i].forms - _BOUNDS for i in asked.required)  # not "longest line"
+    return _suits(loose, fact.value) and (named or not loose)
+
+
 def _told(
-    asked: Asked, fact: Fact, path: Sequence[str], covered: set[int], noted: set[int], around: str
+    asked: Asked,
+    fact: Fact,
+    path: Sequence[str],
+    covered: set[int],
+    noted: set[int],
+    around: str,
+    *,
+    sized: bool,
 ) -> tuple[int, int] | None:
     """Find the words that are left in the outer names, the note, the file's name and the value of a fact.
 
     Return whether the note or the value told any, and how many words of outer names nobody asked for; None if
     some word stands nowhere.
+
+    Args:
+        sized: its own name says that a bare number may be a size, such as a time or a length.
     """
     rest, outer = asked.required - covered, 0
-    if _NUMBER.search(fact.value):
+    size = asked.kind is not None and asked.kind.name == "size"
+    if _NUMBER.search(fact.value) and (not size or sized or _NO_COUNT.search(fact.value)):
         rest -= asked.implied_by_looks
     rest -= _told_by_looks(asked, fact.value)
     for name in reversed(path[:-1]):
@@ -163,6 +207,11 @@ def _of_another(asked: Asked, path: Sequence[str]) -> bool:
     return len(path) == 2 and not cover(asked.terms, stems(path[0]))[0]
 
 
+def _suits(loose: Sequence[str], value: str) -> bool:
+    """Tell whether a value may be what a word says that its key does not: an address, a rate, a level."""
+    return all(_SORTS[word].search(value) for word in loose if word in _SORTS)
+
+
 def _too_little(asked: Asked, covered: set[int], unsaid: int) -> bool:
     """Tell whether a question says too little of a longer name, such as "port" of MAIL_PORT."""
     left = [one for i, one in enumerate(asked.terms) if one.light and not one.carries and i not in covered]
@@ -183,7 +232,7 @@ def _of_kind(asked: Asked, path: Sequence[str], own: Sequence[str], value: str) 
 def _is_version(path: Sequence[str], value: str) -> bool:
     """Tell whether a value is a version; a bare number may be anything, but for what is depended on."""
     depended = any("depend" in name.lower() or "require" in name.lower() for name in path[:-1])
-    return bool(VERSION.fullmatch(value)) and (depended or not value.isdigit())
+    return bool(VERSION.fullmatch(value)) and (depended or not re.fullmatch(r"\d+[a-z]*", value))
 
 
 def _ends_with(dotted: Sequence[str], path: Sequence[str], *, between: bool) -> bool:

@@ -30,6 +30,9 @@ _NOT_SO = re.compile(r"\b(?:did|was|were|has|is) not\b")
 _BEGAN = frozenset(
     ("start", "started", "begin", "began", "turn", "turned", "happen", "happened", "occur", "switched")
 )
+_OF_LINE = frozenset(
+    ("line", "entry", "time", "date", "message", "event")
+)  # any line of a log is, or has one
 _WHAT_FAILED = re.compile(r"(?:what|which [\w-]+) (?:last |first )?(?:failed|crashed)\b", re.IGNORECASE)
 _HOW_MANY = re.compile(
     r"(?:how many|(?:what is |what's )?(?:the )?number of) (?P<level>[a-z]+?)s?(?: lines| messages| entries)?"
@@ -76,7 +79,11 @@ def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
     )
     if not when and level is None:
         return
-    needed = {i for i, one in enumerate(terms) if not one.light and (when or one.word not in _LEVELS)}
+    needed = {
+        i
+        for i, one in enumerate(terms)
+        if not (one.carries or one.word in _OF_LINE) and (when or one.word not in _LEVELS)
+    }
     if when and not needed:
         return
     needed -= {i for i in needed if terms[i].word in _BEGAN} if len(needed) > 1 else set()

@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from longctx.quotes.exact.asked import Asked, mentions
-from longctx.quotes.exact.attached import FARTHEST, agrees, attached, defined
+from longctx.quotes.exact.attached import FARTHEST, agrees, attached
 from longctx.quotes.exact.contacts import contact, contact_kind
+from longctx.quotes.exact.copula import defined
 from longctx.quotes.exact.fact import Exact
 from longctx.quotes.exact.lines import Line
 from longctx.quotes.exact.sentences import clauses, denies, line_at
 from longctx.quotes.exact.units import Unit, units
+from longctx.quotes.exact.values import kind
 from longctx.quotes.exact.words import cover, plain, stem, stems
 from longctx.quotes.prose import common_words
 
@@ -52,6 +54,9 @@ _CODE = (
 _PATH = re.compile(
     r"(?a:(?<![\w/])[`\"']?(?P<path>(?:https?:/|~|\.{1,2}|[A-Z]:)?[/\\][\w.~/\\-]*\w/?))(?!\w)[`\"']?"
 )
+_THERE = re.compile(
+    r"(?:\b(?:in|at|to|into|under|from|on|is|are|was|see)(?: the (?:file|folder|directory))?|:) $"
+)
 _OWN = re.compile(
     r"\b(?:her|his|its|their) (?P<noun>[\w-]+(?: [\w-]+){0,2}?) (?:is|are|was)"
     r" (?P<value>[^,;()]+?)(?=[,;()]|\.? *$)"
@@ -66,9 +71,11 @@ def stated(asked: Asked, lines: Iterable[Line]) -> list[Exact]:
     """Return what sentences state of the thing that is asked for, and of that alone."""
     if denies(_NUMBER_LAST.sub("", asked.text)):
         return []
-    kind = contact_kind(asked)
+    contacts = contact_kind(asked)
     every = list(units(lines))
-    return _contacts(asked, *kind, every) if kind else _attached(asked, every) or _related(asked, every)
+    return (
+        _contacts(asked, *contacts, every) if contacts else _attached(asked, every) or _related(asked, every)
+    )
 
 
 def _contacts(
@@ -146,14 +153,17 @@ def _numbered(asked: Asked, text: str) -> Found:
             if _DECIMAL.fullmatch(value) and not _DECIMALS.search(asked.text):
                 return None  # a measurement: "battery 11.6 V"
             when = _YEAR.fullmatch(value) and not _UNYEARLY.search(noun)
-            return None if one_of_many or when else (value, there[0].start("value"))
+            at = there[0].start("value")
+            measured = next((one[0] for one in kind("amount").find(text) if one.start() == at), "")
+            return None if one_of_many or when else (max(value, measured, key=len), at)
     return None
 
 
 def _placed(asked: Asked, text: str) -> Found:
-    """Find the path of a clause, the only one, where the question begins with "where"."""
+    """Find the path of a clause, the only one, if it says that something is there."""
     found = list(_PATH.finditer(text)) if asked.wanted == "place" else []
-    return (found[0]["path"], found[0].start("path")) if len(found) == 1 else None
+    there = len(found) == 1 and _THERE.search(text[: found[0].start()])
+    return (found[0]["path"], found[0].start("path")) if there else None
 
 
 def _possessed(asked: Asked, text: str) -> Found:

@@ -17,6 +17,7 @@ _DENIED = re.compile(
     r"|no(?!\. ?(?=[\w/-]*\d)[A-Z\d]| (?:more|less|later|earlier|fewer) than\b))\b|n['’]t\b",
     re.IGNORECASE,
 )
+_ROW = re.compile(r"\S(?: {3,}|\t)\S")  # of a table whose columns are aligned
 LONGEST = 2000  # characters that are kept while no paragraph ends
 
 
@@ -54,7 +55,7 @@ def _of_group(group: Sequence[tuple[str, Line]]) -> Iterator[tuple[str, list[tup
 
 def _ends(body: str, line: Line, after: str, next_line: Line, width: int) -> bool:
     """Tell whether the next line says something of its own: of a log, of a list, or from elsewhere."""
-    if next_line.number != line.number + 1 or TIME.match(after):
+    if next_line.number != line.number + 1 or TIME.match(after) or _ROW.search(body) or _ROW.search(after):
         return True
     fits = len(line.text.rstrip()) + 1 + len(after.split(maxsplit=1)[0]) <= width
     return fits and not after[0].islower() and body[-1] not in ",-"

@@ -182,7 +182,8 @@ def _in_program(line: Line, path: tuple[str, ...]) -> Iterator[Fact]:
     elif found := _TOGETHER.match(line.text):
         values = found["values"].split(", ")
         for name, value in zip(found["names"].split(", "), values, strict=False):
-            yield Fact((*path, name), unquoted(value), line.quote)
+            if _LITERAL.fullmatch(value):
+                yield Fact((*path, name), unquoted(value), line.quote)
     elif found := _DEFINE.match(line.text):
         yield Fact((*path, found["key"]), unquoted(_COMMENT.sub("", found["value"])), line.quote)
     elif found := _SETTING.match(line.text):
@@ -225,7 +226,7 @@ def _constant(key: str, value: str, line: str) -> bool:
     if _CONSTANT.match(key) or re.match(r"\s*(?:export |pub(?:\([\w ]+\))? |static |final )*const ", line):
         return True
     return bool(_LITERAL.fullmatch(plain)) or bool(
-        re.fullmatch(r"[\w.]+\(\"?[\w.]+\"?\)|[\d_]+ \* [\w.]+", plain)
+        re.fullmatch(r"[\w.]+\((?:\"[\w./ -]+\"|'[\w./ -]+'|[\d_.]+)\)|[\d_]+ \* [\w.]+", plain)
     )
 
 

@@ -10,6 +10,7 @@ from longctx.quotes.meanings import knows
 from longctx.text.source import Document
 
 SHORTEST = 4  # letters of a word that is taken for misspelt, or meant
+SURE = 6  # letters of a word that may stand for another as long; "httpx" is not "http"
 MOST = 4  # questions that are tried
 LARGEST = 1 << 20  # bytes of documents whose words are gone through
 _NAME = re.compile(r"[^\W\d_]{4,}")
@@ -42,7 +43,8 @@ def _may_be_slip(one: Term, asked: Asked) -> bool:
 
 def _one_slip(one: str, other: str) -> bool:
     """Tell whether words differ by a letter left out, added or put for another, or by two swapped."""
-    if one == other or abs(len(one) - len(other)) > 1 or len(other) < SHORTEST:
+    longer = len(other) - len(one)
+    if one[0] != other[0] or one == other or abs(longer) > 1 or (longer < 1 and len(one) < SURE):
         return False
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
     a, b = one[same:], other[same:]

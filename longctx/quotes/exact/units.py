@@ -59,12 +59,21 @@ class Unit:
     def context(self) -> list[str]:
         """The stems of the words that it may leave unsaid."""
         goes_on = self.same_line or _PRONOUN.match(self.text)
-        return [stem(one.lower()) for one in _TOKEN.findall(f"{self.above} {self.before if goes_on else ''}")]
+        return self.title + _stems(self.before if goes_on else "")
+
+    @property
+    def title(self) -> list[str]:
+        """The stems of its heading."""
+        return _stems(self.above)
 
     def held(self, start: int, end: int) -> range:
         """Return which of its words stand in a part of it."""
         inside = [j for j, one in enumerate(self.tokens) if one.start() < end and one.end() > start]
         return range(inside[0], inside[-1] + 1) if inside else range(0)
+
+
+def _stems(text: str) -> list[str]:
+    return [stem(one.lower()) for one in _TOKEN.findall(text)]
 
 
 def units(lines: Iterable[Line]) -> Iterator[Unit]:

@@ -14,7 +14,7 @@ _WORD_NUMBERS = (
     "|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|half an?|a dozen|an?"
 )
 _DIGITS = r"(?<![\w.,/:-])[-+±]?\d(?:[\d,.’' \u00a0\u202f]*\d)?"
-_NUMBER = rf"(?:{_DIGITS}(?![\w:/-]|[.,]\d)|\b(?:{_WORD_NUMBERS.removesuffix('|an?')})\b)"
+_NUMBER = rf"(?:{_DIGITS}(?![\w:/-]|[.,]\d| ?%)|\b(?:{_WORD_NUMBERS.removesuffix('|an?')})\b)"
 _RANGE = rf"(?:{_DIGITS}(?: ?(?:-|–|to|or|and|x|×|bis|à|a) ?\d[\d,.]*)?|\b(?:{_WORD_NUMBERS})\b)"
 NUMBER_WORD = re.compile(rf"(?:{_WORD_NUMBERS})\b", re.IGNORECASE)
 _CURRENCY = (
@@ -39,6 +39,7 @@ _MONTHS = (
 _WEEKDAY = (
     r"(?:(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?|(?:Mon|Diens|Donners|Frei|Sams|Sonn)tags?"
     r"|Mittwochs?|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?=[ ,]))(?: (?:morning|afternoon|evening|night)s?)?)"
+    rf"(?! (?!{_MONTHS})[A-Z])"  # no Sunday Times
 )
 _CLOCK = (
     r"(?:\d{1,2}[:.]\d\d(?: ?[ap]\.?m\b\.?|h| Uhr)?|\d{1,2} ?[ap]\.?m\b\.?|\d{1,2} o.clock|\d{1,2}h\d\d"
@@ -48,12 +49,12 @@ _DATE = (
     r"(?:\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?|\d{1,2}[./]\d{1,2}[./](?:\d{4}|\d\d)"
     rf"|\d{{1,2}}(?:st|nd|rd|th|\.)?(?: of| de)? {_MONTHS}\b(?:,?(?: de| del)? \d{{4}})?"
     rf"|{_MONTHS} \d{{1,2}}(?:st|nd|rd|th)?\b(?:,? \d{{4}})?|{_MONTHS} \d{{4}}"
-    r"|(?:the )?(?:spring|summer|autumn|winter|early|late|mid) (?:of )?\d{4}|[12]\d{3}(?![\d%]))"
+    r"|(?:the )?(?:spring|summer|autumn|winter|early|late|mid) (?:of )?\d{4}|(?:1\d|20)\d\d(?![\d%]))"
 )
-_ONE_TIME = rf"(?<![\w.,/:-])(?:{_WEEKDAY}\b|{_DATE}|{_CLOCK})(?![\w/]|[.,]\d)"
+_ONE_TIME = rf"(?<![\w.,/:[-])(?:{_WEEKDAY}\b|{_DATE}|{_CLOCK})(?![\w/]|[.,]\d)"
 _TIME = (
-    rf"{_ONE_TIME}(?:(?:,? (?:on |at |from |to |until |till |and |um |von |bis |à )?(?:the )?| ?[-–]"
-    rf" ?){_ONE_TIME})*"
+    rf"{_ONE_TIME}(?:(?:,? (?:on |at |from |to |until |till |and |um |von |bis |à )?(?:the (?!\d{{4}}))?"
+    rf"| ?[-–] ?){_ONE_TIME})*"
 )
 _SIZES = {
     "duration": r"milliseconds?|seconds?|secs?|ms|s|minutes?|mins?|hours?|hrs?|h|days?|nights?|weeks?"
