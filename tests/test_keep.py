@@ -18,7 +18,7 @@ from longctx.engine import Engine
 from longctx.failures import Commands
 from longctx.reading import Reading
 from longctx.store import keeper
-from longctx.store.files import seen, sha256_file
+from longctx.store.files import digest_file, seen
 from longctx.store.folder import PASSAGES, READINGS, locked, open_folder
 from longctx.store.manifest import Manifest, read_manifest
 from longctx.text.source import gather
@@ -147,7 +147,7 @@ def rewritten(folder: Path, kind: str, change: Callable[[torch.Tensor], object],
     tensors = load_file(path)
     change(next(tensor for key, tensor in tensors.items() if key.endswith(name)))
     save_file(tensors, path)
-    new = seen(path, sha256_file(path))
+    new = seen(path, digest_file(path))
     again = Manifest(manifest.fingerprint, manifest.prompt)
     for one in manifest.segments:
         again.segments.append(again.link(one.start, one.end, new if one.file.name == new.name else one.file))
@@ -225,7 +225,7 @@ def test_pruning_takes_the_old_and_what_exceeds_the_budget(room: Path, run: Run)
     """If this fails the reading used last goes first, or one of a later longctx goes unasked."""
     old, new = entry(room, run, "a.txt"), entry(room, run, "b.txt")
     path = old / "manifest.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    path.write_text(path.read_text().replace('"version": 2', '"version": 3'))
     assert "nothing was removed" in run("prune").stdout
     os.utime(path, (1e9, 1e9))
     assert run("prune", "--older", "99999d").exit_code == 0

@@ -275,8 +275,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a flipped manifest": (lambda folder: flip(folder / "manifest.json", -40), "manifest.json"),
     "no manifest": (lambda folder: (folder / "manifest.json").write_bytes(b"{"), "manifest.json"),
     "a later version": (
-        lambda folder: rewrite(folder / "manifest.json", lambda s: s.replace('"version": 1', '"version": 2')),
-        "version 2",
+        lambda folder: rewrite(folder / "manifest.json", lambda s: s.replace('"version": 2', '"version": 3')),
+        "version 3",
     ),
 }
 
@@ -297,7 +297,7 @@ def test_what_is_damaged_is_named_and_read_anew(
     assert again.usage.tokens_read
     assert_same(again.session.state, whole.session.state)
     if damage == "a later version":
-        with pytest.raises(LaterVersion, match="version 2"):
+        with pytest.raises(LaterVersion, match="version 3"):
             read_manifest(entry(store))
 
 

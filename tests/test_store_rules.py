@@ -81,27 +81,27 @@ def test_tensors_come_back_joined_and_as_they_were(tmp_path: Path) -> None:
     for name, pieces in given.items():
         assert torch.equal(found[name], torch.cat(pieces, dim=-2) if len(pieces) > 1 else pieces[0]), name
     assert (kept.name, kept.size) == ("x", (tmp_path / "x").stat().st_size)
-    assert kept.sha256 == files.sha256_file(tmp_path / "x")
+    assert kept.digest == files.digest_file(tmp_path / "x")
     assert list(tmp_path.iterdir()) == [tmp_path / "x"]
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
     (tmp_path / "bad").write_bytes(b"x" * 9)
     with pytest.raises(Unusable, match="bad is damaged"):
-        open_tensors(tmp_path, files.seen(tmp_path / "bad", files.sha256_file(tmp_path / "bad")))
+        open_tensors(tmp_path, files.seen(tmp_path / "bad", files.digest_file(tmp_path / "bad")))
 
 
 def test_a_file_is_proven_by_its_times_or_by_its_bytes(tmp_path: Path) -> None:
     """If this fails a bad disk changes an answer, or each question hashes gigabytes."""
     path = tmp_path / "x"
     path.write_bytes(b"abc")
-    kept = files.seen(path, files.sha256_file(path))
+    kept = files.seen(path, files.digest_file(path))
     check(tmp_path, kept)
-    check(tmp_path, replace(kept, sha256="wrong"))
+    check(tmp_path, replace(kept, digest="wrong"))
     for other in ({"mtime_ns": 0}, {"inode": 0}):
         check(tmp_path, replace(kept, **other))  # type: ignore[arg-type]
         with pytest.raises(Unusable, match="x is not what was written"):
-            check(tmp_path, replace(kept, sha256="wrong", **other))  # type: ignore[arg-type]
+            check(tmp_path, replace(kept, digest="wrong", **other))  # type: ignore[arg-type]
     with pytest.raises(Unusable, match="x is not what was written"):
-        check(tmp_path, replace(kept, sha256="wrong"), whole=True)
+        check(tmp_path, replace(kept, digest="wrong"), whole=True)
     with pytest.raises(Unusable, match="x has 3 bytes, not 1,004"):
         check(tmp_path, replace(kept, size=1004))
     with pytest.raises(Unusable, match="y cannot be read"):
@@ -204,17 +204,18 @@ def test_a_manifest_comes_back_or_says_what_is_wrong(tmp_path: Path) -> None:
     value = json.loads((tmp_path / NAME).read_text())
     for change, told in (
         ({"format": "x"}, "is not a reading's"),
-        ({"version": 2}, "version 2 of the format, and this longctx reads 1"),
+        ({"version": 3}, "version 3 of the format, and this longctx reads 2"),
+        ({"version": 1}, "version 1 of the format, and this longctx reads 2"),
         ({"seal": "x"}, f"{NAME} is damaged$"),
     ):
         (tmp_path / NAME).write_text(json.dumps(value | change))
         with pytest.raises(Unusable, match=told) as caught:
             read_manifest(tmp_path)
-        assert isinstance(caught.value, LaterVersion) == ("version" in change)
+        assert isinstance(caught.value, LaterVersion) == (change == {"version": 3})
     (tmp_path / NAME).write_text("[]")
     with pytest.raises(Unusable, match="is not a reading's"):
         read_manifest(tmp_path)
-    for field, wrong in (("name", "../x"), ("name", 5), ("size", "5"), ("sha256", None)):
+    for field, wrong in (("name", "../x"), ("name", 5), ("size", "5"), ("digest", None)):
         other = json.loads(json.dumps(value["reading"]))
         other["segments"][0]["file"][field] = wrong
         (tmp_path / NAME).write_text(json.dumps(value | {"reading": other, "seal": files.sha256_of(other)}))
@@ -316,7 +317,7 @@ def test_a_list_tells_what_there_is(store: Folder, tmp_path: Path) -> None:
     assert {name: (one.damage, one.later, one.index) for name, one in found.items()} == {
         "g-sound": ("", False, False),
         "g-empty": ("it was never finished", False, False),
-        "g-later": ("it has version 9 of the format, and this longctx reads 1", True, False),
+        "g-later": ("it has version 9 of the format, and this longctx reads 2", True, False),
         "file": ("file is not a folder", False, False),
         "link": (f"{store.root}/readings/link is a symbolic link; name the folder itself", False, False),
         "i": ("it was never finished", False, True),

@@ -1,9 +1,10 @@
-"""Files of a store: written whole or not at all, recognised by size and sha256. Knows no readings."""
+"""Files of a store: written whole or not at all, recognised by size and digest. Knows no readings."""
 
 import hashlib
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from longctx import signals
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 1 << 18
+BLOCK = 1 << 18  # bytes whose CRC-32 goes into a digest: the processor's cache holds them for both uses
 PRIVATE = 0o600  # what was read is its reader's own
 LARGEST_MANIFEST = 256 << 20
 
@@ -33,12 +34,13 @@ class Written:
     """A file as it was written.
 
     Attributes:
+        digest: see `Digest`.
         mtime_ns, inode: of the file then. While they and the size are the same, its bytes need no proof.
     """
 
     name: str
     size: int
-    sha256: str
+    digest: str
     mtime_ns: int
     inode: int
 
@@ -85,18 +87,55 @@ def read_json(path: Path) -> Any:
         raise Unusable(f"{path.name} cannot be read ({error})") from error
 
 
-class _Hashed:
-    """A file that is hashed while it is written: what was just in hand is not read again."""
+class Digest:
+    """Tells damaged bytes from those that were written: the sha256 of the CRC-32 of each BLOCK of them.
+
+    Each CRC has four bytes, little-endian. sha256 of all bytes would take three times as long, and most
+    of what it costs to keep a reading. It would be no better against who can write here: nothing is signed.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._crc, self._left = 0, BLOCK  # of the block at hand
+
+    def update(self, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
+        """Add bytes; yield them in the pieces in which they were just looked at."""
+        start = 0
+        while start < len(data):
+            piece = data[start : start + self._left]
+            self._crc, self._left = zlib.crc32(piece, self._crc), self._left - len(piece)
+            if not self._left:
+                self._hash.update(self._crc.to_bytes(4, "little"))
+                self._crc, self._left = 0, BLOCK
+            yield piece
+            start += len(piece)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes so far."""
+        end = self._hash.copy()
+        end.update(self._crc.to_bytes(4, "little") if self._left < BLOCK else b"")
+        return end.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the digest of a file's bytes."""
+    digest = Digest()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            for _ in digest.update(block):
+                pass
+    return digest.hexdigest()
+
+
+class _Digested:
+    """A file whose digest is made while it is written: what was just in hand is not read again."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self.hash = file, hashlib.sha256()
+        self._file, self.digest = file, Digest()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write bytes, in blocks that the processor's cache holds for both."""
-        for start in range(0, len(data), BLOCK):
-            block = data[start : start + BLOCK]
-            self.hash.update(block)
-            self._file.write(block)
+        for piece in self.digest.update(data):
+            self._file.write(piece)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "Sequence[Tensor]"], told: Mapping[str, str]) -> Written:
@@ -120,13 +159,13 @@ def write_tensors(path: Path, tensors: Mapping[str, "Sequence[Tensor]"], told: M
     with signals.scratch(_part(path)) as part:
         part.touch(PRIVATE)
         with part.open("wb") as file:
-            hashed = _Hashed(file)
-            shards.write_tensors(hashed, shapes, parts, told)
+            digested = _Digested(file)
+            shards.write_tensors(digested, shapes, parts, told)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     sync_folder(path.parent)
-    return seen(path, hashed.hash.hexdigest())
+    return seen(path, digested.digest.hexdigest())
 
 
 def _shape(pieces: "Sequence[Tensor]") -> tuple[int, ...]:
@@ -178,7 +217,7 @@ def check(folder: Path, kept: Written, *, whole: bool = False) -> None:
         if status.st_size != kept.size:
             raise Unusable(f"{kept.name} has {status.st_size:,} bytes, not {kept.size:,}")
         same = (status.st_mtime_ns, status.st_ino) == (kept.mtime_ns, kept.inode)
-        if (whole or not same) and sha256_file(path) != kept.sha256:
+        if (whole or not same) and digest_file(path) != kept.digest:
             raise Unusable(f"{kept.name} is not what was written")
     except OSError as error:
         raise Unusable(f"{kept.name} cannot be read ({error.strerror})") from error

@@ -13,7 +13,7 @@ from longctx.store.files import LaterVersion, Unusable, Written, canonical, read
 
 NAME = "manifest.json"
 FORMAT = "longctx reading"
-VERSION = 1
+VERSION = 2
 PLURAL = ("weights", "kernels")  # of what a fingerprint names
 
 
@@ -107,7 +107,7 @@ class Manifest:
 
     def link(self, start: int, end: int, file: Written) -> Segment:
         """Return the next segment, tied to the chain; its file names the texts by their digests."""
-        link = canonical([self.chain, start, end, file.sha256])
+        link = canonical([self.chain, start, end, file.digest])
         return Segment(start, end, file, hashlib.sha256(link).hexdigest())
 
     def write(self, folder: Path) -> None:
@@ -130,10 +130,9 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     value = read_json(folder / NAME)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise Unusable(f"{NAME} is not a reading's")
-    if value.get("version") != VERSION:
-        raise LaterVersion(
-            f"it has version {value.get('version')!r} of the format, and this longctx reads {VERSION}"
-        )
+    if (version := value.get("version")) != VERSION:
+        kind = Unusable if version in range(1, VERSION) else LaterVersion
+        raise kind(f"it has version {version!r} of the format, and this longctx reads {VERSION}")
     reading: Any = value.get("reading")
     if value.get("seal") != sha256_of(reading):
         raise Unusable(f"{NAME} is damaged")

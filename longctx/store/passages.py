@@ -16,14 +16,24 @@ from longctx import signals
 from longctx.errors import InputError
 from longctx.quotes import index, passages, prose, sentences, stems
 from longctx.quotes.index import PassageIndex
-from longctx.store.files import Unusable, Written, check, read_json, seen, sha256_file, sha256_of, write_json
+from longctx.store.files import (
+    Unusable,
+    Written,
+    check,
+    digest_file,
+    read_json,
+    seen,
+    sha256_file,
+    sha256_of,
+    write_json,
+)
 from longctx.store.folder import PASSAGES, Folder, locked
 from longctx.store.manifest import NAME
 from longctx.store.writer import use
 from longctx.text.document import Document
 
 FORMAT = "longctx passages"
-VERSION = 1
+VERSION = 2
 FILE = "passages.sqlite"
 LEAST = 1 << 20  # bytes of texts whose index is kept where nobody asked for that; it takes a quarter second
 BLOCK = 1 << 20
@@ -54,7 +64,7 @@ class Shelf:
             told = read_json(self._entry / NAME)
             if told.pop("seal") != sha256_of(told) or told["key"] != self._key:
                 return None
-            check(self._entry, Written(FILE, told["size"], told["sha256"], 0, 0), whole=True)
+            check(self._entry, Written(FILE, told["size"], told["digest"], 0, 0), whole=True)
             found = PassageIndex.load(self._entry / FILE, self._documents)
             use(self._entry)
             return found
@@ -80,10 +90,10 @@ class Shelf:
         with signals.scratch(path.with_name(f".{FILE}.{os.getpid()}.part")) as part:
             built.save(part, self._documents)
             self._folder.make_room(self._entry, 0)  # the part is there already
-            digest = sha256_file(part)
+            digest = digest_file(part)
             part.replace(path)
         file = seen(path, digest)
-        told = {"format": FORMAT, "version": VERSION, "key": self._key, "size": file.size, "sha256": digest}
+        told = {"format": FORMAT, "version": VERSION, "key": self._key, "size": file.size, "digest": digest}
         write_json(self._entry / NAME, {**told, "seal": sha256_of(told)})
 
 
