@@ -109,6 +109,36 @@ def paged_attention(
     return out.reshape(batch, heads, tokens, width).to(wanted)
 
 
+def branched_attention(q: Tensor, shared: Sequence[Page], own: Sequence[Sequence[Page]]) -> Tensor:
+    """Attend from a token of each of B branches to the pages that all share, read once, and to its own.
+
+    It runs on a CPU.
+
+    Args:
+        q: (B, H, D).
+        shared: pairs (k, v), each (1, Hkv, n, D). own: likewise of each branch, with its token.
+
+    Returns:
+        (B, H, D) in q's dtype; softmax and merging are in float32.
+    """
+    (batch, heads, width), n_kv_heads = q.shape, shared[0][0].shape[1]
+    folded = q.to(shared[0][0].dtype).view(batch, n_kv_heads, -1, width)  # the heads of a group, one by one
+    together = folded.transpose(0, 1).flatten(1, 2)[None]
+    out, weight = cpu(together, *shared[0], False)
+    for page in shared[1:]:
+        out, weight = torch_merge(out, weight, *cpu(together, *page, False))
+    out = out[0].unflatten(1, (batch, -1)).transpose(0, 1)
+    weight = weight[0].unflatten(1, (batch, -1)).transpose(0, 1)
+    rows = []
+    for number, pages in enumerate(own):
+        alone = slice(number, number + 1)
+        row = out[alone], weight[alone]
+        for page in pages:
+            row = torch_merge(*row, *cpu(folded[alone], *page, False))
+        rows.append(row[0].reshape(heads, width))
+    return torch.stack(rows).to(q.dtype)
+
+
 def fold(x: Tensor, groups: int) -> Tensor:
     """Put the query heads that share a KV head one after another: (B, H, T, D) -> (B, Hkv, G*T, D)."""
     batch, heads, tokens, width = x.shape

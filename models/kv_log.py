@@ -73,6 +73,11 @@ class KVLog:
         return self._room is not None or self._form.rounded or self._form.chosen is not None
 
     @property
+    def settled(self) -> list[Piece]:
+        """Return the parts to which nothing is added any more, which forks have in common."""
+        return self._full
+
+    @property
     def length(self) -> int:
         """Return the number of tokens in the log."""
         return sum(piece.tokens for piece in self._full) + self._used

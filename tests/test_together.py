@@ -43,6 +43,28 @@ def test_branches_of_a_batch_go_on_as_alone(name: str, lengths: list[int]) -> No
             torch.testing.assert_close(tensor, other.tensors()[key], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_branches_of_one_text_go_on_as_alone(name: str) -> None:
+    """If this fails what branches share is lost, or counted twice, where it is read once for all of them."""
+    model = random_model(CONFIGS[name])
+    text, other = model.new_state(), model.new_state()
+    with torch.inference_mode():
+        model.absorb(some_tokens(900)[None], text)
+        model.absorb(some_tokens(40)[None], other)
+    states = [other, text.fork(), model.new_state(), text.fork(), text.fork()]
+    with torch.inference_mode():
+        model.absorb(some_tokens(300)[None], states[3])
+    alone = [state.fork() for state in states]
+    step = DecodeStep(model, batch=len(states))
+    for round_ in range(2):
+        tokens = [(7 * round_ + 3 * i) % 90 for i in range(len(states))]
+        logits = step.run(tokens, states)
+        for row, token, state in zip(logits, tokens, alone, strict=True):
+            with torch.inference_mode():
+                expected = model.logits(model(torch.tensor([[token]]), state)[0, -1])
+            torch.testing.assert_close(row, expected, rtol=1e-4, atol=5e-4)
+
+
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     engine = Engine.load(write_checkpoint(tmp_path_factory.mktemp("together")), "cpu", "float32")

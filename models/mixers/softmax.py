@@ -62,7 +62,9 @@ class Softmax(nn.Module):
         """
         if self.can_step:
             return DeviceLog(self.spec, batch, rows, device)
-        return HostLogs(batch, self.attend) if batch > 1 and device.type == "cpu" else None
+        if batch < 2 or device.type != "cpu":
+            return None
+        return HostLogs(batch, self.attend, shares=not self.spec.pointer_heads)
 
     def forward(self, x: Tensor, memory: KVLog, positions: Positions) -> Tensor:
         """Return (B, T, hidden) for x (B, T, hidden) and move the memory past it."""
