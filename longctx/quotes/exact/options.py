@@ -20,7 +20,7 @@ _TERM = re.compile(
 _OPTION = re.compile(r"--?[A-Za-z\d][\w-]*")
 _DEFAULT = re.compile(
     r"(?:\bdefaults? (?:is|value is|to|of)|\bdefault[:=]|\bby default,?|\(default:?|\[default:)\s*"
-    r"[\"'`]?(?P<value>[\w/~.$+-][^\s\"'`\])]*(?<![.,;]))|(?P<before>[\w/.-]+) by default",
+    r"[\"'`]?(?P<value>[\w/~.$+-][^\s\"'`\])]*(?<![.,;]))|(?P<before>[\w/.-]*[\w/-]) by default",
     re.IGNORECASE,
 )
 _SWITCHED = frozenset(("on", "off", "yes", "no", "all", "none", "never", "always", "any"))

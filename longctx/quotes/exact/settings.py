@@ -24,8 +24,8 @@ _SETTING = re.compile(
 _DEFINE = re.compile(r"\s*#\s*define\s+(?P<key>\w+)\s+(?P<value>\S.*?)\s*$")
 _OPENING = re.compile(rf"{_LEAD}{_NAMED}(?:\s*:\s*[\w\[\], .]+(?==))?\s*[:=]?>?\s*[\w:.]*[\[({{]*[|>]?-?\s*$")
 _SECTION = re.compile(r"\s*\[+(?P<key>[^\[\]]+)\]+\s*$")
-_BLOCK = re.compile(r"\s*(?P<key>(?:[\w.-]+ ){0,2}[\w./\"-]+)\s*\{\s*$")  # server {, resource "a" "b" {
-_ITEM = re.compile(r"\s*(?:- +)?(?P<quote>[\"']?)(?P<value>[^\s\"'\[\]{}].*?)(?P=quote)\s*,?\s*$")
+_BLOCK = re.compile(r"\s*(?P<key>(?:[\w.\"-]+ ){0,2}[\w./\"-]+)\s*\{\s*$")  # server {, resource "a" "b" {
+_ITEM = re.compile(r"\s*(?:- +)?(?P<quote>[\"']?)(?P<value>[^\s\"'\[\]{}<].*?)(?P=quote)\s*,?(?:\s+#.*)?\s*$")
 _LITERAL_ITEM = re.compile(r"\s*(?P<value>\"[^\"]*\"|'[^']*'|[-+]?\d[\d_.]*)\s*,?\s*$")
 _TOGETHER = re.compile(r"\s*(?P<names>\w+(?:, \w+)+) = (?P<values>[^(,]+(?:, [^(,]+)+?)\s*$")  # A, B = 1, 2
 _PAIR = re.compile(
