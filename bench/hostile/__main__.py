@@ -2,7 +2,7 @@
 
     python -m bench.hostile --runs 380 --seed 1 [KIND ...]
 
-Run it as an ordinary user: root may do anything. The kinds of `bench.hostile_cases` take turns. Each run is a
+Run it as an ordinary user: root may do anything. The kinds of `bench.hostile.kinds` take turns. Each run is a
 fork with a folder, a home and a TMPDIR of its own. Counted are tracebacks and other exit codes, more than 20
 seconds or 2 GiB (of the largest process), escapes (the secret outside is told, a file there changes, a
 program of the folder runs, marks reach the terminal), and what is left: files, processes. Exit status 1 if
@@ -21,8 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from bench.hostile_cases import HIDDEN, KINDS, SECRET, Case
-from bench.hostile_run import processes, run
+from bench.hostile.case import HIDDEN, SECRET, Case
+from bench.hostile.kinds import KINDS
+from bench.hostile.run import processes, run
 
 SECONDS = 20
 MEMORY = 2 << 30

@@ -21,7 +21,7 @@ import longctx.tasks.ask
 import longctx.tokens.tokenizer  # noqa: F401 - as torch
 from longctx.__main__ import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GIVEN_UP = 60  # seconds after which a run is killed
 LOOKS = 0.5  # seconds between two looks at what a run waits for
 MARK = "LONGCTX_HOSTILE"  # in the environment of all processes of a run
