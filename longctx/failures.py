@@ -20,7 +20,7 @@ Exit codes:
   0    done
   1    no answer found (passages are shown all the same), or a check failed
   2    wrong options
-  3    an input is missing, empty, binary or unreadable
+  3    an input is missing, empty or blank, binary, or unreadable
   4    a model or tokenizer is missing, corrupt or of an unknown kind
   5    it does not fit into memory, or onto the disk
   6    the answer cannot be written where -o says
@@ -123,6 +123,9 @@ def _lacks_memory(error: BaseException) -> bool:
 
 def _say_wrong(error: click.ClickException) -> None:
     """Say in one line what is wrong with the command line, and where its options are told."""
+    if isinstance(error, click.BadParameter) and error.param:
+        wrong = preferences.plainly(error.message, error.param.type)
+        error = click.BadParameter(wrong, error.ctx, error.param, error.param_hint)
     message = error.format_message()
     if isinstance(error, _NO_ARGUMENTS):  # the message is the whole help
         click.echo(message, err=True)

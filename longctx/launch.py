@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from longctx import hub
-from longctx.errors import DoesNotFitError, OptionError
+from longctx import hub, preferences
+from longctx.errors import DoesNotFitError, ModelError, OptionError
 from longctx.machine import available_memory, gib, usable_threads
 from longctx.options import Options
 
@@ -62,7 +62,10 @@ class Launch:
     @cached_property
     def folder(self) -> "Path":
         """Return the folder of the model's configuration and tokenizer; its weights may still be missing."""
-        return hub.settings(self.options.model, to_plan=self.to_plan)
+        try:
+            return hub.settings(self.options.model, to_plan=self.to_plan)
+        except ModelError as error:
+            raise ModelError(f"{preferences.named_by('model')}{error}") from error
 
     @cached_property
     def config(self) -> "ModelConfig":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from longctx import signals
 from longctx.errors import OptionError
@@ -88,8 +89,19 @@ def _checked(key: str, option: click.Option, value: object) -> object:
     try:
         option.type_cast_value(click.Context(click.Command("")), given)
     except click.BadParameter as error:
-        raise OptionError(f"{path()}: {key}: {error.message.rstrip('.')}") from error
+        raise OptionError(f"{path()}: {key}: {plainly(error.message, option.type)}") from error
     return given
+
+
+def plainly(message: str, kind: object) -> str:
+    """Return what is wrong with a number in words that say which numbers an option takes."""
+    value, wrong, _ = message.partition(" is not ")
+    if not wrong or not isinstance(kind, click.IntRange | click.FloatRange):
+        return message.rstrip(".")
+    least = f"{'more than ' * kind.min_open}{kind.min:g}" if kind.min is not None else ""
+    bounds = f"from {least} to {kind.max:g}" if kind.max is not None else f"of {least} or more"
+    bounds = bounds.removesuffix(" or more") if kind.min_open else bounds
+    return f"must be a {'whole ' * isinstance(kind, click.IntRange)}number {bounds}, not {value}"
 
 
 def _word(key: str, item: object) -> str:
@@ -135,6 +147,15 @@ def default_model() -> str | None:
     if model is not None and not isinstance(model, str):
         raise OptionError(f"{path()}: model must be a name in quotes; longctx models use NAME writes it anew")
     return model
+
+
+def named_by(parameter: str) -> str:
+    """Return what gave an option its value, if it was not the command line: to begin a complaint with."""
+    context = click.get_current_context(silent=True)
+    source = context.get_parameter_source(parameter) if context else None
+    if source is ParameterSource.DEFAULT_MAP:
+        return f"{path()}: "
+    return f"LONGCTX_{parameter.upper()}: " if source is ParameterSource.ENVIRONMENT else ""
 
 
 def store() -> str | None:

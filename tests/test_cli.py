@@ -262,6 +262,8 @@ def test_the_machine_and_the_models_are_described(run: Any, command: str) -> Non
         (("summarize", "missing.txt"), 3, "missing.txt"),
         (("ask", "Why?", "empty.txt"), 3, "empty"),
         (("summarize", "empty.txt"), 3, "empty"),
+        (("ask", "Why?", "blank.txt"), 3, "nothing but white space"),
+        (("summarize", "blank.txt"), 3, "nothing but white space"),
         (("ask", "Why?", "image.png"), 3, "image.png"),
         (("ask", "Why?"), 3, "empty"),
         (("ask", "  ", "empty.txt"), 2, "question"),
@@ -269,7 +271,8 @@ def test_the_machine_and_the_models_are_described(run: Any, command: str) -> Non
         (("ask", "Why?", "text.txt", "--model", "text.txt"), 4, "folder"),
         (("ask", "Why?", "text.txt", "--model", "."), 4, "config.json"),
         (("ask", "What is K7-R2P?", "text.txt", "--device", "cuda:9"), 4, "cuda:9"),
-        (("ask", "Why?", "text.txt", "--max-tokens", "0"), 2, "--max-tokens"),
+        (("ask", "Why?", "text.txt", "--max-tokens", "0"), 2, "must be a whole number of 1 or more, not 0"),
+        (("ask", "Why?", "text.txt", "--top-p", "x"), 2, "must be a number from 0 to 1, not 'x'"),
         (("niah", "--length", "many"), 2, "many"),
         (("ask", "Why?", "text.txt", "--passage", "1"), 2, "'--passages'?) (see longctx ask --help)"),
         (("models", "shwo"), 2, "No such command 'shwo'"),
@@ -291,6 +294,7 @@ def test_bad_input_is_one_clear_line(
     """If this fails a user meets a traceback, or a failure that looks like success."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.txt").touch()
+    (tmp_path / "blank.txt").write_text("\n \n")
     (tmp_path / "text.txt").write_text(STORY)
     (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8)
     result = run(*arguments)

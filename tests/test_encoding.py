@@ -155,3 +155,25 @@ def test_text_in_utf8_is_never_taken_for_another_encoding(
     """Without it, a short file in a rare script could be misread although its encoding is plain to see."""
     found = _inspect(tmp_path_factory.mktemp("text"), text.encode())
     assert isinstance(found, Binary) or found.encoding == "utf-8" or "\0" in text
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "cp866", "iso8859-5"])
+@pytest.mark.parametrize(
+    "text",
+    ["Встреча завтра в десять\nНе опаздывай\n", "Купить хлеб\nи молоко\n", "Дорогой Иван!\nПриезжай.\n"],
+)
+def test_two_lines_of_russian_are_read_as_such(tmp_path: Path, text: str, encoding: str) -> None:
+    """A note would be shown in Japanese letters, or in Russian ones that spell nothing."""
+    assert _text(tmp_path, text.encode(encoding)).encoding == encoding
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Τι κάνεις;\nΚαλημέρα κόσμε, πώς είσαι σήμερα;\n", "cp1253"),
+        ("会議は明日です。\n遅れないで。\n", "cp932"),
+    ],
+)
+def test_two_lines_of_another_language_are_not_russian(tmp_path: Path, text: str, encoding: str) -> None:
+    """Letters of many alphabets become Russian ones in one of its encodings."""
+    assert _text(tmp_path, text.encode(encoding)).encoding == encoding

@@ -123,6 +123,8 @@ def test_a_text_without_headings_comes_in_slices(write: Write) -> None:
     assert [excerpt.title for excerpt in excerpts] == [f"Part {n} of 4" for n in range(1, 5)]
     counts = considered([document], 12)
     assert max(counts) <= 1.5 * min(counts)
+    letter = write("\n\n".join(story(ANIMALS[n]) for n in range(4)))
+    assert {excerpt.title for excerpt in summarize_extractive([letter], 300)} == {""}
 
 
 def test_files_are_sections(write: Write) -> None:

@@ -93,10 +93,10 @@ def test_the_environment_wins_over_the_file(settings: Path, monkeypatch: pytest.
     write(settings, "model = 'no/model-of-the-file'\n")
     monkeypatch.setenv("LONGCTX_MODEL", "no/model-of-the-script")
     command = ["plan", "--length", "4k"]
-    assert "no/model-of-the-script" in CliRunner().invoke(main, command).stderr
+    assert "LONGCTX_MODEL: no/model-of-the-script" in CliRunner().invoke(main, command).stderr
     assert "no/model-typed" in CliRunner().invoke(main, [*command, "--model", "no/model-typed"]).stderr
     monkeypatch.delenv("LONGCTX_MODEL")
-    assert "no/model-of-the-file" in CliRunner().invoke(main, command).stderr
+    assert f"{settings}: no/model-of-the-file" in CliRunner().invoke(main, command).stderr
 
 
 def test_the_settings_that_the_page_shows_are_taken(settings: Path) -> None:
@@ -117,8 +117,8 @@ def test_the_settings_that_the_page_shows_are_taken(settings: Path) -> None:
         ("[store]\nwindows = 2", "[store] is no command with options"),
         ("[ask]\nwords = 2", "[ask] words is no option"),
         ("output = 'x'", "output goes on the command line only"),
-        ("threads = 'two'", "threads: 'two' is not a valid integer"),
-        ("threads = 2.5", "threads: '2.5' is not a valid integer"),
+        ("threads = 'two'", "threads: must be a whole number of 1 or more, not 'two'"),
+        ("threads = 2.5", "threads: must be a whole number of 1 or more, not '2.5'"),
         ("threads = true", "threads takes a value, not true or false"),
         ("threads = [2]", "threads takes one value"),
         ("json = 'yes'", "json takes true or false"),

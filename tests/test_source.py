@@ -124,6 +124,7 @@ def test_a_named_pipe_is_read_like_stdin(tmp_path: Path) -> None:
         ("missing.txt", None, "no such file or folder; check the name"),
         ("empty.txt", b"", "empty; give it some text"),
         ("only-bom.txt", b"\xef\xbb\xbf", "empty; give it some text"),
+        ("blank.txt", b" \r\n\t\n", "nothing but white space; give it some text"),
         ("x.png", b"\x89PNG\r\n\x1a\n" + bytes(99), "a picture, not text; recognise its words"),
         ("noise", bytes(range(32)) * 99, "binary, not text"),
         ("n" * 300, None, "file name too long"),
@@ -259,7 +260,7 @@ def test_encodings_are_told_and_used(tmp_path: Path) -> None:
 def test_awkward_real_files_are_readable() -> None:
     """Without it, a file that real people have would be refused or garbled."""
     with gather([str(path) for path in sorted(AWKWARD.iterdir())]) as corpus:
-        assert [skip.reason for skip in corpus.skipped] == ["empty"]
+        assert [skip.reason for skip in corpus.skipped] == ["empty", "nothing but white space"]
         encodings = {Path(document.name).stem: document.encoding for document in corpus.documents}
     assert encodings.pop("alice-utf16le-bom") == "utf-16-le"
     assert encodings.pop("neko-shift-jis") == "cp932"

@@ -18,6 +18,7 @@ PER_SECTION = 3  # sentences a section should have room for
 MOST_PER_SECTION = 50
 MOST_JOINED = 12
 MOST_IN_ONE = 0.6  # of the text
+SLICED = 1 << 14  # bytes of a text without headings whose parts are numbered; a letter has none
 SLICES = 4  # slices per sentence asked for, to be joined into equal sections
 HEAD = 1 << 14  # bytes that tell code from prose
 PROSE_SUFFIXES = frozenset(
@@ -145,10 +146,10 @@ def _joined(sections: list[Section], count: int) -> list[Section]:
     for section in sections:
         groups.setdefault(int((before + section.size / 2) / share) if share else 0, []).append(section)
         before += section.size
-    joined = []
+    joined, sliced = [], sum(section.size for section in sections) >= SLICED
     for number, group in enumerate(groups.values(), start=1):
         titles = [section.title for section in group if section.title and (several or section.level != FILE)]
-        title = f"Part {number} of {len(groups)}"
+        title = f"Part {number} of {len(groups)}" if sliced else ""
         if titles and titles[0] == group[0].title:
             title = titles[0] if len(titles) == 1 else f"{titles[0]} - {titles[-1]}"
         joined.append(_join(group, title))

@@ -83,6 +83,8 @@ class Folder:
             total -= (freed := size_of(path))
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
+            if not freed:  # of one that was stopped before it kept anything
+                continue
             what = "a reading" if path.parent.name == READINGS else "an index"
             self.say(f"store: removed {what} of {gib(freed)} that was not used for longest")
         if total > budget:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from longctx.regular import open_regular
+from longctx.text import cyrillic
 
 BLOCK = 1 << 16
 SAMPLE = 1 << 15
@@ -27,7 +28,7 @@ MULTI_BYTE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
 WESTERN = ("cp1252", "latin_1")
 SINGLE_BYTE = (
     *WESTERN,
-    *("cp1250", "iso8859_2", "cp1251", "koi8_r", "cp866", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257"),
+    *("cp1250", "iso8859_2", *cyrillic.NAMES, "cp1253", "cp1254", "cp1255", "cp1256", "cp1257"),
     *("mac_roman", "cp850"),
 )
 
@@ -214,6 +215,9 @@ def _guess(file: BinaryIO, failure: int) -> str:
     sample = b"\n".join(_whole_lines(part) for part in (file.read(SAMPLE), *samples))
     candidates = SINGLE_BYTE if _high_bytes_stand_alone(sample) else MULTI_BYTE + SINGLE_BYTE
     fitting = [name for name in candidates if _first_failure(file, 0, name, PROBE) is None]
+    # Of two lines none is whole in a sample.
+    if name := cyrillic.likely(samples[0] + b"\n" + sample, set(fitting) & set(cyrillic.NAMES)):
+        return name
     likeness = {name: _east_asian_likeness(sample, name) for name in fitting if name in MULTI_BYTE}
     if max(likeness.values(), default=0) > 0.05:
         return max(likeness, key=likeness.__getitem__)

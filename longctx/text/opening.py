@@ -21,6 +21,8 @@ from longctx.text.walk import unwanted_by_name
 if TYPE_CHECKING:
     from longctx.formats.unpack import Part
 
+LARGEST_BLANK = 1 << 16  # bytes of a file that is looked through for something to read
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -161,8 +163,8 @@ class Files:
                 raise InputError(f"{name}: {found.kind}, not text; {found.advice}")
             self.skip(name, found.kind, found.advice)
             return
-        if found.start >= stamp.size:
-            self.skip(name, "empty")
+        if found.start >= stamp.size or _is_blank(path, stamp.size):
+            self.skip(name, "nothing but white space" if found.start < stamp.size else "empty")
             return
         if found.note:
             self.corpus.notes.append(f"{name}: {found.note}")
@@ -207,3 +209,11 @@ class Files:
         skipped = Skipped(name, reason, advice)
         if skipped not in self.corpus.skipped[-1:]:  # name a hidden folder once, not for each file
             self.corpus.skipped.append(skipped)
+
+
+def _is_blank(path: Path, size: int) -> bool:
+    """Tell whether a file of ordinary size holds nothing but white space."""
+    if size > LARGEST_BLANK:
+        return False
+    with open_regular(path) as file:
+        return not file.read().strip()
