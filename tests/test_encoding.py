@@ -144,7 +144,8 @@ def test_any_bytes_get_a_verdict_that_can_decode_them(
     """Without it, a strange file would end the program with a traceback."""
     found = _inspect(tmp_path_factory.mktemp("bytes"), data)
     if isinstance(found, Readable):
-        data[found.start :].decode(found.encoding, "replace")
+        text = data[found.start :].decode(found.encoding, "replace")
+        assert bool(text) == (found.start < len(data))
 
 
 @settings(max_examples=50, deadline=None)

@@ -199,10 +199,10 @@ def test_a_pattern_that_runs_away_is_stopped(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(points, "SECONDS", 0.1)
     path = tmp_path / "a.txt"
     path.write_text("first\n" + "a" * 5000 + "!\n")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InputError, match="takes too long"):
         cut("(a+)+$", path)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
