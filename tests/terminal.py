@@ -63,6 +63,13 @@ class Terminal:
         before, _, self.heard = self.heard.partition(part)
         return before
 
+    def anything(self) -> None:
+        """Wait until anything more is shown."""
+        end, heard = time.monotonic() + PATIENCE, len(self.heard)
+        while len(self.heard) == heard:
+            assert time.monotonic() < end
+            assert self._listen(), f"it ended: {self.heard[-2000:]}"
+
     def ended(self) -> int:
         """Wait for the end; return the exit code."""
         end = time.monotonic() + PATIENCE
