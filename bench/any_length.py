@@ -23,7 +23,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+LONGCTX = [sys.executable, "-m", "longctx"]
 MOST_BYTES = 1.5e9
 FIRST_PROGRESS = 0.2
 PLANTED = {  # depth -> level and message, question, answer, what grep searches for
@@ -132,6 +134,47 @@ def _pieces(leader: int) -> Iterator[bytes]:
         yield piece
 
 
+def ask(log: Path, depth: float, threads: int) -> tuple[Run, str]:
+    """Ask for a planted line; return the run, and what is wrong with its answer."""
+    question, right = PLANTED[depth][1], RIGHT[depth][0]
+    words = [*LONGCTX, "ask", question, str(log), "--threads", str(threads), "--json"]
+    asked = run(question, words)
+    asked.answer = json.loads(asked.answer)["answer"] if asked.answer else ""
+    return asked, "" if asked.answer.strip("'\"") == right else f"{question} {asked.answer!r}"
+
+
+def late_or_large(one: Run, start: float) -> Iterator[str]:
+    """Yield the bars that a command of ours misses; `start` is what any command takes before it works."""
+    if one.peak_bytes > MOST_BYTES:
+        yield f"{one.what}: {one.peak_bytes:,} bytes"
+    if (late := one.first_progress - start) > FIRST_PROGRESS:
+        yield f"{one.what}: first progress after {late:.2f} s of work"
+
+
+def measure(log: Path, threads: int) -> dict[str, Any]:
+    """Run every command on a log, and tell what each took and which bars were missed."""
+    start = run("start", [*LONGCTX, "--version"]).seconds
+    searcher = shutil.which("rg") or shutil.which("grep") or "grep"
+    runs, missed = [], []
+    for depth in PLANTED:
+        asked, wrong = ask(log, depth, threads)
+        words = RIGHT[depth][1]
+        searched = run(f"{Path(searcher).name} -F {words}", [searcher, "-F", words, str(log)])
+        runs += [asked, searched]
+        missed += [*filter(None, [wrong]), *late_or_large(asked, start)]
+    told = run("summarize", [*LONGCTX, "summarize", str(log)])
+    told.answer = told.answer.replace(str(log), log.name)
+    return {
+        "bytes": log.stat().st_size,
+        "threads": threads,
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
+        "load": os.getloadavg()[0],
+        "start_seconds": start,
+        "runs": [asdict(one) for one in (*runs, told)],
+        "missed": [*missed, *late_or_large(told, start)],
+    }
+
+
 def main() -> None:
     """Make the log, run every command on it, print a table and write JSON."""
     parser = argparse.ArgumentParser(
@@ -142,47 +185,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    longctx = [sys.executable, "-m", "longctx"]
     with tempfile.TemporaryDirectory(prefix="any-length-") as folder:
         log = args.log or Path(folder, "service.log")
         if not log.exists():
             write_log(log, args.megabytes * 1_000_000)
-        start = run("start", [*longctx, "--version"]).seconds
-        searcher = shutil.which("rg") or shutil.which("grep") or "grep"
-        runs, missed = [], []
-        for depth, (_, question) in PLANTED.items():
-            right, words = RIGHT[depth]
-            asked = run(
-                question, [*longctx, "ask", question, str(log), "--threads", str(args.threads), "--json"]
-            )
-            found = json.loads(asked.answer)["answer"] if asked.answer else ""
-            if found.strip("'\"") != right:
-                missed.append(f"{question} {found!r}")
-            asked.answer = found
-            runs += [asked, run(f"{Path(searcher).name} -F {words}", [searcher, "-F", words, str(log)])]
-        runs.append(run("summarize", [*longctx, "summarize", str(log)]))
-        runs[-1].answer = runs[-1].answer.replace(str(log), log.name)
-        size = log.stat().st_size
-    for one in runs:
+        values = measure(log, args.threads)
+    for one in values["runs"]:
         print(
-            f"{one.what:<44} {one.seconds:7.1f} s, of a CPU {one.cpu_seconds:7.1f} s  "
-            f"{one.peak_bytes / 1e6:6.0f} MB  first progress {one.first_progress:.2f} s"
+            f"{one['what']:<44} {one['seconds']:7.1f} s, of a CPU {one['cpu_seconds']:7.1f} s  "
+            f"{one['peak_bytes'] / 1e6:6.0f} MB  first progress {one['first_progress']:.2f} s"
         )
-        if "grep" not in one.what and "rg" not in one.what:
-            missed += [f"{one.what}: {one.peak_bytes:,} bytes"] * (one.peak_bytes > MOST_BYTES)
-            late = one.first_progress - start
-            missed += [f"{one.what}: first progress after {late:.2f} s of work"] * (late > FIRST_PROGRESS)
-    values = {
-        "bytes": size,
-        "threads": args.threads,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
-        "load": os.getloadavg()[0],
-        "start_seconds": start,
-        "runs": [asdict(one) for one in runs],
-        "missed": missed,
-    }
     if args.out:
         args.out.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    missed = values["missed"]
     print("\n".join(["missed:", *missed]) if missed else "every bar is met")
     sys.exit(bool(missed))
 

@@ -84,8 +84,41 @@ def held(session: Session, prompts: list[Tokens]) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Ask in all three ways, and print what they take."""
+def begun(folder: Path, given: argparse.Namespace) -> Session:
+    """Write a checkpoint of random weights, load it, and let it read a text of so many tokens."""
+    write_checkpoint(folder, Shape(layers=given.layers, hidden=given.hidden, ffn=2 * given.hidden))
+    shutil.copy(BUNDLED / "tokenizer.json", folder)
+    engine = Engine.load(folder, "cpu", "float32")
+    session = engine.session()
+    ids = engine.tokenizer.encode(made_text(given.tokens, seed=1))[: given.tokens]
+    for _ in session.read_chunks(ids[at : at + 2048] for at in range(0, len(ids), 2048)):
+        pass
+    return session
+
+
+def three_ways(session: Session, prompts: list[Tokens], sampling: Sampling, runs: int) -> dict[str, object]:
+    """Ask side by side, in reversed order and one by one, in turn; return seconds, and whether all agree."""
+    times: dict[str, list[float]] = {"together": [], "reversed": [], "one_by_one": []}
+    same, together = True, list[Tokens]()
+    for _ in range(runs):
+        together, seconds = answers(session, prompts, sampling)
+        times["together"].append(seconds)
+        turned, seconds = answers(session, prompts[::-1], sampling)
+        times["reversed"].append(seconds)
+        each = [answers(session, [prompt], sampling) for prompt in prompts]
+        times["one_by_one"].append(sum(seconds for _, seconds in each))
+        same = same and together == turned[::-1] == [one[0] for one, _ in each]
+    middle = {key: statistics.median(found) for key, found in times.items()}
+    return {
+        "same_answers": same,
+        "different_answers": len(set(map(tuple, together))),
+        "ratio": middle["one_by_one"] / middle["together"],
+        "seconds": times,
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tokens", type=int, default=16384, help="of the text")
     parser.add_argument("--questions", type=int, default=100)
@@ -95,39 +128,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=3, help="0: only hold the branches, and answer nothing")
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Ask in all three ways, and print what they take."""
+    given = arguments()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_checkpoint(folder, Shape(layers=given.layers, hidden=given.hidden, ffn=2 * given.hidden))
-        shutil.copy(BUNDLED / "tokenizer.json", folder)
-        engine = Engine.load(folder, "cpu", "float32")
-        session = engine.session()
-        ids = engine.tokenizer.encode(made_text(given.tokens, seed=1))[: given.tokens]
-        for _ in session.read_chunks(ids[at : at + 2048] for at in range(0, len(ids), 2048)):
-            pass
+        session = begun(Path(name), given)
         asked = made_text(12 * given.questions, seed=2).splitlines()[: given.questions]
-        prompts = [engine.tokenizer.encode(f"What of {one}?") for one in asked]
+        prompts = [session.engine.tokenizer.encode(f"What of {one}?") for one in asked]
         sampling = Sampling(max_tokens=given.write)
-        times: dict[str, list[float]] = {"together": [], "reversed": [], "one_by_one": []}
-        same, together = True, list[Tokens]()
-        for _ in range(given.runs):
-            together, seconds = answers(session, prompts, sampling)
-            times["together"].append(seconds)
-            turned, seconds = answers(session, prompts[::-1], sampling)
-            times["reversed"].append(seconds)
-            each = [answers(session, [prompt], sampling) for prompt in prompts]
-            times["one_by_one"].append(sum(seconds for _, seconds in each))
-            same = same and together == turned[::-1] == [one[0] for one, _ in each]
-        middle = {key: statistics.median(found) for key, found in times.items() if found}
-        answered = {
-            "same_answers": same,
-            "different_answers": len(set(map(tuple, together))),
-            "ratio": middle["one_by_one"] / middle["together"] if middle else None,
-            "seconds": times,
-        }
         told = {
-            **(answered if given.runs else {}),
+            **(three_ways(session, prompts, sampling, given.runs) if given.runs else {}),
             "memory": held(session, prompts),
             "given": {key: value for key, value in vars(given).items() if key != "out"},
             "load": os.getloadavg()[0],
