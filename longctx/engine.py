@@ -301,10 +301,13 @@ def pick_forms(
     from longctx.models.published import own_form
 
     quant, cpu = "int8" if name == "int8" else quant, device.type == "cpu"
-    fours = cpu and can_quantize() and can_quantize4()
-    able: dict[Form, bool] = {"int8": cpu and can_quantize(), "int4": fours, "int4-all": fours}
+
+    def able(form: str) -> bool:
+        """Try it only when it is asked for: that takes as long as some answers."""
+        return cpu and can_quantize() and (form == "int8" or can_quantize4())
+
     kept = own_form(published)
-    if quant == name == "auto" and kept and able[kept]:
+    if quant == name == "auto" and kept and able(kept):
         yield kept
         return
     if quant in ("auto", "none"):
@@ -318,8 +321,9 @@ def pick_forms(
         yield quant  # type: ignore[misc]  # one of them
         return
     if quant == "auto":
-        yield from (form for form in able if able[form] and form != "int4-all")  # who wants that says so
-    elif not able[quant]:  # type: ignore[index]  # one of them
+        forms: tuple[Form, ...] = ("int8", "int4")  # who wants int4-all says so
+        yield from filter(able, forms)
+    elif not able(quant):
         raise ModelError(f"--quant {quant}: this torch cannot compute with it on this CPU; use --quant none")
     else:
         yield quant  # type: ignore[misc]  # as above

@@ -102,9 +102,12 @@ class Launch:
     def chunk(self) -> int:
         """Return the tokens per chunk."""
         from longctx.away import hiding_chunk
+        from longctx.plan import default_chunk
 
+        if self.options.chunk or self.device.type == "cpu":
+            return self.options.chunk or default_chunk(self.config, self.device.type)
         *_, form = self._forms()
-        return self.options.chunk or hiding_chunk(self.config, self.device, self.dtype, form)
+        return hiding_chunk(self.config, self.device, self.dtype, form)
 
     def _forms(self) -> "Iterator[Form]":
         from longctx.engine import pick_forms
