@@ -159,3 +159,22 @@ After probation the period of notice is eight weeks. Three boats were stolen sin
 def test_what_only_stands_near_is_not_shown(write: Write, question: str, answers: list[str]) -> None:
     """An adjective, a verb, a path or a price of something else would be shown as the answer."""
     assert set(told(question, write("bridge.txt", BRIDGE))) <= set(answers)
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        (
+            "how much water goes into it?",
+            "- 740 ml warm water\n\nStir the starter into 400 ml of the water.\n",
+        ),
+        (
+            "who restarted the scheduler?",
+            "2024-06-18 05:02:19,390 INFO  scheduler restarted by operator kwame\n",
+        ),
+        ("what is the hirer's phone number?", "The Hirer tells the Owner of damage, under 01271 555 0148.\n"),
+    ],
+)
+def test_a_part_a_level_or_somebody_else_is_not_shown(write: Write, question: str, text: str) -> None:
+    """The amount of one step, a word of the log, or the number of the other party would be shown."""
+    assert told(question, write("a.txt", text)) == []

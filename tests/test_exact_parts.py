@@ -3,10 +3,10 @@
 import pytest
 from documents import Write
 
-from longctx.quotes.exact.cells import rows
 from longctx.quotes.exact.lines import lines
 from longctx.quotes.exact.mail import MOST, header, headers
 from longctx.quotes.exact.requirements import requirements
+from longctx.quotes.exact.rows import rows
 from longctx.quotes.exact.sentences import clauses, denies, end_of_words, line_at, sentences
 from longctx.quotes.exact.units import Unit, units
 from longctx.quotes.exact.words import term
@@ -160,7 +160,7 @@ TABLES = [
     ),
     ("a.csv", 'a;b\n1;"2;3"\n4;5;6\n', "a b: 1 2;3 (a.csv) +"),
     ("a.tsv", "a\tb\n1\t2\n", "a b: 1 2 (a.tsv) +"),
-    ("a.txt", "Name   Age   Town\nAnn    5     Rye\n", "Name Age Town: Ann 5 Rye (a.txt) -"),
+    ("a.txt", "Name   Age   Town\nAnn    5     Rye\n", "Name Age Town: Ann 5 Rye (a.txt) +"),
     ("b.txt", "Gull   7     8\n", "  : Gull 7 8 (b.txt) -"),
 ]
 

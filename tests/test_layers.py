@@ -20,9 +20,11 @@ tokens  tokens.files  tokens.boundaries  tokens.tokenizer  tokens.stream
 quotes  quotes.prose  quotes.sentences  quotes.kinds  quotes.stems  quotes.second_look  quotes.passages
 structure  structure.log_lines
 quotes.exact  quotes.exact.words  quotes.exact.values  quotes.exact.asked  quotes.exact.lines
-quotes.meanings  quotes.exact.fact  quotes.exact.sentences  quotes.exact.units  quotes.exact.attached
+quotes.meanings  quotes.exact.fact  quotes.exact.sentences  quotes.exact.units  quotes.exact.eligible
+quotes.exact.attached
 quotes.exact.copula  quotes.exact.settings
-quotes.exact.declared  quotes.exact.json_facts  quotes.exact.requirements  quotes.exact.cells
+quotes.exact.aligned  quotes.exact.rows  quotes.exact.declared  quotes.exact.json_facts
+quotes.exact.requirements  quotes.exact.cells
 quotes.exact.options  quotes.exact.definitions  quotes.exact.logs  quotes.exact.mail  quotes.exact.named
 quotes.exact.contacts  quotes.exact.prose  quotes.exact.spelling  quotes.exact.releases
 quotes.exact.look_up

@@ -1,24 +1,21 @@
 """What a sentence says of what is asked for: the value beside its words, of the kind that is wanted."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from longctx.quotes.exact.asked import Asked
+from longctx.quotes.exact.eligible import eligible
 from longctx.quotes.exact.sentences import denies
 from longctx.quotes.exact.units import Unit, tells, tells_anything
 from longctx.quotes.exact.values import Kind
-from longctx.quotes.exact.words import cover, places, stem, stems
+from longctx.quotes.exact.words import cover, places, stem
 
 FARTHEST = 20  # more than any words between
 MOST_IN_LOG = 6  # the same in a line of a log, which tells of one thing
 MOST_BETWEEN = 3  # telling words not asked for, among those from the first one asked for to the value
 MOST_BESIDE = 2  # words to the value that it belongs to, where there are several: "ends on 31 May"
 MOST_AWAY = 14  # words from the value to the farthest one that is asked for
-_COMPARED = re.compile(
-    r"\W*(?:more|less|fewer|higher|lower|longer|shorter|cheaper|later|earlier|older|younger|before"
-    r"|after|ago)\b"
-)
 _SUBJECT_GAP = re.compile(r"[\s,]*(?:(?:has|have|had|also|then|now|always|usually|will|is|was) )*$")
 _ROLE_GAP = re.compile(r"[\s,:(*_–-]*(?:(?:is|was|named|called|as|the|our|still|again) )*[(]?$")
 _ROLE = re.compile(r"who(?:'s|’s| is| was| are| were) (?:the|our|your|their)\b|(?!who\b)", re.IGNORECASE)
@@ -27,14 +24,8 @@ _OF_ANOTHER = re.compile(
     r"who (?:did|does|do)\b|who\b.*\b(?:above|below|over|with|against|to|from|of|in|on|at)\W*$", re.IGNORECASE
 )
 _BY = re.compile(r"\bby (?:the )?$")
-_THE = re.compile(r"\b(?:an?|the|this|that|its|our|my|your|their|his|her) $", re.IGNORECASE)
 # "assistant to Ann, criticized": not Ann.
 _GOVERNED = re.compile(r"\b(?:to|of|with|for|from|in|at|on|under|against|near|than) $", re.IGNORECASE)
-_NO_NAME = re.compile(
-    r"(?:In|On|At|By|For|From|The|An?|This|That|Since|After|Before|During|As|When|While|If)\b"
-    r"|(?:January|February|March|April|May|June|July|August|September|October|November|December"
-    r"|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)$"
-)
 _BY_ASKED = re.compile(r"by whom|who (?:is|was|are|were) .*\bby\b", re.IGNORECASE)
 _CODE_GAP = re.compile(r"[\s:#,=(]*(?:is|are|no\.?|number|id|of)?(?: is)?[\s:#(]*$", re.IGNORECASE)
 _NAME_GOES_ON = re.compile(r"(?: &| [A-Z][\w.]*)*")
@@ -42,7 +33,6 @@ _OF = re.compile(r" of (?:the |an? )?(?P<of>[^\W_])")
 _PARTED = re.compile(r"[;!?]|\b(?:if|unless|while|whereas)\b")
 _RELATIVE = re.compile(r"(?P<whose>[^\W_]+),? (?:which|who|that)\b")  # "A outdid B, which was built in 1984"
 _ONE_OF = re.compile(r"\bone of (?:the|our|my|your|its|his|her|their)\b", re.IGNORECASE)
-_DATED = re.compile(r"(?:1[5-9]\d\d|20\d\d|\d{1,2}\.\d{1,2}\.(?:\d{4}|\d\d))$")
 _PAST = re.compile(r"\b(?:did|was|were|had)\b")
 _OPEN = re.compile(
     r"\b(?:will|shall|would|could|should|might|may|planned|supposed|if|[Nn]ext)\b"
@@ -73,7 +63,7 @@ def attached(asked: Asked, unit: Unit) -> Found | None:
     if missing and missing - cover(asked.terms, unit.context if len(missing) == 1 else unit.title)[0]:
         return None
     carried = {i for i, one in enumerate(asked.terms) if one.carries and there[i]}
-    values = list(_values(asked, kind, unit))
+    values = list(eligible(asked, kind, unit))
     if missing == needed and not carried:  # "4. Fees ... 4 %" for "percentage of the fees"
         alone = len(values) == 1 and needed != asked.required and unit.text.rstrip()[-1:] in ".!"
         alone = alone and unit.first and not missing - cover(asked.terms, unit.title)[0]
@@ -102,33 +92,6 @@ def contrary(question: str, clause: str) -> bool:
     """Tell whether a clause is of the first where the last is asked for, or the other way round."""
     asked, said = (set(re.findall(r"[a-z]+", text.lower())) for text in (question, clause))
     return any(one & asked and one & said and not one & asked & said for one in _OPPOSED)
-
-
-def _values(asked: Asked, kind: Kind, unit: Unit) -> Iterator[re.Match[str]]:
-    for value in kind.find(unit.text):
-        if value.start() < unit.stamp:
-            continue
-        compared = kind.name in ("money", "amount", "size") and _COMPARED.match(unit.text, value.end())
-        other = (kind.name == "name" and not _may_be_name(value, unit)) or (
-            kind.name == "amount" and _DATED.match(value[0])
-        )
-        if not compared and not other and not _is_asked(asked, value[0]):
-            yield value
-
-
-def _is_asked(asked: Asked, value: str) -> bool:
-    """Tell whether a value only repeats the question: "Send" for "to whom is it sent?"."""
-    own = stems(value)
-    return value.lower() in asked.text.lower() or (bool(own) and set(own) <= set(stems(asked.text)))
-
-
-def _may_be_name(value: re.Match[str], unit: Unit) -> bool:
-    """Tell a name from another word with a capital: a month, or an adjective."""
-    if not tells_anything(value[0]) or _NO_NAME.match(value[0]):
-        return False
-    if " " in value[0]:
-        return not value[0].isupper()
-    return not _THE.search(unit.text[: value.start()])
 
 
 @dataclass(frozen=True)
@@ -231,6 +194,8 @@ class _Near:
         if kind.name == "code":
             return before is not None and bool(_CODE_GAP.fullmatch(before))
         if kind.name == "amount":
+            if after is not None and after.startswith(" of the "):
+                return False  # "400 ml of the water" is part of it
             rest = _NAME_GOES_ON.match(before)[0] if before else ""  # type: ignore[index]
             own = {self.unit.tokens[j].start() for j in self.between}
             return any(

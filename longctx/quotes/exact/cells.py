@@ -1,18 +1,13 @@
-"""Cells of tables: Markdown, CSV, TSV, columns parted by spaces, requests in the log of a web server."""
+"""Cells of tables, by what names their row and the head of their column."""
 
-import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 
 from longctx.quotes.exact.asked import UNSAID, Asked
-from longctx.quotes.exact.fact import TIME_FORM, Exact, Fact, looks_right
-from longctx.quotes.exact.lines import Line
+from longctx.quotes.exact.fact import TIME_FORM, Exact, looks_right
+from longctx.quotes.exact.rows import Row
 from longctx.quotes.exact.words import cover, stem, stems
 from longctx.quotes.prose import common_words
-from longctx.text.span import Quote
 
 _TITLES = ("dr", "mr", "mrs", "ms", "prof", "sir")
 _COMMON = frozenset(map(stem, (*common_words(), *_TITLES)))
@@ -23,57 +18,18 @@ _FULL_NAME = re.compile(
     r"(?:[A-ZÀ-Þ][\w.'’-]* ){1,3}[A-ZÀ-Þ][a-zà-ÿ'’-]+$"
 )  # whom a table without a head for names is of
 _NAMED = re.compile(r"(?:[A-ZÀ-Þ][\w.'’&-]*(?:,? |$))+$|\S+@\S+$|[\w.-]+$")
+_PLACE = frozenset(map(stem, ("place", "location", "city", "town", "country", "room", "site", "address")))
+_PRICE = frozenset(map(stem, ("price", "cost", "amount", "fee", "charge", "total", "sum")))
+_BEGUN = frozenset(map(stem, ("start", "begin", "since", "created", "joined", "launched", "opened")))
+_SINCE = re.compile(r"since when\b|when did .* (?:start|begin)", re.IGNORECASE)
 _NUMBERING = frozenset(map(stem, ("number", "no", "id", "code", "key")))
-MOST_FACTS = 20_000  # of a file that are put together to records
 LONGEST_KEY = 60  # characters of a cell, a part of which names its row
-LARGEST = 40  # facts of a record
-_RULE = re.compile(r"\|?[\s:|+=-]+\|?$")
-_TITLE = re.compile(r"#|(?=\S)(?:[^\s.:;,]+ ?){1,6}$")
-_GAP = re.compile(r"\s{2,}")
-_REQUEST = re.compile(
-    r"(?P<ip>\S+) \S+ (?P<user>\S+) \[(?P<time>[^\]]+)\] \"(?P<method>[A-Z]+) (?P<path>\S+)[^\"]*\""
-    r" (?P<status>\d{3})"
-    r" (?P<size>\S+)(?: \"(?P<referrer>[^\"]*)\" \"(?P<agent>[^\"]*)\")?"
-)
-_REQUEST_HEADS = (
-    "ip client host", "user", "time", "method", "path url file", "status code", "size bytes", "referrer",
-    "user agent",
-)  # fmt: skip
-_REQUESTING = "request asked requested got fetched downloaded uploaded visited accessed called opened"
-REQUEST_WORDS = f" {' '.join(_REQUEST_HEADS)} {_REQUESTING} client"
 _WHEN = frozenset(map(stem, ("date", "time", "day", "year", "when")))
 _DEFINED = re.compile(
     r"what(?: (?:is|are|does|do|means?)\b|['’]s )|(?:[\w-]+ ){0,2}[\w.-]+\W*$|meaning of", re.I
 )
 _NOT_WHEN = re.compile(r"what\b|[a-z]+ \S+$", re.IGNORECASE)
 _WHICH = re.compile(r"(?:which|what) (?P<head>[\w-]+)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a table, or an object with its keys.
-
-    Attributes:
-        around: what stands around the table. partly: part of a cell may name the row.
-        listed: cells that name nothing.
-    """
-
-    heads: Sequence[str]
-    cells: Sequence[str]
-    around: str
-    quote: Callable[[int], Quote]
-    partly: bool = False
-    listed: frozenset[int] = frozenset()
-
-    @cached_property
-    def names(self) -> list[tuple[str, ...]]:
-        """The stems of the heads; a unit in brackets is none of them."""
-        return [stems(head.split("(", maxsplit=1)[0]) or stems(head) for head in self.heads]
-
-
-def is_request(text: str) -> bool:
-    """Tell whether a text begins with a line of a web server's log."""
-    return bool(_REQUEST.match(text))
 
 
 def cells(asked: Asked, rows: Iterable[Row]) -> list[Exact]:
@@ -85,85 +41,18 @@ def cells(asked: Asked, rows: Iterable[Row]) -> list[Exact]:
     of the kind that is asked for counts, and of "what does E9 mean" the rest of the row.
     """
     whole: list[Exact] = []
-    partly: list[list[Exact]] = []
-    named = False
+    partly: list[tuple[list[Exact], bool]] = []
+    named = 0
     for row in rows:
         keys = _keys(asked, row, whole=True)
-        named |= bool(keys[0])
+        named += bool(keys[0])
         whole += _asked_for(asked, row, *keys)
-        if row.partly and not named and len(partly) < 2:
-            partly += filter(None, [list(_asked_for(asked, row, *_keys(asked, row, whole=False)))])
-    return whole or (partly[0] if len(partly) == 1 and not named else [])
-
-
-def records(facts: Iterable[Fact], around: str) -> Iterator[Row]:
-    """Yield the objects and blocks of a structured file as rows, whose heads are the keys."""
-    groups: dict[tuple[int, ...], list[Fact]] = {}
-    for fact in islice(facts, MOST_FACTS):
-        for size in range(2, len(fact.group) + 1):
-            groups.setdefault(fact.group[:size], []).append(fact)
-    for held in sorted(groups.values(), key=len):
-        places = {fact.path: fact.group for fact in held}
-        several = any(places[fact.path] != fact.group for fact in held)  # objects: their record is no larger
-        if 1 < len(held) <= LARGEST and not several:
-            depth = min(len(fact.path) for fact in held) - 1
-            own = [fact.path[depth:] for fact in held]
-            about = f"{around} {' '.join(held[0].path[:depth])}"
-            listed = frozenset(j for j, fact in enumerate(held) if fact.listed)
-            yield Row(
-                list(map(" ".join, own)),
-                [one.value for one in held],
-                about,
-                partial(_of_fact, held),
-                listed=listed,
-            )
-
-
-def _of_fact(held: Sequence[Fact], at: int) -> Quote:
-    return held[at].quote()
-
-
-def _of_line(line: Line) -> Callable[[int], Quote]:
-    return lambda _: line.quote()
-
-
-def rows(lines: Iterable[Line], name: str) -> Iterator[Row]:
-    """Yield the rows of tables, without the one that holds the heads."""
-    heads: list[str] = []
-    around = name
-    for line in lines:
-        if found := _REQUEST.match(line.text):
-            yield Row(_REQUEST_HEADS, [cell or "" for cell in found.groups()], _REQUESTING, _of_line(line))
-            continue
-        row = _row(line.text, name)
-        if len(row) < 2:
-            heads = []
-            if _TITLE.match(line.text):
-                around = f"{name} {line.text}"
-            continue
-        spaced = bool(_GAP.search(line.text)) and not _is_marked(line.text, name)
-        if not heads or (spaced and len(row) != len(heads)):
-            heads = row if not spaced or not any(map(str.isdigit, line.text)) else [""] * len(row)
-            if heads is row:
-                continue
-        if not _RULE.match(line.text) and len(row) <= len(heads):
-            yield Row(heads, row, around, _of_line(line), partly=not spaced)
-
-
-def _is_marked(text: str, name: str) -> bool:
-    return text.lstrip().startswith("|") or "\t" in text or name.lower().endswith(".csv")
-
-
-def _row(text: str, name: str) -> list[str]:
-    if text.lstrip().startswith("|"):
-        return [cell.strip().strip("`*") for cell in text.strip().strip("|").split("|")]
-    if "\t" in text:
-        return [cell.strip() for cell in text.split("\t")]
-    if name.lower().endswith(".csv"):
-        separator = ";" if text.count(";") > text.count(",") else ","
-        return [cell.strip() for cell in next(csv.reader([text], delimiter=separator), [])]
-    spaced = _GAP.split(text.strip())
-    return spaced if len(spaced) > 2 else []
+        if row.partly and not whole and len(partly) < 2:
+            found = list(_asked_for(asked, row, *_keys(asked, row, whole=False)))
+            partly += [(found, bool(keys[0]))] * bool(found)
+    # A row that is named in part counts unless another one is named.
+    alone = len(partly) == 1 and named == partly[0][1]
+    return whole or (partly[0][0] if alone else [])
 
 
 def _asked_for(asked: Asked, row: Row, keys: set[int], named: set[int]) -> Iterator[Exact]:
@@ -187,6 +76,8 @@ def _asked_for(asked: Asked, row: Row, keys: set[int], named: set[int]) -> Itera
             for j, fits in fitting.items()
             if _PERSON & set(row.names[j]) or _NAMED.match(row.cells[j])
         }
+    if asked.wanted == "place":
+        fitting = _of_place(asked, row, keys, rest) or fitting
     fitting = {j: fits for j, fits in fitting.items() if _looks_right(asked, row.cells[j])}
     chosen = [j for j, one in fitting.items() if one == min(fitting.values())]
     if not fitting and not rest:
@@ -281,16 +172,31 @@ def _fits(
     return -len(covered - named), len(unsaid)
 
 
+def _of_place(asked: Asked, row: Row, keys: set[int], rest: set[int]) -> dict[int, tuple[int, int]]:
+    """Return the columns of places, if but a verb is unsaid: "where was the wren ringed?"."""
+    verbs = {i for i in rest if i == len(asked.terms) - 1}
+    there = [j for j, head in enumerate(row.names) if _PLACE & set(head) and j not in keys]
+    return {j: (-1, 0) for j in there if j < len(row.cells)} if not rest - verbs else {}
+
+
 def _looks_right(asked: Asked, cell: str) -> bool:
     if asked.wanted == "number" and (TIME_FORM.match(cell) or (cell[:1].isalpha() and len(cell) >= 12)):
         return False
+    if asked.wanted == "place" and any(map(str.isdigit, cell)) and not re.search(r"[/\\]|\w \d|\d ", cell):
+        return False  # a code
     return looks_right(asked, cell)
 
 
 def _of_kind(asked: Asked, row: Row, keys: set[int]) -> list[int]:
     """Return the only column of the kind that is asked for, where no head is named."""
+    if asked.kind is not None and asked.kind.name == "amount":
+        prices = [j for j, head in enumerate(row.names[: len(row.cells)]) if _PRICE & set(head)]
+        return prices if len(prices) == 1 and prices[0] not in keys else []
     if asked.wanted != "time":
         return []
+    since = [j for j, head in enumerate(row.names[: len(row.cells)]) if _BEGUN & set(head) and j not in keys]
+    if _SINCE.match(asked.text):  # a clock in another column is how long it took
+        return since
     found = [j for j, cell in enumerate(row.cells) if j not in keys and TIME_FORM.match(cell)]
     return found if len(found) == 1 else []
 

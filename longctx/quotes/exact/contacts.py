@@ -20,6 +20,7 @@ _CONTACT = (
 _LABEL = re.compile(r"\b(?:fax|phone|telephone|tel|landline|office|mobile|cell|call|ring|number)\b")
 _MOBILE = re.compile(r"\b(?:mobile|cell)", re.IGNORECASE)
 _CAPITAL = re.compile(r"(?<![.!?:] )\b[A-Z][\w'’.-]*(?: [A-Z][\w'’-]+)+")  # a name of two words or more
+_ROLE = re.compile(r"\b(?:the|a|an) ([A-Z][\w'’-]+)")  # "the Owner", who is somebody else
 _SOMEBODYS = re.compile(r"\b(?:her|his|their|its|your|my)\b", re.IGNORECASE)
 _FARTHEST = 120  # characters between a name and what it has
 
@@ -52,7 +53,10 @@ def contact(asked: Asked, text: str, words: frozenset[str], kind: re.Pattern[str
     after = [
         value for value in values if value.start() >= end >= 0 and _labelled(asked, text[end : value.start()])
     ]
-    if not after or after[0].start() - end > _FARTHEST or _CAPITAL.search(text[end : after[0].start()]):
+    if not after or after[0].start() - end > _FARTHEST:
+        return None
+    between = text[end : after[0].start()]
+    if _CAPITAL.search(between) or any(not _LABEL.fullmatch(one.lower()) for one in _ROLE.findall(between)):
         return None
     return after[0][0], after[0].start()
 

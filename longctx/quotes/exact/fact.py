@@ -12,6 +12,10 @@ from longctx.text.span import Quote
 
 VERSION = re.compile(r"[\^~<>=!v ]*\d+(?:\.[\dx*]+)*[\w.+-]*(?: ?(?:,|\|\|) ?[\^~<>=!v ]*\d[\w.*+-]*)*")
 _UNSAID = UNSAID | frozenset(map(stem, UNITS | common_words()))
+_COUNTED = re.compile(r"how many\b", re.IGNORECASE)
+_BYTES = frozenset(
+    map(stem, ("bytes", "seconds", "secs", "ms", "minutes", "hours", "days", "kb", "mb", "gb"))
+)
 _BOUNDS = frozenset(("maximum", "minimum"))
 _BOUNDED = re.compile(
     r"how\b|\b(?:may|can|allow\w*|limit\w*|most|least|max\w*|min\w*|up to)\b", re.IGNORECASE
@@ -150,6 +154,8 @@ def _may_answer(asked: Asked, fact: Fact, path: Sequence[str], covered: set[int]
         return False
     if fact.strict and not covered & asked.required and not by_note:
         return False  # "Hirer" for "how many puppets are hired"
+    if _COUNTED.match(asked.text) and len(own) > 1 and _BYTES & set(own) - _said(asked):
+        return False  # CHUNK_BYTES for "how many chunks"
     terms = enumerate(asked.terms)
     loose = [one.word for i, one in terms if one.light and not one.carries and i not in covered]
     named = any(asked.terms[i].forms - _BOUNDS for i in asked.required)  # not "longest line"
@@ -205,6 +211,10 @@ def _told_by_looks(asked: Asked, value: str) -> set[int]:
 def _of_another(asked: Asked, path: Sequence[str]) -> bool:
     """Tell whether a value stands in one section of a file, and the question names the file alone."""
     return len(path) == 2 and not cover(asked.terms, stems(path[0]))[0]
+
+
+def _said(asked: Asked) -> frozenset[str]:
+    return frozenset(stems(asked.text))
 
 
 def _suits(loose: Sequence[str], value: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from longctx.quotes.exact.asked import Asked, mentions, parse
-from longctx.quotes.exact.cells import REQUEST_WORDS, Row, cells, is_request, records, rows
+from longctx.quotes.exact.cells import cells
 from longctx.quotes.exact.declared import base_asked, bases, declarations, of_kind
 from longctx.quotes.exact.definitions import defined_name, definitions, mentioned
 from longctx.quotes.exact.fact import Exact, Fact, fit
@@ -22,6 +22,7 @@ from longctx.quotes.exact.options import options
 from longctx.quotes.exact.prose import stated
 from longctx.quotes.exact.releases import released
 from longctx.quotes.exact.requirements import package, requirements, said
+from longctx.quotes.exact.rows import REQUEST_WORDS, Row, is_request, records, rows
 from longctx.quotes.exact.settings import SETTINGS, settings
 from longctx.quotes.exact.spelling import respelt
 from longctx.quotes.exact.words import cover, plain, stems, words

@@ -12,6 +12,7 @@ _NAMED = re.compile(
     r"(?:(?P<colon>[ \t]*:[*_]{0,2}[ \t]+)|[ \t]*(?: {3,}|\t|\.{3,} ?| {2,}(?=\S)))(?P<value>\S.*?)\s*$"
 )
 _SENTENCE_END = re.compile(r"[.!?]$")
+_GAPS = re.compile(r"\S {2,}\S.* {2,}\S|\S {4,}\S")
 _LONGEST = 12  # words of a value beside its name
 _SPEAKER = 2  # times a name may stand before a colon, with different words; more often it is who speaks
 
@@ -49,5 +50,7 @@ def named(lines: Iterable[Line]) -> Iterator[Fact]:
 
 
 def _is_value(value: str, colon: bool) -> bool:
+    if _GAPS.search(value):
+        return False  # the rest of a row
     count = len(value.split())
     return count <= (_LONGEST if colon else 6) and not (count > 3 and _SENTENCE_END.search(value) and colon)

@@ -101,7 +101,8 @@ def _attached(asked: Asked, every: Iterable[Unit]) -> list[Exact]:
             said = Exact(one.value, line_at(one.at, unit.starts).quote())
             by_distance.setdefault(one.apart, []).append(said)
     least = min(by_distance, default=0)
-    best = by_distance.get(least, [])
+    # One more word between is no less sure: both are shown.
+    best = by_distance.get(least, []) + by_distance.get(least + 1, [])
     return best if len(best) <= (MOST_VALUES if least < FARTHEST else 1) else []
 
 

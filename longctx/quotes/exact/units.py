@@ -16,6 +16,7 @@ _POSSESSIVE = re.compile(r"['’]s$")
 _PRONOUN = re.compile(r"(?:[-*+] +)?(?:It|They|He|She|This|These|Its|Their|His|Her)\b")
 _NO_END = re.compile(r"[.!?:,;]\W*$")
 _ITEM = re.compile(r"\s*[-*+•>] ")
+_ROW = re.compile(r"\S {2,}\S.*\S {3,}\S|\S {3,}\S.*\S {2,}\S|\t.*\t")  # three columns and more
 _STAMP = re.compile(
     r"\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? +\d{1,2}:\d\d(?::\d\d)?\]?\s|\[\d{1,2}:\d\d(?::\d\d)?\]"
 )
@@ -81,7 +82,7 @@ def units(lines: Iterable[Line]) -> Iterator[Unit]:
     above = before = ""
     last, first = -1, False
     for text, starts in sentences(lines):
-        if text.lstrip().startswith("|"):
+        if text.lstrip().startswith("|") or _ROW.search(text):
             continue
         number = starts[0][1].number if starts else last
         heading = _is_heading(text, before)
