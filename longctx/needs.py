@@ -96,7 +96,12 @@ def advice(wanted: Sequence[Need], free: dict[str, int], window: int = 0) -> lis
         if longest := need.longest(free.get(need.device, 0)):
             most = f"{window:,}" if 0 < window < LENGTHS[longest] else longest
             where = PLACES[need.device]
-            lines.append(f"fits {where} as {need.form}, texts up to {most} tokens: {need.options}")
+            slow = (
+                ", but about 6 times slower than float32 on this CPU"
+                if need.form == "bfloat16" and _in_software(need)
+                else ""
+            )
+            lines.append(f"fits {where} as {need.form}, texts up to {most} tokens{slow}: {need.options}")
     on_gpu = [need for need in wanted if need.device == "cuda"]
     if not any(need.longest(free.get("cuda", 0)) for need in on_gpu):
         lines += _slowly(on_gpu if lines else wanted, free)
@@ -108,6 +113,13 @@ def advice(wanted: Sequence[Need], free: dict[str, int], window: int = 0) -> lis
         for device in PLACES
         if (rows := [need for need in wanted if need.device == device])
     ]
+
+
+def _in_software(need: Need) -> bool:
+    """Tell whether this CPU has no products in bfloat16; with AVX2 alone they take six times as long."""
+    import torch
+
+    return need.device == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _slowly(wanted: Sequence[Need], free: dict[str, int]) -> list[str]:

@@ -1,6 +1,10 @@
 """Published models: what ships about them equals what their authors publish."""
 
 import math
+import os
+import platform
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -129,3 +133,21 @@ def test_advice_is_plain() -> None:
         "close programs, or take more memory",
         "on a GPU as bfloat16, for 32k tokens, it needs 4.0 GiB",
     ]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="of this kind of CPU alone")
+def test_it_is_told_that_bfloat16_is_slow_with_avx2_alone() -> None:
+    """Who asks for half the bytes would wait six times as long, and not know why."""
+    told = {}
+    for capability in ("avx2", "avx512"):
+        run = subprocess.run(
+            [sys.executable, "-m", "longctx", "models", "show", "smollm2-135m"],
+            env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        told[capability] = [line for line in run.stdout.splitlines() if "CPU as bfloat16" in line]
+    assert "slower than float32" in told["avx2"][0]
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        assert "slower" not in told["avx512"][0]
