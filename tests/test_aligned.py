@@ -7,6 +7,7 @@ from longctx.quotes.exact.look_up import look_up
 
 PS = """USER         PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND
 root           1  0.0  0.1 168120 12044 ?        Ss   Mar04   0:11 /sbin/init
+root          20  0.0    1      0     0 ?        S    Mar04   0:11 [cpuhp/1]
 redis        804  0.6  1.1  71440 46220 ?        Ssl  Mar05  22:08 /usr/bin/redis-server 127.0.0.1:6379
 maya        3391  0.2  0.9 48112999 36900 pts/0  S+   10:17   0:03 vim notes.md
 """
@@ -38,6 +39,7 @@ PRICES = """  Item                   Unit        Price
         (PS, "%MEM of redis", ["1.1"]),
         (PS, "Which command does maya run?", ["vim notes.md"]),
         (PS, "since when has vim been running?", ["10:17"]),
+        (PS, "which command has PID 1?", ["/sbin/init"]),
         (PS, "what is the PID of sshd?", []),
         (DF, "size of /dev/sdb1?", ["1.8T"]),
         (DF, "Use% of /srv/backup", ["24%"]),

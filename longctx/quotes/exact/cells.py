@@ -114,7 +114,10 @@ def _keys(asked: Asked, row: Row, *, whole: bool) -> tuple[set[int], set[int]]:
     for i, cell in enumerate(row.cells):
         if i in row.listed:
             continue
-        for text in dict.fromkeys((cell, cell.rstrip("/").rsplit("/", 1)[-1])):
+        tail = cell.rstrip("/").rsplit("/", 1)[-1]
+        if _of_other_head(asked, row, i):
+            continue
+        for text in dict.fromkeys((cell, tail if re.search(r"[^\W\d]", tail) else cell)):
             forms = stems(text)
             there, used = cover(asked.terms, forms)
             unsaid = {form for j, form in enumerate(forms) if j not in used} - _COMMON
@@ -129,6 +132,15 @@ def _keys(asked: Asked, row: Row, *, whole: bool) -> tuple[set[int], set[int]]:
         else set()
     )
     return (keys - asked_for or keys), named
+
+
+def _of_other_head(asked: Asked, row: Row, at: int) -> bool:
+    """Tell whether a bare number of a question is one of another column: "PID 1" names no row by its "1"."""
+    cell = row.cells[at]
+    found = re.search(rf"([\w%-]+) +{re.escape(cell)}(?!\w)", asked.text) if cell.isdigit() else None
+    said = set(stems(found[1])) if found else set()
+    heads = [bool(said & set(names)) for names in row.names]
+    return any(heads) and at < len(heads) and not heads[at]
 
 
 def _spoken(asked: Asked, row: Row) -> set[int]:
