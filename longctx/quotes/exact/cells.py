@@ -135,10 +135,14 @@ def _keys(asked: Asked, row: Row, *, whole: bool) -> tuple[set[int], set[int]]:
 
 
 def _of_other_head(asked: Asked, row: Row, at: int) -> bool:
-    """Tell whether a bare number of a question is one of another column: "PID 1" names no row by its "1"."""
+    """Tell whether a number of the question is none of this column: "PID 1" names no row by 1.1."""
     cell = row.cells[at]
-    found = re.search(rf"([\w%-]+) +{re.escape(cell)}(?!\w)", asked.text) if cell.isdigit() else None
-    said = set(stems(found[1])) if found else set()
+    if not re.fullmatch(r"\d[\d.,:]*", cell):
+        return False
+    found = re.search(rf"(?<![\w.])(?:([\w%-]+) +)?{re.escape(cell)}(?![\w]|[.,]\d)", asked.text)
+    if not found:
+        return True
+    said = set(stems(found[1] or ""))
     heads = [bool(said & set(names)) for names in row.names]
     return any(heads) and at < len(heads) and not heads[at]
 
