@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from longctx import manners, preload
-from longctx.begin import LONG, load_writer
+from longctx import manners
+from longctx.begin import load_writer
 from longctx.chat import Chat
 from longctx.errors import InputError, QuotationError
 from longctx.launch import Launch
@@ -90,11 +90,8 @@ class Asker:
     def events(self, corpus: "Corpus") -> "Iterator[Progress | Text | Thought | Answer]":
         """Yield what comes while texts are read, and the answer; at the end, what was read is kept."""
         from longctx.tasks import ask as task
-        from longctx.tasks.questions import suits_finder
 
         if not self._writes:
-            if corpus.bytes > LONG and (self.deep or self.everything or suits_finder(self.question)):
-                preload.begin()  # while the text is looked through
             return task.consult(
                 corpus,
                 self.question,

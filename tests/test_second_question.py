@@ -41,21 +41,32 @@ def test_a_second_question_imports_what_it_uses(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system has no such list of libraries")
-def test_torch_is_loaded_beside_looking_a_long_text_through(tmp_path: Path) -> None:
-    """If this fails a question about a long text waits for torch's library after it waited for the text."""
-    (tmp_path / "app.py").write_text("TIMEOUT_SECONDS = 30\n" + "# The ferry has left.\n" * 50_000)
+@pytest.mark.parametrize(
+    ("text", "asked", "told"),
+    [
+        (FACT, "Which number is for quiet-lantern?", ["begun, without torch", "4031775", "loaded"]),
+        ("TIMEOUT_SECONDS = 30\n", "What is TIMEOUT_SECONDS set to?", ["30", "not loaded"]),
+    ],
+)
+def test_the_library_of_torch_is_loaded_early_but_only_for_the_model(
+    tmp_path: Path, text: str, asked: str, told: list[str]
+) -> None:
+    """If this fails a model waits for what could be loaded beside its tokenizer, or look-ups wait for it."""
+    (tmp_path / "app.py").write_text(text)
     program = (
-        "import sys, threading; from longctx.cli import main\n"
+        "import sys; from longctx import preload; from longctx.cli import main\n"
+        "begin = preload.begin\n"
+        "def begun():\n"
+        "    print('begun, with torch' if 'torch' in sys.modules else 'begun, without torch', flush=True)\n"
+        "    begin()\n"
+        "preload.begin = begun\n"
         "try: main(sys.argv[1:])\n"
-        "finally:\n"
-        "    [one.join() for one in threading.enumerate() if one is not threading.main_thread()]\n"
-        "    print('torch' in sys.modules, 'libtorch_cpu' in open('/proc/self/maps').read())"
+        "finally: print('loaded' if 'libtorch_cpu' in open('/proc/self/maps').read() else 'not loaded')"
     )
-    ask = "ask", "What is TIMEOUT_SECONDS set to?", "app.py", "--no-store"
-    words = [sys.executable, "-c", program, *ask]
+    words = [sys.executable, "-c", program, "ask", asked, "app.py", "--no-store"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert (lines[0], lines[-1]) == ("30", "False True"), done.stderr
+    assert [*lines[: len(told) - 1], lines[-1]] == told, done.stderr
 
 
 def test_what_is_looked_up_waits_for_no_model(tmp_path: Path) -> None:
