@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.reader.prompt import END, REFUSAL, prompt
-
-# Lengths that batches are padded to: each is compiled once.
-LENGTHS = (128, 192, 256, 320)
-PADDING = 0
+PADDING, FIRST, SEPARATOR = 0, 101, 102
+QUESTION, LONGEST = 48, 320  # tokens kept of a question, and of all
 
 
 @dataclass(frozen=True)
@@ -35,68 +33,74 @@ class Example:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of an example: the prompt's, and the answer's with the end after it."""
+    """Token ids of an example, where its passage begins, and the tokens that answers start and end at.
 
-    prompt: list[int]
-    answer: list[int]
-
-    @property
-    def length(self) -> int:
-        """Tokens that go through the network; the last of the answer is only a target."""
-        return len(self.prompt) + len(self.answer) - 1
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Right-padded ids (B, T), and where which token must be foretold.
-
-    Attributes:
-        rows, positions, targets: (M,) one for each answer token.
+    An answer that stands in the passage more than once has as many starts; without an answer both are (0,),
+    the first token.
     """
 
-    ids: Tensor
-    rows: Tensor
-    positions: Tensor
-    targets: Tensor
+    ids: list[int]
+    passage: int
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
 
 
-def encode(tokenizer: Tokenizer, example: Example, answer: str | None = None) -> Encoded:
-    """Encode an example, with another answer if one is given."""
-    wanted = answer or example.answer or REFUSAL
-    asked = tokenizer.encode(prompt(example.question, example.passage), add_special_tokens=False).ids
-    return Encoded(asked, tokenizer.encode(wanted + END, add_special_tokens=False).ids)
+def encode(example: Example, tokenizer: Tokenizer) -> Encoded | None:
+    """Return an example as token ids; None if its answer falls behind the longest."""
+    asked = tokenizer.encode(example.question, add_special_tokens=False).ids[:QUESTION]
+    read = tokenizer.encode(example.passage, add_special_tokens=False)
+    ids = [FIRST, *asked, SEPARATOR, *read.ids[: LONGEST - len(asked) - 3], SEPARATOR]
+    at = len(asked) + 2
+    if example.answer is None:
+        return Encoded(ids, at, (0,), (0,))
+    starts, ends = [], []
+    for match in re.finditer(re.escape(example.answer), example.passage):
+        own = [i for i, (a, b) in enumerate(read.offsets) if a < match.end() and b > match.start()]
+        if own and at + own[-1] < len(ids) - 1:
+            starts.append(at + own[0])
+            ends.append(at + own[-1])
+    return Encoded(ids, at, tuple(starts), tuple(ends)) if starts else None
 
 
-def padded(examples: Sequence[Encoded], length: int | None = None) -> Batch:
-    """Put examples into one batch, as long as the longest or `length`."""
-    width = length or max(example.length for example in examples)
-    ids = torch.full((len(examples), width), PADDING)
-    rows, positions, targets = list[int](), list[int](), list[int]()
-    for row, example in enumerate(examples):
-        whole = example.prompt + example.answer[:-1]
-        ids[row, : len(whole)] = torch.tensor(whole)
-        rows += [row] * len(example.answer)
-        positions += range(len(example.prompt) - 1, len(whole))
-        targets += example.answer
-    return Batch(ids, *(torch.tensor(each) for each in (rows, positions, targets)))
+def encode_all(examples: Sequence[Example], tokenizer: Tokenizer) -> list[Encoded]:
+    """Return all that fit."""
+    return [one for one in (encode(example, tokenizer) for example in examples) if one is not None]
 
 
-def bucketed(examples: Sequence[Encoded], tokens: int, seed: int) -> Iterator[Batch]:
-    """Yield batches of about `tokens` tokens of similar lengths for ever; each epoch has its own order.
+def batches(examples: Sequence[Encoded], tokens: int, seed: int) -> Iterator[list[Encoded]]:
+    """Yield all examples once, in batches of near lengths that hold `tokens` with padding at most."""
+    dice = random.Random(seed)
+    order = dice.sample(range(len(examples)), len(examples))
+    made: list[list[Encoded]] = []
+    for start in range(0, len(order), 2048):  # lengths are sorted within these alone: other batches each time
+        some = sorted((examples[i] for i in order[start : start + 2048]), key=lambda one: len(one.ids))
+        batch: list[Encoded] = []
+        for one in some:
+            if batch and len(one.ids) * (len(batch) + 1) > tokens:
+                made.append(batch)
+                batch = []
+            batch.append(one)
+        made.append(batch)
+    dice.shuffle(made)
+    yield from made
 
-    Examples longer than the last of LENGTHS are left out.
+
+def tensors(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return ids, parts, the mask, the scores that may be chosen, and the right ones.
+
+    Returns:
+        ids, parts (B, T), mask (B, T), allowed (B, T): true for the first token and the passage's,
+        right (B, 2, T): true at starts and at ends.
     """
-    epoch = 0
-    waiting: dict[int, list[Encoded]] = {length: [] for length in LENGTHS}
-    while True:
-        order = list(range(len(examples)))
-        random.Random(f"{seed} {epoch}").shuffle(order)
-        for index in order:
-            length = next((size for size in LENGTHS if examples[index].length <= size), None)
-            if length is None:
-                continue
-            waiting[length].append(examples[index])
-            if len(waiting[length]) == tokens // length:
-                yield padded(waiting[length], length)
-                waiting[length] = []
-        epoch += 1
+    longest = max(len(one.ids) for one in batch)
+    ids = torch.full((len(batch), longest), PADDING)
+    parts, allowed = torch.zeros_like(ids), torch.zeros(len(batch), longest, dtype=torch.bool)
+    right = torch.zeros(len(batch), 2, longest, dtype=torch.bool)
+    for row, one in enumerate(batch):
+        ids[row, : len(one.ids)] = torch.tensor(one.ids)
+        parts[row, one.passage : len(one.ids)] = 1
+        allowed[row, 0] = True
+        allowed[row, one.passage : len(one.ids) - 1] = True
+        right[row, 0, list(one.starts)] = True
+        right[row, 1, list(one.ends)] = True
+    return ids, parts, ids != PADDING, allowed, right

@@ -1,6 +1,7 @@
-"""Make the reader's training and validation questions from their sources.
+r"""Make the reader's training and validation questions from their sources.
 
-    python -m training.reader.data --qa QA --prose PROSE --fairy-tales DIR --tables DIR --out OUT
+    python -m training.reader.data --qa QA --prose PROSE --fairy-tales DIR --tables DIR \
+        --searched FILE --out OUT
 
 Articles and stories of the validation questions are not in the training questions.
 """
@@ -16,13 +17,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from training.reader.batches import Example
-from training.reader.labelled import Asked, fairy_tales, grown, pieces, squad, tables, window, without
+from training.reader.labelled import (
+    Asked,
+    fairy_tales,
+    grown,
+    pieces,
+    searched,
+    squad,
+    tables,
+    window,
+    without,
+)
 from training.reader.made import documents
 from training.reader.prose import books, questions
 from training.reader.tables import cells
 
-SHARES = {"encyclopedia": 5600, "story": 2400, "prose": 1600, "made": 2800, "cells": 1000}
-VALIDATION = 120
+SHARES = {"encyclopedia": 19600, "asked": 2400, "story": 9000, "prose": 2600, "made": 10000, "cells": 2400}
+VALIDATION = 900
 SMALL = frozenset(
     re.findall(r"\w+", "a an the is are was were do does did of to in on at for by it that this be")
 )
@@ -66,35 +77,39 @@ def stems(text: str) -> list[str]:
 
 
 def answerable_or_not(asked: list[Asked], count: int, dice: random.Random) -> list[Example]:
-    """Return `count` questions, half without an answer: traps as far as there are, else of other passages."""
+    """Return up to `count` questions, half without an answer: each asked where it is answered, and elsewhere.
+
+    Traps (asked of their own paragraph, which lacks the answer) take the place of others without an answer.
+    """
     elsewhere = Elsewhere(asked, dice)
-    order = dice.sample(asked, len(asked))
-    traps = [each for each in order if each.answer is None][: count // 4]
-    present = [each for each in order if each.answer is not None]
-    made = [Example(each.question, window(each, dice), None, each.kind) for each in traps]
+    present = [each for each in asked if each.answer is not None]
+    traps = [each for each in asked if each.answer is None]
+    present = dice.sample(present, min(len(present), count // 2))
+    made = [Example(each.question, window(each, dice), None, each.kind) for each in traps[: count // 2]]
+    missing = len(present) - len(made)
     for number, each in enumerate(present):
-        if len(made) == count:
-            break
-        if number % 2 or len(made) + 1 < len(traps) * 2:
-            passage = window(each, dice)
-            if each.answer and each.answer in passage:
-                made.append(Example(each.question, passage, each.answer, each.kind))
-        elif number % 4 and (gone := without(each, dice)):
-            made.append(Example(each.question, gone, None, f"{each.kind}, sentence gone"))
-        elif other := elsewhere.find(each, dice):
-            made.append(Example(each.question, other, None, f"{each.kind}, elsewhere"))
+        passage = window(each, dice)
+        if each.answer and each.answer in passage:
+            made.append(Example(each.question, passage, each.answer, each.kind))
+        if number >= missing:
+            continue
+        gone = without(each, dice) if dice.random() < 0.5 else None
+        other = None if gone else elsewhere.find(each, dice)
+        if gone or other:
+            how = "sentence gone" if gone else "elsewhere"
+            made.append(Example(each.question, gone or other or "", None, f"{each.kind}, {how}"))
     return [replace(each, question=typed(each.question, dice)) for each in made]
 
 
 def typed(question: str, dice: random.Random) -> str:
     """Return a question as it is, or as people type it: without capitals and marks, or key words alone."""
     drawn = dice.random()
-    if drawn > 0.25:
+    if drawn > 0.35:
         return question
     words = question.rstrip("? ").split()
-    if drawn < 0.1:
+    if drawn < 0.12:
         words = [word for word in words if word.lower() not in SMALL] or words
-    return " ".join(words).lower() if drawn < 0.2 else " ".join(words)
+    return " ".join(words).lower() if drawn < 0.3 else " ".join(words)
 
 
 def among(examples: Iterable[Example], fill: list[str], dice: random.Random) -> list[Example]:
@@ -124,7 +139,12 @@ def build(arguments: argparse.Namespace, validation: bool, seed: int) -> list[Ex
     wiki = [each for name in files for each in squad(arguments.qa / f"{name}.jsonl.xz")]
     shelf = [book for book in books(arguments.prose) if held_out(book[0]) == validation]
     novel = [each for title, text in shelf for each in questions(title, text, 60, dice)]
-    sides = {"encyclopedia": wiki, "story": list(fairy_tales(arguments.fairy_tales)), "prose": novel}
+    sides = {
+        "encyclopedia": wiki,
+        "asked": list(searched(arguments.searched)),
+        "story": list(fairy_tales(arguments.fairy_tales)),
+        "prose": novel,
+    }
     made: list[Example] = []
     for name, asked in sides.items():
         chosen = [each for each in asked if held_out(each.title) == validation]
@@ -140,12 +160,13 @@ def build(arguments: argparse.Namespace, validation: bool, seed: int) -> list[Ex
 def main() -> None:
     """Write train.jsonl and validation.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("qa", "prose", "fairy-tales", "tables", "out"):
+    for name in ("qa", "prose", "fairy-tales", "tables", "searched", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, validation in (("train", False), ("validation", True)):
-        examples = build(arguments, validation, seed=1)
+        examples = build(arguments, validation, arguments.seed)
         with (arguments.out / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             for example in examples:
                 print(json.dumps(asdict(example), ensure_ascii=False), file=file)

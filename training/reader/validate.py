@@ -1,119 +1,56 @@
-"""How the reader does on questions it never saw: greedy answers, held to nothing.
+"""What the reader says of questions whose articles, stories, books and tables it has not seen."""
 
-python -m training.reader.validate --base BASE --data DATA UPDATES...
-"""
-
-import argparse
-import json
-import re
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch.nn import functional as F
 
-from training.reader.batches import Batch, Encoded, Example, encode, padded
-from training.reader.network import Network, opened
-from training.reader.prompt import END, REFUSAL
+from longctx.models.encoder import Encoder
+from training.reader.batches import Encoded, Example, encode, tensors
 
-LONGEST = 16  # tokens of an answer written out
-TOGETHER = 12  # prompts in one batch
+LONGEST_ANSWER = 30  # tokens
 
 
-@torch.no_grad()
-def validate(network: Network, tokenizer: Tokenizer, examples: list[Example]) -> dict[str, float]:
-    """Return the mean loss of an answer, and how greedy answers to (un)answerable questions are.
+@torch.inference_mode()
+def spans(net: Encoder, batch: Sequence[Encoded]) -> list[tuple[int, int, float]]:
+    """Return the best span of each, as tokens, and by how much it is likelier than no answer."""
+    ids, parts, mask, allowed, _ = tensors(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = net(ids, parts, mask)
+    starts, ends = scores.float().masked_fill(~allowed[:, None], -1e4).unbind(1)
+    both = starts[:, :, None] + ends[:, None, :]
+    keep = torch.ones_like(both[0], dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
+    keep[0] = keep[:, 0] = False
+    flat = both.masked_fill(~keep, -1e9).flatten(1)
+    best, width = flat.argmax(1), both.shape[2]
+    margins = flat.max(1).values - both[:, 0, 0]
+    return [(int(b) // width, int(b) % width, float(m)) for b, m in zip(best, margins, strict=True)]
 
-    exact, f1: as SQuAD counts, of answerable questions; `refused` of unanswerable, `missed` of answerable
-    ones; `precision`: the right among the answers given to either.
-    """
-    encoded = [encode(tokenizer, example) for example in examples]
-    foretold = [pair for batch in batches(encoded) for pair in each_foretold(network, batch)]
-    written = [example.answer or REFUSAL for example in examples]
-    wrong = [i for i, (_, right) in enumerate(foretold) if not right]
-    for i, text in zip(wrong, answers(network, tokenizer, [encoded[i] for i in wrong]), strict=True):
-        written[i] = text
-    present = [i for i, example in enumerate(examples) if example.answer is not None]
-    absent = [i for i, example in enumerate(examples) if example.answer is None]
-    exact = [words(written[i]) == words(examples[i].answer or "") for i in present]
-    given = sum(text != REFUSAL for text in written)
+
+def validate(net: Encoder, tokenizer: Tokenizer, examples: Sequence[Example]) -> dict[str, Any]:
+    """Return how many answers are exact, and how well answerable questions are told from others, by kind."""
+    encoded = [(example, one) for example in examples if (one := encode(example, tokenizer))]
+    encoded.sort(key=lambda pair: len(pair[1].ids))
+    exact: dict[str, list[bool]] = defaultdict(list)
+    margins: list[tuple[float, bool]] = []
+    for start in range(0, len(encoded), 16):
+        some = encoded[start : start + 16]
+        for (example, one), (first, last, margin) in zip(
+            some, spans(net, [one for _, one in some]), strict=True
+        ):
+            margins.append((margin, example.answer is not None))
+            if example.answer is not None:
+                right = any((first, last) == pair for pair in zip(one.starts, one.ends, strict=True))
+                exact[example.kind.split(",")[0]].append(right)
+    there = [m for m, answerable in margins if answerable]
+    absent = [m for m, answerable in margins if not answerable]
+    wins = sum(sum(a > b for b in absent) for a in there)
     return {
-        "validation_loss": mean([loss for loss, _ in foretold]),
-        "exact": mean(exact),
-        "f1": mean([f1(written[i], examples[i].answer or "") for i in present]),
-        "missed": mean([written[i] == REFUSAL for i in present]),
-        "refused": mean([written[i] == REFUSAL for i in absent]),
-        "precision": sum(exact) / max(1, given),
+        "exact": {kind: f"{sum(own)}/{len(own)}" for kind, own in exact.items()},
+        "all": round(sum(map(sum, exact.values())) / max(1, len(there)), 3),
+        "auc": round(wins / max(1, len(there) * len(absent)), 3),
+        "answered": round(sum(m > 0 for m in there) / max(1, len(there)), 3),
+        "refused": round(sum(m <= 0 for m in absent) / max(1, len(absent)), 3),
     }
-
-
-def batches(encoded: list[Encoded]) -> Iterator[Batch]:
-    """Yield examples in batches, in order."""
-    for start in range(0, len(encoded), TOGETHER):
-        yield padded(encoded[start : start + TOGETHER])
-
-
-def each_foretold(network: Network, batch: Batch) -> list[tuple[float, bool]]:
-    """Return minus the log-probability of every answer of a batch, and whether greedy decoding writes it."""
-    logits = network(batch.ids, batch.rows, batch.positions)
-    losses = F.cross_entropy(logits, batch.targets, reduction="none")
-    missed = (logits.argmax(-1) != batch.targets).float()
-    zeros = torch.zeros(len(batch.ids))
-    sums = (zeros.index_add(0, batch.rows, each).tolist() for each in (losses, missed))
-    return [(loss, errors == 0) for loss, errors in zip(*sums, strict=True)]
-
-
-def answers(network: Network, tokenizer: Tokenizer, encoded: list[Encoded]) -> list[str]:
-    """Return greedy answers; everything is read again for each token, for there is no memory."""
-    (end,) = tokenizer.encode(END).ids
-    written: list[list[int]] = [[] for _ in encoded]
-    for start in range(0, len(encoded), TOGETHER):
-        going = list(range(start, min(start + TOGETHER, len(encoded))))
-        for _ in range(LONGEST):
-            batch = padded([Encoded(encoded[i].prompt + written[i], [end]) for i in going])
-            tokens = network(batch.ids, batch.rows, batch.positions).argmax(-1).tolist()
-            for i, token in zip(going, tokens, strict=True):
-                written[i].append(token)
-            going = [i for i in going if written[i][-1] != end]
-            if not going:
-                break
-    return [tokenizer.decode(ids).strip() for ids in written]
-
-
-def words(text: str) -> list[str]:
-    """Return what SQuAD compares: lower-case words without articles and signs."""
-    return [word for word in re.findall(r"\w+", text.lower()) if word not in {"a", "an", "the"}]
-
-
-def f1(one: str, other: str) -> float:
-    """Return the overlap of two answers' words."""
-    left, right = Counter(words(one)), Counter(words(other))
-    common = (left & right).total()
-    return 2 * common / (left.total() + right.total()) if common else float(left == right)
-
-
-def mean(values: list[float] | list[bool]) -> float:
-    """Return the mean, of nothing zero."""
-    return round(sum(values) / len(values), 4) if values else 0.0
-
-
-def main() -> None:
-    """Print a JSON line for each file of updates."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder with validation.jsonl")
-    parser.add_argument("updates", type=Path, nargs="+")
-    arguments = parser.parse_args()
-    network = opened(arguments.base)
-    tokenizer = Tokenizer.from_file(str(arguments.base / "tokenizer.json"))
-    examples = Example.read(arguments.data / "validation.jsonl")
-    for path in arguments.updates:
-        network.take(load_file(path))
-        print(json.dumps({"updates": path.name, **validate(network, tokenizer, examples)}), flush=True)
-
-
-if __name__ == "__main__":
-    main()
