@@ -9,6 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BOOKS = "books/"
+PARTS = ("dev", "test", "fresh")
 SPARE = 12  # words that an answer may hold beside an accepted one
 
 
@@ -17,7 +18,7 @@ class Question:
     """A question about one text.
 
     Attributes:
-        part: "dev" or "test". text: its file.
+        part: one of PARTS. text: its file.
         answers: any of them is right; empty where the text has none.
         at: words of the sentence that answers it.
     """

@@ -90,7 +90,11 @@ def at_precision(rows: Sequence[Row], best: Sequence[Best], precision: float) ->
     """Return the lowest threshold from which on the reader's own answers are right so often; 0.99 if none."""
     chosen = STEPS[0]
     for least in STEPS:
-        own = [one["right"] for one in best if one and one["p"] >= least]
+        own = [
+            one["right"]
+            for row, one in zip(rows, best, strict=True)
+            if one and one["p"] >= least and not row.tool
+        ]
         if own and sum(own) >= precision * len(own):
             chosen = least
     return chosen
@@ -100,16 +104,28 @@ def surer(rows: Sequence[Row]) -> list[Best]:
     """Return answers without any calibration: the one that beats refusing by most, if one does."""
     found = []
     for row in rows:
-        best = max(row.said, key=lambda one: one["total"] - one["refusal"], default=None)
-        found.append(best if best and best["total"] > best["refusal"] else None)
+        best = max(row.said, key=lambda one: one["margin"], default=None)
+        found.append(best if best and best["margin"] > 0 else None)
     return found
+
+
+def calibrate(dev: Sequence[Row]) -> dict[str, Any]:
+    """Return what the program needs: weights and bias fitted on dev, and the threshold."""
+    fitted = fit(dev)
+    weights = {name: round(weight, 5) for name, weight in fitted.weights.items()}
+    least = at_precision(dev, left_out(dev), BARS["shown right"])
+    return {"bias": round(fitted.bias, 5), "weights": weights, "threshold": least}
 
 
 def curve(rows: Sequence[Row], best: Sequence[Best]) -> list[dict[str, Any]]:
     """Return, by threshold, how many of the reader's own answers are shown and right."""
     there, told = sum(bool(row.answers) for row in rows), []
     for least in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1):
-        own = [(row, one) for row, one in zip(rows, best, strict=True) if one and one["p"] >= least]
+        own = [
+            (row, one)
+            for row, one in zip(rows, best, strict=True)
+            if one and one["p"] >= least and not row.tool
+        ]
         right = sum(one["right"] for _, one in own)
         told.append(
             {
@@ -130,8 +146,8 @@ def limits(rows: Sequence[Row], best: Sequence[Best]) -> dict[str, Any]:
     return {
         "the passage is read": _share(len(read), len(there)),
         "of these, its surest words are right": _share(sum(one["right"] for one in own), len(own)),
-        "of these, it is not refused": _share(sum(one["total"] > one["refusal"] for one in own), len(own)),
-        "other passages refused": _share(sum(one["total"] <= one["refusal"] for one in other), len(other)),
+        "of these, it is not refused": _share(sum(one["margin"] > 0 for one in own), len(own)),
+        "other passages refused": _share(sum(one["margin"] <= 0 for one in other), len(other)),
         "right from any passage": _share(
             sum(any(one["right"] for one in row.said) for row, _ in there), len(there)
         ),
