@@ -72,7 +72,7 @@ class Outcome:
     """What came of a question.
 
     Attributes:
-        found: an answer was shown as found. right: and it is right.
+        found: an answer was shown as found. read: as read by the small reader. right: and it is right.
         first: the sentence or line shown first holds the place. in_three: one of the first three quotes does.
     """
 
@@ -86,6 +86,7 @@ class Outcome:
     answer: str
     confidence: float | None
     seconds: float
+    read: bool = False
 
 
 def load(books: Path | None, chosen: str = "first") -> list[Question]:
@@ -142,7 +143,8 @@ def judge(question: Question, values: dict[str, Any], seconds: float) -> Outcome
     shown = " / ".join(
         dict.fromkeys(map(one_line, (values["answer"], *(p["text"] for p in values["parts"]))))
     )
-    right = found and any(_says(shown, answer) for answer in question.answers)
+    read = values["how"] == "read"
+    right = (found or read) and any(_says(shown, answer) for answer in question.answers)
     right = right and all(_says(shown, answer) for answer in question.every)
     if found and question.at and not question.answers:
         right = _says_place(shown, question) or (holds[:1] == [True])
@@ -157,6 +159,7 @@ def judge(question: Question, values: dict[str, Any], seconds: float) -> Outcome
         shown,
         values["confidence"],
         round(seconds, 2),
+        read,
     )
 
 
@@ -225,7 +228,9 @@ def bars(outcomes: list[Outcome]) -> list[dict[str, Any]]:
             0.01,
         ),
         ("place in the first three quotes", sum(one.in_three for one in there), len(there), ">=", 0.90),
-        ("exact look-ups right", sum(one.right for one in exact), len(exact), ">=", 0.90),
+        ("exact look-ups right", sum(one.found and one.right for one in exact), len(exact), ">=", 0.90),
+        ("the same, or read rightly", sum(one.right for one in exact), len(exact), "", None),
+        ("wrongly read", sum(one.read and not one.right for one in outcomes), len(outcomes), "", None),
         ("right answer shown", sum(one.right for one in there), len(there), "", None),
         ("right sentence first", sum(one.first for one in there), len(there), "", None),
         ("reworded look-ups right", sum(one.right for one in reworded), len(reworded), "", None),
@@ -254,7 +259,9 @@ def report(outcomes: list[Outcome], counted: list[dict[str, Any]]) -> None:
         share = f"{row['count']:>4} of {row['of']:<4} {row['share']:6.1%} ({low:.1%}-{high:.1%})"
         print(f"{row['name']:<32} {share}  {verdict}")
     for one in outcomes:
-        if one.found and not one.right:
+        if one.read and not one.right:
+            print(f"  wrongly read: {one.ask} -> {one.answer[:80]!r}")
+        elif one.found and not one.right:
             print(f"  wrong: {one.ask} -> {one.answer[:80]!r}")
         elif one.kind in LOOK_UPS and not one.right:
             print(f"  missed: {one.ask} ({', '.join(one.paths)})")

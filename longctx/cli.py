@@ -149,8 +149,9 @@ def ask(
 
     The answer comes with passages to check it against. What the text says of a name outright (where it is
     defined, what it is set to) is looked up. Facts about things with names such as amber-lamp are copied out
-    by the bundled model, if it finds them. Otherwise you see the sentence closest to the question, which may
-    not answer it. A model that you choose with --model answers in its own words.
+    by the bundled model, if it finds them. Ordinary questions are read by a small reader, which is less
+    certain. Otherwise you see the sentence closest to the question, which may not answer it. A model that
+    you choose with --model answers in its own words.
 
     Many questions (-Q, --questions) are answered off one reading; a model that writes works on several of
     them at a time.

@@ -19,6 +19,7 @@ QUOTE = 1200  # characters of a quoted passage that are shown to people; JSON ha
 HOW = {
     "generated": "written by the model from what it read",
     "found": "found in the text; the line is quoted",
+    "read": "read in the text by the small reader, which is less certain than a look-up; the line is quoted",
     "closest": "no answer was looked for by a model; this sentence is the closest to the question",
     "not found": "the model found no such fact",
     "extracted": "sentences of the text itself, chosen to cover its words; no model wrote them",
@@ -26,6 +27,7 @@ HOW = {
 }
 MATCHING = "Passages that match the question best:"
 WIDER = "Passages without the question's words, that hold related ones or begin the text:"
+RIGHT_IN_TEN = 8  # of the reader's answers, of those measured, 94 of 107 were right
 LOOKED_UP = "looked up in the text itself; no model was asked"
 
 
@@ -76,6 +78,8 @@ def _how(answer: results.Answer) -> str:
         return how + "; the passages below match the question best" * matching
     if answer.how == "found" and answer.confidence is not None:
         return f"{HOW['found']}; {_likely(answer)}"
+    if answer.how == "read":
+        return f"{HOW['read']}; about {RIGHT_IN_TEN} in 10 such answers are right"
     return HOW[answer.how]
 
 

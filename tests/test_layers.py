@@ -46,7 +46,7 @@ kernels.moe_triton  kernels.moe
 models.config  models.target  models.published  models.families.common  models.families.minimax
 models.families.transnormer  models.families.hypenet  models.families.sala  models.families.llama
 models.families.bailing  models.config_file
-models.rotary  models.weight  models.lane  models.slots  models.offload  models.feedforward
+models.encoder  models.rotary  models.weight  models.lane  models.slots  models.offload  models.feedforward
 models.mixers.memory  models.kv_page  models.kv_chosen
 models.kv_file  models.kv_room  models.kv_form  models.kv_log
 models.mixers.branches  models.mixers.device_log
@@ -60,8 +60,8 @@ store.kept  store.writer  store.passages  store.keeper  store.portable  store.li
 tasks  tasks.results
 styles  output  manners  failures  options  launch
 tasks.questions  tasks.quick  tasks.quoted  tasks.templates  tasks.frame  tasks.prompt  tasks.haystack
-tasks.verifier  tasks.lookup  tasks.parts  tasks.ask  tasks.conversation  tasks.many  tasks.niah
-tasks.summarize  tasks.extract
+tasks.verifier  tasks.spans  tasks.reader  tasks.lookup  tasks.parts  tasks.ask  tasks.conversation
+tasks.many  tasks.niah  tasks.summarize  tasks.extract
 book
 render  examine  doctor  shelf  proof  keep  guide  begin  finish  asking  following  talk  cli  __main__
 """

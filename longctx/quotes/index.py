@@ -137,6 +137,11 @@ class PassageIndex:
         self._database.close()
         self._stems.close()
 
+    @property
+    def count(self) -> int:
+        """The number of passages."""
+        return self._added
+
     def add(self, passage: Quote) -> None:
         """Index the words of a passage."""
         self._added += 1

@@ -18,11 +18,11 @@ from longctx.reading import Reading
 from longctx.sampling import Sampling
 from longctx.store.folder import Folder
 from longctx.store.passages import Shelf
-from longctx.tasks import lookup, quick, quoted
+from longctx.tasks import lookup, quick, quoted, reader
 from longctx.tasks.frame import read_template
 from longctx.tasks.parts import CLOSE, MOST_READ, Finder, read_in_parts
 from longctx.tasks.prompt import Prompt, build_prompt, header
-from longctx.tasks.questions import one_by_one, suits_finder
+from longctx.tasks.questions import keys, one_by_one, suits_finder
 from longctx.tasks.results import Answer, Part, Text, Thought
 from longctx.text.source import Corpus, Document, settled_first
 from longctx.text.span import Span
@@ -101,7 +101,8 @@ def consult(
     indexed: int = INDEXED,
     store: Folder | None = None,
 ) -> Iterator[Progress | Answer]:
-    """Answer without a model that writes, by what is surest: a look-up, a copied fact, the closest sentence.
+    """Answer without a model that writes, by what is surest: a look-up, a copied fact,
+    the words that the reader points at, the closest sentence.
 
     Args:
         load: gives the model that copies; called only for questions of a form it was made for.
@@ -188,6 +189,9 @@ def consult_index(
     answer = _looked_up(corpus, question, facts)
     if answer is None and (deep or suits_finder(question)):
         answer = yield from copied()
+    if answer is None or (answer.how == "not found" and not keys(question)):
+        with corpus.meter.stage("reading passages", 0):
+            answer = reader.read(index, question) or answer
     evidence = index.search(question, max(passages_wanted, CONSIDERED))
     if answer is None or answer.how != "found":
         near = closest(index, question, evidence[:CONSIDERED])

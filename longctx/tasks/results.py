@@ -62,14 +62,17 @@ class Answer:
     """The result of `ask` and `summarize`.
 
     Attributes:
-        how: "generated" by the model from its state; "found" in the text; "not found", though the model read
+        how: "generated" by the model from its state; "found" in the text; "read" in it by the small reader,
+            which is less certain; "not found", though the model read
             the text; "closest", if no model read it; "extracted" sentences of the text; or "counted" in
             files of a known structure, with sentences of the others.
-        by: what found it: "look-up", exact and without a model, or "model", even if that found nothing.
+        by: what found it: "look-up", exact and without a model, "reader", or "model", even
+            if that found nothing.
         text: the answer; empty when there is none.
         closest: the sentence closest to the question, which need not answer it.
         source: the line that a found answer stands in.
-        confidence: of words that a model copied, the probability that they answer the question.
+        confidence: of words that a model copied or the reader points at, the probability that they answer
+            the question.
         parts: the answers one by one, if the question asks for several; source is the first one's.
         evidence: passages that match the question best, or the sentences of an extracted summary.
         matched: a passage holds words of the question, shown or not; None where that was not looked at.
@@ -82,10 +85,10 @@ class Answer:
         quotations: what a generated answer quotes, looked up in the documents.
     """
 
-    how: Literal["generated", "found", "not found", "closest", "extracted", "counted"]
+    how: Literal["generated", "found", "read", "not found", "closest", "extracted", "counted"]
     text: str
     source: "Quote | None" = None
-    by: Literal["look-up", "model"] | None = None
+    by: Literal["look-up", "reader", "model"] | None = None
     closest: "Quote | None" = None
     confidence: float | None = None
     parts: list[Part] = field(default_factory=list)
