@@ -334,9 +334,10 @@ def plan(inputs: Inputs, length: int | None, max_tokens: int, options: Options) 
     launch, out = Launch(options, to_plan=True), options.out()
     if length is None:
         with out, read_inputs(out, inputs) as corpus:
-            planned = launch.plan(corpus, max_tokens, calibrate=True)
+            planned = launch.plan(corpus, max_tokens, calibrate=out.show)
     else:
-        planned = launch.plan(length, max_tokens, calibrate=True)
+        with out:
+            planned = launch.plan(length, max_tokens, calibrate=out.show)
     from longctx import render
 
     out.write(render.plan_text(planned), {"command": "plan", **render.plan_values(planned)})

@@ -12,7 +12,7 @@ from longctx.machine import available_memory, gib, usable_threads
 from longctx.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import torch
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from longctx.models.weight import Form
     from longctx.output import Output
     from longctx.plan import Plan
+    from longctx.progress import Progress
     from longctx.text.source import Corpus
     from longctx.tokens.tokenizer import Tokenizer
 
@@ -115,8 +116,18 @@ class Launch:
         options, published = self.options, self.config.published
         return pick_forms(options.quant, options.dtype, self.device, self.dtype, published)
 
-    def plan(self, text: "Corpus | int", answer_tokens: int, *, calibrate: bool = False) -> "Plan":
-        """Plan a reading of a corpus, or of so many tokens, and an answer, in the best form that fits."""
+    def plan(
+        self,
+        text: "Corpus | int",
+        answer_tokens: int,
+        *,
+        calibrate: "Callable[[Progress], object] | None" = None,
+    ) -> "Plan":
+        """Plan a reading of a corpus, or of so many tokens, and an answer, in the best form that fits.
+
+        Args:
+            calibrate: time some layers, and call this with the progress.
+        """
         from longctx.away import away
         from longctx.plan import count_tokens, guess_tokens, make_plan, read_seconds
 
@@ -137,7 +148,8 @@ class Launch:
                 break
         else:
             plan = away(plan, self.device)
-        if not calibrate or (seconds := read_seconds(*at, plan.form)) is None:
+        seconds = read_seconds(*at, plan.form, calibrate) if calibrate else None
+        if seconds is None:
             return plan
         # Experts come while others are computed.
         chunks = -(-tokens // self.chunk)

@@ -1,12 +1,14 @@
 """What a run will need, before anything loads: tokens, bytes per component, and time."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from longctx.errors import DoesNotFitError
 from longctx.machine import available_memory, gib
+from longctx.progress import Progress
 from longctx.rates import BUS, DISK, best
 from longctx.text.source import Corpus
 from longctx.tokens.stream import heading
@@ -28,6 +30,9 @@ BYTES_PER_TOKEN = 4  # without a tokenizer; prose with a large vocabulary has mo
 PROGRAM = 350 << 20  # torch and Python themselves, resident
 CALIBRATION_LIMIT = 4 << 30  # bytes of one layer of each kind; beyond, no time is estimated
 CALIBRATION_WORK = 1 << 35  # products of one run: less than a second, where the chunk would take minutes
+CALIBRATION_SECONDS = 0.5  # of one layer's runs; where one takes longer, it is timed once
+TIMING = "timing a layer of each kind"
+GROWN = 2  # chunks that a layer keeps, to time it once more behind them
 
 
 @dataclass(frozen=True)
@@ -321,6 +326,7 @@ def read_seconds(
     dtype: "torch.dtype",
     chunk: int,
     form: "Form",
+    show: Callable[[Progress], object] = lambda _: None,
 ) -> float | None:
     """Estimate the seconds of a reading from one random layer of each kind, timed on one chunk.
 
@@ -338,6 +344,7 @@ def read_seconds(
     sample = replace(config, layers=one_each, vocab_size=1)
     if weight_bytes(sample, dtype) > min(CALIBRATION_LIMIT, _available(device) // 2):
         return None
+    show(Progress(TIMING, 0, len(kinds), 0, "layers"))
     with torch.device(device), torch.inference_mode():
         model = Decoder(sample, dtype)
         for parameter in model.parameters():
@@ -349,16 +356,22 @@ def read_seconds(
         x = torch.randn(1, length, config.hidden_size).to(dtype)
         positions = Positions.after(0, length, device)
         costs = {}
-        for kind, layer, memory in zip(kinds, model.blocks(), model.new_state().layers, strict=True):
+        layers = zip(kinds, model.blocks(), model.new_state().layers, strict=True)
+        for number, (kind, layer, memory) in enumerate(layers):
+            show(Progress(TIMING, number, len(kinds), 0, "layers"))
 
             def run(layer: "Layer" = layer, memory: "Memory" = memory) -> None:
                 layer(x, memory.fork(), positions)
 
-            without, empty = best(run, device), memory.nbytes
-            for _ in range(4):
-                layer(x, memory, positions)
-            grew = memory.nbytes > empty
-            costs[kind] = without, max(0.0, best(run, device) - without) / (4 * length) if grew else 0.0
+            without, empty = best(run, device, CALIBRATION_SECONDS), memory.nbytes
+            layer(x, memory, positions)
+            per_key = 0.0
+            if memory.nbytes > empty:
+                for _ in range(1, GROWN):
+                    layer(x, memory, positions)
+                behind = best(run, device, CALIBRATION_SECONDS)
+                per_key = max(0.0, behind - without) / (GROWN * length)
+            costs[kind] = without, per_key
     chunks = max(1, tokens / length)
     each = [costs[_kind(layer)] for layer in config.layers[:-1]]
     return sum(chunks * (without + per_key * tokens / 2) for without, per_key in each)

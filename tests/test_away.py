@@ -134,6 +134,18 @@ def test_the_fastest_of_three_runs_counts(times: list[float], monkeypatch: pytes
     assert not left
 
 
+def test_a_long_run_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails a plan for a large model takes as long as ten of its chunks."""
+    now, left = [0.0], [9.0, 5.0, 3.0]
+
+    def run() -> None:
+        now[0] += left.pop(0)
+
+    monkeypatch.setattr(rates, "perf_counter", lambda: now[0])
+    assert rates.best(run, CPU, 6) == 5
+    assert left == [3.0]
+
+
 def test_rates_are_stated_for_a_gpu_that_is_not_here() -> None:
     """If this fails a plan for another machine ends in an error of CUDA."""
     if not torch.cuda.is_available():

@@ -25,6 +25,7 @@ from longctx.models.mixers.lightning import Lightning
 from longctx.models.mixers.softmax import Softmax
 from longctx.models.weight import Form
 from longctx.plan import Plan, count_tokens, default_chunk, guess_tokens, make_plan
+from longctx.progress import Progress
 from longctx.text.source import gather
 from longctx.tokens.stream import heading
 from longctx.tokens.tokenizer import Tokenizer
@@ -235,22 +236,26 @@ def test_a_calibration_counts_what_each_kind_of_layer_takes(monkeypatch: pytest.
     """Time would be told by a layer of another kind, without what the keys before a chunk cost."""
     runs: list[Callable[[], object]] = []
 
-    def best(run: Callable[[], object], device: torch.device) -> float:
+    def best(run: Callable[[], object], device: torch.device, most: float) -> float:
         run()
         runs.append(run)
-        return 1.0 if runs.count(run) == 1 else 3.0  # without keys, and with those of four chunks
+        return 1.0 if runs.count(run) == 1 else 3.0  # without keys, and with those of two chunks
 
     monkeypatch.setattr(plan, "best", best)
     monkeypatch.setattr(plan, "_available", lambda device: 1 << 40)
     monkeypatch.setattr("longctx.models.kv_log.FIRST_PAGE", 16)
 
+    shown: list[Progress] = []
+
     def seconds(layers: str, tokens: int) -> float | None:
         config = translate(hf_config(layers=layers), Path("config.json"))
-        return plan.read_seconds(config, tokens, torch.device("cpu"), torch.float32, 10, "plain")
+        cpu = torch.device("cpu")
+        return plan.read_seconds(config, tokens, cpu, torch.float32, 10, "plain", shown.append)
 
     assert seconds("LLLS", 1000) == pytest.approx(100 * 3)  # the last layer only absorbs
-    assert seconds("LSL", 1000) == pytest.approx(100 * (1 + (1 + 2 / 40 * 1000 / 2)))
+    assert seconds("LSL", 1000) == pytest.approx(100 * (1 + (1 + 2 / 20 * 1000 / 2)))
     assert seconds("LS", 4) == pytest.approx(1)
+    assert [(one.bytes_done, one.bytes_total) for one in shown[-3:]] == [(0, 2), (0, 2), (1, 2)]
     config = translate(hf_config(layers="LS"), Path("config.json"))
     sample = replace(
         config,

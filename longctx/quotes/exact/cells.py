@@ -144,7 +144,7 @@ def _of_other_head(asked: Asked, row: Row, at: int) -> bool:
         return True
     said = set(stems(found[1] or ""))
     heads = [bool(said & set(names)) for names in row.names]
-    return any(heads) and at < len(heads) and not heads[at]
+    return any(heads) and at < len(heads) and not (heads[at] or _NUMBERING & set(row.names[at]))
 
 
 def _spoken(asked: Asked, row: Row) -> set[int]:
