@@ -180,27 +180,16 @@ def make_plan(
     kv_pages: int | None = None,
 ) -> Plan:
     """Plan a reading of `tokens` tokens in chunks of `chunk`, without loading any weight."""
-    from longctx.kernels.attention import log_dtype
-    from longctx.kernels.select import Site
     from longctx.models.decoder import FEEDFORWARDS, MIXERS
-    from longctx.models.kv_chosen import bound_bytes
-    from longctx.models.kv_form import KVForm
-    from longctx.models.kv_log import LAST_PAGE
-    from longctx.models.kv_room import BUFFERS
-    from longctx.models.weight import BITS
 
     cpu, size = device.type == "cpu", dtype.itemsize
-    kind = log_dtype(Site(device, dtype), form in BITS)
-    row = partial(KVForm(kv_rounded).row_bytes, dtype=kind)
-    mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
+    mixers = {(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers}
     inner = {(FEEDFORWARDS[type(layer.feedforward)], layer.feedforward) for layer in config.layers}
-    state, kept = (sum(mixer.memory_bytes(spec, n, row) for mixer, spec in mixers) for n in (0, tokens))
-    page = min(tokens, LAST_PAGE)
-    pages = [mixer.memory_bytes(spec, page, row) - mixer.memory_bytes(spec, 0, row) for mixer, spec in mixers]
     at_work = config.hidden_size, 4 if cpu else size, cpu
     widest = max(part.workspace_bytes(spec, *at_work) for part, spec in {*mixers, *inner})
+    memory = _memory_bytes(config, tokens, device, dtype, form, kv_rounded=kv_rounded, kv_pages=kv_pages)
     # On a GPU the decode step has its own states.
-    beside = PROGRAM + size * min(chunk, tokens) * config.hidden_size if cpu else state
+    beside = PROGRAM + size * min(chunk, tokens) * config.hidden_size if cpu else memory["state"]
     weights, forms = weight_bytes(config, dtype, form), bytes_of_forms(config)
     return Plan(
         tokens=tokens,
@@ -208,12 +197,8 @@ def make_plan(
         form=form,
         kind=form if _is_rounded(form) else str(dtype).removeprefix("torch."),
         weights=weights,
-        state=state,
-        kv=kept - state,
         kv_rounded=kv_rounded,
         kv_pages=kv_pages,
-        kv_bounds=0 if kv_pages is None else sum(bound_bytes(spec, tokens, kind) for _, spec in mixers),
-        kv_least=sum(pages) + BUFFERS * max(pages, default=0),
         workspace=min(chunk, tokens) * widest + beside,
         available=_available(device),
         forms=forms,
@@ -221,8 +206,43 @@ def make_plan(
         gpu=not cpu,
         # For a GPU they are read as they were published, and rounded then.
         rate=DISK if cpu else DISK * weights / forms["bfloat16"],
+        **memory,
         **expert_bytes(config, dtype, form),
     )
+
+
+def _memory_bytes(
+    config: "ModelConfig",
+    tokens: int,
+    device: "torch.device",
+    dtype: "torch.dtype",
+    form: "Form",
+    *,
+    kv_rounded: bool,
+    kv_pages: int | None,
+) -> dict[str, int]:
+    """Return the bytes of states, of keys and values, of those always at work, and of the bounds on pages."""
+    from longctx.kernels.attention import log_dtype
+    from longctx.kernels.select import Site
+    from longctx.models.decoder import MIXERS
+    from longctx.models.kv_chosen import bound_bytes
+    from longctx.models.kv_form import KVForm
+    from longctx.models.kv_log import LAST_PAGE
+    from longctx.models.kv_room import BUFFERS
+    from longctx.models.weight import BITS
+
+    kind = log_dtype(Site(device, dtype), form in BITS)
+    row = partial(KVForm(kv_rounded).row_bytes, dtype=kind)
+    mixers = [(MIXERS[type(layer.mixer)], layer.mixer) for layer in config.layers]
+    state, kept = (sum(mixer.memory_bytes(spec, n, row) for mixer, spec in mixers) for n in (0, tokens))
+    page = min(tokens, LAST_PAGE)
+    pages = [mixer.memory_bytes(spec, page, row) - mixer.memory_bytes(spec, 0, row) for mixer, spec in mixers]
+    return {
+        "state": state,
+        "kv": kept - state,
+        "kv_bounds": 0 if kv_pages is None else sum(bound_bytes(spec, tokens, kind) for _, spec in mixers),
+        "kv_least": sum(pages) + BUFFERS * max(pages, default=0),
+    }
 
 
 @cache
