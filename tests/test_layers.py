@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Every module, from the lowest to the highest: each imports only modules that stand before it.
 TABLE = """
-signals  errors  regular  checkpoint  machine  preload  sampling  chat  progress
+signals  errors  regular  checkpoint  machine  sampling  chat  progress
 text  text.cyrillic  text.encoding  text.packed  text.walk  text.places
 formats  formats.limits  formats.zips  formats.kinds  formats.unpack
 formats.draft  formats.xml  formats.html  formats.epub

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 FACT = "One of the special magic numbers for quiet-lantern is: 4031775.\n"
 # Runs a command, and prints last which libraries it has imported.
 PROGRAM = """
@@ -38,35 +36,6 @@ def test_a_second_question_imports_what_it_uses(tmp_path: Path) -> None:
     assert any("reused" in line for line in told)
     assert "torch" in libraries
     assert not libraries & IDLE
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the system has no such list of libraries")
-@pytest.mark.parametrize(
-    ("text", "asked", "told"),
-    [
-        (FACT, "Which number is for quiet-lantern?", ["begun, without torch", "4031775", "loaded"]),
-        ("TIMEOUT_SECONDS = 30\n", "What is TIMEOUT_SECONDS set to?", ["30", "not loaded"]),
-    ],
-)
-def test_the_library_of_torch_is_loaded_early_but_only_for_the_model(
-    tmp_path: Path, text: str, asked: str, told: list[str]
-) -> None:
-    """If this fails a model waits for what could be loaded beside its tokenizer, or look-ups wait for it."""
-    (tmp_path / "app.py").write_text(text)
-    program = (
-        "import sys; from longctx import preload; from longctx.cli import main\n"
-        "begin = preload.begin\n"
-        "def begun():\n"
-        "    print('begun, with torch' if 'torch' in sys.modules else 'begun, without torch', flush=True)\n"
-        "    begin()\n"
-        "preload.begin = begun\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: print('loaded' if 'libtorch_cpu' in open('/proc/self/maps').read() else 'not loaded')"
-    )
-    words = [sys.executable, "-c", program, "ask", asked, "app.py", "--no-store"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
-    assert [*lines[: len(told) - 1], lines[-1]] == told, done.stderr
 
 
 def test_what_is_looked_up_waits_for_no_model(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from longctx import preload
 from longctx.engine import Engine
 from longctx.launch import Launch
 from longctx.plan import count_tokens
@@ -70,7 +69,6 @@ def load(
         DoesNotFitError: when not even a short text fits beside the model.
         ModelError: when its files are damaged.
     """
-    preload.begin()
     with ThreadPoolExecutor(1) as beside:
         counted = beside.submit(count_tokens, launch.tokenizer, corpus)
         _ = launch.device  # imports torch, which takes longer
