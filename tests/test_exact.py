@@ -297,3 +297,17 @@ def test_a_version_stands_in_a_log_as_it_is_asked_for(write: Write) -> None:
     """The times of lines with other digits would be shown for a release."""
     log = '10.0.0.1 - - [03/Sep/2024:08:00:01 +0200] "POST /come/4 HTTP/1.1" 200 10 "-" "agent/4.2.1"\n'
     assert told("when did 4.1.0 come out?", write("access.log", log)) == []
+
+
+def test_a_mail_is_from_whom_its_head_says(write: Write) -> None:
+    """An address that stands in a settings file would be shown as the sender of a mail."""
+    package = write("package.json", '{\n "author": "Olu Price <olu@example.dev>"\n}\n')
+    assert told("who is the mail from?", package) == []
+    assert told("who is the author?", package) == [("Olu Price <olu@example.dev>", "package.json:2")]
+
+
+def test_a_heading_names_nobody(write: Write) -> None:
+    """The title of a price list would be shown for a person."""
+    assert (
+        told("who is the hirer?", write("prices.txt", "WORKSHOP AND HIRE: PRICE LIST 2025\n\nText.\n")) == []
+    )

@@ -65,5 +65,7 @@ def _suits(asked: Asked, value: str) -> bool:
         return False
     if asked.kind is None:
         return True
+    if asked.wanted == "name" and value.isupper():
+        return False  # a heading
     number = asked.kind.name in ("money", "amount", "size", "count") and value[0].isdigit()
     return number or next(asked.kind.find(value), None) is not None

@@ -48,6 +48,7 @@ _OF_KEY = re.compile(
     r"|\bdefaults?\b.*(?<!\S)--?[a-z]|(?<!\S)--?[a-z].*\bdefaults?\b",
     re.IGNORECASE,
 )
+_MAIL = re.compile(r"\b(?:e-?mail|mail|message)\b", re.IGNORECASE)
 _TABLE = re.compile(r"\.(?:csv|tsv)$", re.IGNORECASE)
 _SUFFIXES = {"settings": ".conf", "xml": ".xml", "json": ".json", "csv": ".csv", "tsv": ".tsv"}
 
@@ -61,8 +62,8 @@ def look_up(question: str, documents: Iterable[Document]) -> list[Exact]:
             return found
     if (sought := mentioned(question)) and (asked := parse(sought)):
         return _all(_holding(asked, one) for one in documents)
-    if found := _named(question, documents):
-        return found
+    if (found := _named(question, documents)) or (header(question) and _MAIL.search(question)):
+        return found  # who a mail is from stands in its head, or nowhere
     asked = parse(question)
     if not asked:
         return []

@@ -12,7 +12,7 @@ _NAMED = re.compile(
     r"(?:(?P<colon>[ \t]*:[*_]{0,2}[ \t]+)|[ \t]*(?: {3,}|\t|\.{3,} ?| {2,}(?=\S)))(?P<value>\S.*?)\s*$"
 )
 _SENTENCE_END = re.compile(r"[.!?]$")
-_GAPS = re.compile(r"\S {2,}\S.* {2,}\S|\S {4,}\S")
+_GAPS = re.compile(r"\S {2,}\S.* {2,}\S|\S {4,}\S|\S\t+\S")
 _LONGEST = 12  # words of a value beside its name
 _SPEAKER = 2  # times a name may stand before a colon, with different words; more often it is who speaks
 
