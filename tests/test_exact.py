@@ -273,6 +273,7 @@ def test_lines_are_counted_in_the_whole_of_a_long_log() -> None:
     [
         ("how long is a seat held?", "booking:\n  maxSeats: 9\n"),
         ("how many cues were loaded?", "max_cues: 9\n"),
+        ("how many tests run at once?", "rule: RUF001  # the tests hold such signs\n"),
         ("What is the log level?", "log: ${LOG}/app.log\n"),
         ("What is the address of the cabin?", "cabin: Molte\n"),
         ("What is the customer number?", "max_clients: 250\n"),

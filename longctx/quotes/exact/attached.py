@@ -30,6 +30,7 @@ _BY_ASKED = re.compile(r"by whom|who (?:is|was|are|were) .*\bby\b", re.IGNORECAS
 _CODE_GAP = re.compile(r"[\s:#,=(]*(?:is|are|no\.?|number|id|of)?(?: is)?[\s:#(]*$", re.IGNORECASE)
 _NAME_GOES_ON = re.compile(r"(?: &| [A-Z][\w.]*)*")
 _OF = re.compile(r" of (?:the |an? )?(?P<of>[^\W_])")
+_KEEPING = frozenset(map(stem, ("keep", "hold", "stay", "store")))
 _PARTED = re.compile(r"[;!?]|\b(?:if|unless|while|whereas)\b")
 _RELATIVE = re.compile(r"(?P<whose>[^\W_]+),? (?:which|who|that)\b")  # "A outdid B, which was built in 1984"
 _ONE_OF = re.compile(r"\bone of (?:the|our|my|your|its|his|her|their)\b", re.IGNORECASE)
@@ -63,6 +64,8 @@ def attached(asked: Asked, unit: Unit) -> Found | None:
     if missing and missing - cover(asked.terms, unit.context if len(missing) == 1 else unit.title)[0]:
         return None
     carried = {i for i, one in enumerate(asked.terms) if one.carries and there[i]}
+    if any(one.forms & _KEEPING and not there[i] for i, one in enumerate(asked.terms)):
+        return None  # "how long is it kept" asks for no other time
     values = list(eligible(asked, kind, unit))
     if missing == needed and not carried:  # "4. Fees ... 4 %" for "percentage of the fees"
         alone = len(values) == 1 and needed != asked.required and unit.text.rstrip()[-1:] in ".!"

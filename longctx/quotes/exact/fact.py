@@ -99,7 +99,8 @@ def looks_right(asked: Asked, value: str) -> bool:
     if asked.wanted == "version":
         return bool(_NUMBER.search(value))
     if asked.wanted == "number":
-        numeric = _NUMBER.search(value) if value.count(" ") < _MOST_AROUND else _NUMERIC.match(value)
+        loose = value.count(" ") < _MOST_AROUND and not _COUNTED.match(asked.text)
+        numeric = _NUMBER.search(value) if loose else _NUMERIC.match(value)
         return bool(numeric or NUMBER_WORD.match(value)) or value.lower() in _NUMBERLESS
     timed = asked.wanted == "time" or (asked.kind is not None and asked.kind.name == "time")
     if timed and not _TIME.search(value):
