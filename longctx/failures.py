@@ -123,7 +123,8 @@ def _lacks_memory(error: BaseException) -> bool:
 
 def _say_wrong(error: click.ClickException) -> None:
     """Say in one line what is wrong with the command line, and where its options are told."""
-    if isinstance(error, click.BadParameter) and error.param:
+    missing = isinstance(error, click.MissingParameter)  # whose message is made of the choices
+    if isinstance(error, click.BadParameter) and error.param and not missing:
         wrong = preferences.plainly(error.message, error.param.type)
         error = click.BadParameter(wrong, error.ctx, error.param, error.param_hint)
     message = error.format_message()
