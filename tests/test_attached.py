@@ -172,6 +172,7 @@ def test_what_only_stands_near_is_not_shown(write: Write, question: str, answers
             "who restarted the scheduler?",
             "2024-06-18 05:02:19,390 INFO  scheduler restarted by operator kwame\n",
         ),
+        ("how many weeks of leave?", "Ask for leave in the calendar at least three weeks ahead.\n"),
         ("how long are events kept?", "The events came in, and a timeout of 30 seconds ended them.\n"),
         ("what is the hirer's phone number?", "The Hirer tells the Owner of damage, under 01271 555 0148.\n"),
     ],

@@ -312,3 +312,10 @@ def test_a_heading_names_nobody(write: Write) -> None:
     assert (
         told("who is the hirer?", write("prices.txt", "WORKSHOP AND HIRE: PRICE LIST 2025\n\nText.\n")) == []
     )
+
+
+def test_two_words_of_a_question_are_not_one_by_their_ending(write: Write) -> None:
+    """A red lamp would be as dear as any lamp, for "price red" ends like a form of "price"."""
+    stock = write("stock.csv", "article,price\ndesk lamp,48.50\n")
+    assert told("what is the price of a red lamp?", stock) == []
+    assert told("what is the price of a desk lamp?", stock) == [("48.50", "stock.csv:2")]

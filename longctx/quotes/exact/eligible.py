@@ -12,6 +12,10 @@ _COMPARED = re.compile(
     r"\W*(?:more|less|fewer|higher|lower|longer|shorter|cheaper|later|earlier|older|younger|before"
     r"|after|ago)\b"
 )
+_SIZES = ("money", "amount", "size")
+_AWAY = re.compile(
+    r" \w+ (?:ahead|before|after|later|earlier|ago)\b"
+)  # "three weeks ahead" counts no weeks of it
 _THE = re.compile(r"\b(?:an?|the|this|that|its|our|my|your|their|his|her) $", re.IGNORECASE)
 _NO_NAME = re.compile(
     r"(?:In|On|At|By|For|From|The|An?|This|That|Since|After|Before|During|As|When|While|If)\b"
@@ -29,7 +33,9 @@ def eligible(asked: Asked, kind: Kind, unit: Unit) -> Iterator[re.Match[str]]:
     for value in kind.find(unit.text):
         if value.start() < unit.stamp:
             continue
-        compared = kind.name in ("money", "amount", "size") and _COMPARED.match(unit.text, value.end())
+        compared = _COMPARED.match(unit.text, value.end()) if kind.name in _SIZES else None
+        if kind.name == "count":
+            compared = _AWAY.match(unit.text, value.end())
         other = (kind.name == "name" and not _may_be_name(value, unit)) or (
             kind.name == "amount" and _DATED.match(value[0])
         )

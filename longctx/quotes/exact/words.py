@@ -152,7 +152,8 @@ def places(asked: Sequence[Term], name: Sequence[str]) -> list[list[int]]:
         at.setdefault(form, []).append(j)
     pairs: dict[str, int] = {}
     for j, (one, other) in enumerate(pairwise(name)):
-        pairs |= {stem(one + other): j, stem(f"{one}e{other}"): j}  # the stem of a first part may lack an e
+        joined = {stem(one + other), stem(f"{one}e{other}")} - {one, other}  # a stem may lack an e
+        pairs |= dict.fromkeys(joined, j)
     found: list[list[int]] = [[] for _ in asked]
     for i, term_ in enumerate(asked):
         found[i] += [j for form in term_.forms for j in at.get(form, ())]
@@ -168,7 +169,10 @@ def places(asked: Sequence[Term], name: Sequence[str]) -> list[list[int]]:
 def _joined(one: Term, other: Term) -> frozenset[str]:
     """Return the stems of two words of a question written as one, the first perhaps shortened."""
     shortened = {stem(first + other.word) for first in known_as(one)}
-    return frozenset(shortened | {stem(one.word + last) for last in known_as(other)})
+    joined = shortened | {stem(one.word + last) for last in known_as(other)}
+    return frozenset(
+        joined - one.forms - other.forms
+    )  # "price red" is no "pricered", whose stem is that of a price
 
 
 def cover(asked: Sequence[Term], name: Sequence[str]) -> tuple[set[int], set[int]]:
