@@ -272,6 +272,7 @@ def test_lines_are_counted_in_the_whole_of_a_long_log() -> None:
     ("question", "text"),
     [
         ("how long is a seat held?", "booking:\n  maxSeats: 9\n"),
+        ("what temperature?", "temp: /tmp/oven\n"),
         ("how many cues were loaded?", "max_cues: 9\n"),
         ("how many tests run at once?", "rule: RUF001  # the tests hold such signs\n"),
         ("What is the log level?", "log: ${LOG}/app.log\n"),
@@ -319,3 +320,17 @@ def test_two_words_of_a_question_are_not_one_by_their_ending(write: Write) -> No
     stock = write("stock.csv", "article,price\ndesk lamp,48.50\n")
     assert told("what is the price of a red lamp?", stock) == []
     assert told("what is the price of a desk lamp?", stock) == [("48.50", "stock.csv:2")]
+
+
+def test_a_person_is_found_in_their_own_row(write: Write) -> None:
+    """The salaries of all whose manager somebody is would be shown for theirs."""
+    staff = write("staff.csv", "name,manager,salary\nNadia Fischer,Robert Kane,71000\nRobert Kane,,120000\n")
+    assert told("what is Robert Kane's salary?", staff) == [("120000", "staff.csv:3")]
+
+
+def test_a_start_stands_in_the_line_that_tells_of_it(write: Write) -> None:
+    """The time of any line of a program would be shown for its start."""
+    log = write(
+        "a.log", "2024-11-03 02:40:00 sshd[990]: Failed password\n2024-11-03 02:41:00 cron: job done\n"
+    )
+    assert told("when did sshd start?", log) == []

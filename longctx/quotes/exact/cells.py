@@ -40,19 +40,22 @@ def cells(asked: Asked, rows: Iterable[Row]) -> list[Exact]:
     the file's name and of the heading above may be in the question too. Where no head is named, the only cell
     of the kind that is asked for counts, and of "what does E9 mean" the rest of the row.
     """
-    whole: list[Exact] = []
+    whole: dict[int, list[Exact]] = {}  # by the column that names the row
     partly: list[tuple[list[Exact], bool]] = []
     named = 0
     for row in rows:
         keys = _keys(asked, row, whole=True)
         named += bool(keys[0])
-        whole += _asked_for(asked, row, *keys)
-        if row.partly and not whole and len(partly) < 2:
+        at = min(keys[0], default=0) if row.partly else 0
+        whole.setdefault(at, []).extend(_asked_for(asked, row, *keys))
+        if row.partly and not any(whole.values()) and len(partly) < 2:
             found = list(_asked_for(asked, row, *_keys(asked, row, whole=False)))
             partly += [(found, bool(keys[0]))] * bool(found)
+    # A person's own row comes before those that name them further on: as the manager of somebody.
+    first = min((at for at, found in whole.items() if found), default=-1)
     # A row that is named in part counts unless another one is named.
     alone = len(partly) == 1 and named == partly[0][1]
-    return whole or (partly[0][0] if alone else [])
+    return whole.get(first) or (partly[0][0] if alone else [])
 
 
 def _asked_for(asked: Asked, row: Row, keys: set[int], named: set[int]) -> Iterator[Exact]:

@@ -232,6 +232,9 @@ def _too_little(asked: Asked, covered: set[int], unsaid: int) -> bool:
 
 def _of_kind(asked: Asked, path: Sequence[str], own: Sequence[str], value: str) -> bool:
     """Tell whether a value is of the kind that a question asks for: "who" wants a name, not "local"."""
+    sized = asked.kind is not None and asked.kind.name == "size" and asked.wanted != "place"
+    if sized and not (_NUMBER.search(value) or NUMBER_WORD.match(value)):
+        return asked.wanted == "number" and value.lower() in _NUMBERLESS
     if asked.wanted == "name" and not _PERSONAL & set(own) and not _WHO.search(value):
         return False
     if any(one.word == "port" for one in asked.terms) and "port" not in own and not _PORT.search(value):

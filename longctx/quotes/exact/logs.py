@@ -86,7 +86,9 @@ def times(asked: Asked, lines: Iterable[Line]) -> Iterator[Exact]:
     }
     if when and not needed:
         return
-    needed -= {i for i in needed if terms[i].word in _BEGAN} if len(needed) > 1 else set()
+    began = {i for i in needed if terms[i].word in _BEGAN}
+    # "When did the oven start preheating" may go without; "when did sshd start" would say too little.
+    needed -= began if len(needed - began) > 1 else set()
     wrong = any(terms[i].forms & _WRONG for i in needed)
     found: list[tuple[str, str, Line]] = []
     most = 0  # of the question's words, in the lines that hold all that are needed

@@ -152,8 +152,8 @@ def places(asked: Sequence[Term], name: Sequence[str]) -> list[list[int]]:
         at.setdefault(form, []).append(j)
     pairs: dict[str, int] = {}
     for j, (one, other) in enumerate(pairwise(name)):
-        joined = {stem(one + other), stem(f"{one}e{other}")} - {one, other}  # a stem may lack an e
-        pairs |= dict.fromkeys(joined, j)
+        # The stem of a first part may lack an e.
+        pairs |= dict.fromkeys({stem(one + other), stem(f"{one}e{other}")} - {one, other}, j)
     found: list[list[int]] = [[] for _ in asked]
     for i, term_ in enumerate(asked):
         found[i] += [j for form in term_.forms for j in at.get(form, ())]
