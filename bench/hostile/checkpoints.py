@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,7 +38,7 @@ def settings(place: Path, random: Random) -> Case:
     def change(raw: Any) -> None:
         for _ in range(random.randint(1, 4)):
             where, key = random.choice(places(raw))
-            where[key] = random.choice(VALUES)
+            where[key] = deepcopy(random.choice(VALUES))  # or later cases would change it
 
     change_json(folder / "config.json", change)
     command = random.choice([ask(), ["plan", "a.txt"], ["doctor"]])

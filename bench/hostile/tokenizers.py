@@ -25,9 +25,7 @@ def tokenizer(place: Path, random: Random) -> Case:
     """A tokenizer with patterns that take for ever, that makes texts longer, or that is nested or huge."""
     path = model(place) / "tokenizer.json"
     pattern = {"Regex": random.choice(ENDLESS)}
-    deep: Any = {"type": "Lowercase"}
-    for _ in range(random.choice([50, 3000])):
-        deep = {"type": "Sequence", "normalizers": [deep], "pretokenizers": [deep]}
+    depth = random.choice([50, 3000])
     token = {
         "id": 0,
         "special": True,
@@ -42,10 +40,10 @@ def tokenizer(place: Path, random: Random) -> Case:
             {"type": "Replace", "pattern": pattern, "content": random.choice(["", "q" * 10**6, MARKS])},
         ),
         ("normalizer", {"type": "Prepend", "prepend": "x" * random.choice([1, 10**7])}),
-        ("normalizer", deep),
+        ("normalizer", _nested("normalizers", depth)),
         ("pre_tokenizer", {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}),
         ("pre_tokenizer", {"type": "FixedLength", "length": random.choice([0, -1, 1, 2**63])}),
-        ("pre_tokenizer", deep),
+        ("pre_tokenizer", _nested("pretokenizers", depth)),
         ("decoder", {"type": "Replace", "pattern": pattern, "content": "q" * 10**5}),
         ("post_processor", {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}]}),
         ("added_tokens", [{**token, "id": at, "content": "e" * at} for at in range(2000)]),
@@ -59,6 +57,14 @@ def tokenizer(place: Path, random: Random) -> Case:
         change_json(path, lambda raw: raw.update({key: value}))
     (place / "a.txt").write_text("aaaa bbbb eee " * 4000 + PROSE + FACT)
     return Case([*random.choice([ask(), ["plan", "a.txt"]]), "--model", "model"])
+
+
+def _nested(parts: str, depth: int) -> Any:
+    """Return a sequence of one part, which is a sequence of one part ..."""
+    deep: Any = {"type": "Lowercase"}
+    for _ in range(depth):
+        deep = {"type": "Sequence", parts: [deep]}
+    return deep
 
 
 TEMPLATES = [
