@@ -20,7 +20,7 @@ HOW = {
     "generated": "written by the model from what it read",
     "found": "found in the text; the line is quoted",
     "read": "read in the text by the small reader, which is less certain than a look-up; the line is quoted",
-    "closest": "no answer was looked for by a model; this sentence is the closest to the question",
+    "closest": "no answer is sure enough to be shown; this sentence is the closest to the question",
     "not found": "the model found no such fact",
     "extracted": "sentences of the text itself, chosen to cover its words; no model wrote them",
     "counted": "counted in the files themselves, and quoted from them; no model wrote this",

@@ -38,7 +38,7 @@ def closest(index: PassageIndex, question: str, passages: Sequence[Quote]) -> Qu
         look = index.look(question, passage.span.document)
         before: frozenset[str] = frozenset()
         by_line = _is_by_line(passage)
-        for sentence in _sentences(passage, by_line):
+        for sentence in sentences(passage):
             held = look.held(f"{sentence.text} {humps(sentence.text)}")
             share, more = look.share(held), look.share(before - held)
             if not by_line and heading_level(sentence.text):
@@ -56,10 +56,16 @@ def _is_by_line(passage: Quote) -> bool:
     return kind in _ROWS or (kind not in _SUBTITLES and is_code(passage.text))
 
 
-def _sentences(passage: Quote, by_line: bool) -> Iterator[Quote]:
+def sentences(passage: Quote) -> Iterator[Quote]:
+    """Yield the sentences of a passage, or the lines of a table, a program or a log; joined, they are it."""
     span = passage.span
-    cut = LINE.findall(passage.text) if by_line else _cut(passage.text)
+    cut = LINE.findall(passage.text) if _is_by_line(passage) else _cut(passage.text)
     return placed(cut, span.document, span.byte_start, span.first_line)
+
+
+def ends_within(words: str) -> bool:
+    """Tell whether words of a passage go on across a blank line or the end of an item: no sentence does."""
+    return _APART.search(words) is not None
 
 
 def _cut(text: str) -> Iterator[str]:

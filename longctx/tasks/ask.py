@@ -189,12 +189,15 @@ def consult_index(
     answer = _looked_up(corpus, question, facts)
     if answer is None and (deep or suits_finder(question)):
         answer = yield from copied()
+    surest = None
     if answer is None or (answer.how == "not found" and not keys(question)):
         with corpus.meter.stage("reading passages", 0):
-            answer = reader.read(index, question) or answer
+            surest = reader.surest(index, question)
+        answer = (surest and surest.answer()) or answer
     evidence = index.search(question, max(passages_wanted, CONSIDERED))
     if answer is None or answer.how != "found":
-        near = closest(index, question, evidence[:CONSIDERED])
+        pointed_at = surest.sentence() if surest else None
+        near = pointed_at or closest(index, question, evidence[:CONSIDERED])
         answer = answer or Answer("closest" if near else "not found", "")
         answer.closest = near
     answer.matched = bool(evidence)

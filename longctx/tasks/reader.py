@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import longctx
+from longctx.quotes.closest import ends_within, sentences
 from longctx.quotes.index import PassageIndex
 from longctx.quotes.passages import passages as cut
 from longctx.quotes.related import widened
@@ -58,6 +59,21 @@ class Proposal:
         score = fitted["bias"] + sum(fitted["weights"][name] * value for name, value in self.features.items())
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
 
+    def answer(self) -> Answer | None:
+        """Return the words as an answer, if they are likely enough to be right."""
+        if self.probability < calibration()["threshold"]:
+            return None
+        text = " ".join(self.text.split())
+        return Answer("read", text, source=self.source(), by="reader", confidence=self.probability)
+
+    def sentence(self) -> Quote | None:
+        """Return the sentence, or the row, that the words begin in, unless they are unlikely to be right."""
+        if self.probability < calibration()["near"]:
+            return None
+        span, before = self.passage.span, self.passage.text[: self.said.start]
+        at = byte_after(span.document, span.byte_start, before)
+        return next(one for one in sentences(self.passage) if one.span.byte_end > at)
+
     def source(self) -> Quote:
         """Return the line that the words stand in."""
         span, before = self.passage.span, self.passage.text[: self.said.start]
@@ -68,15 +84,11 @@ class Proposal:
         return line_around(Span(span.document, start, end, first, last))
 
 
-def read(index: PassageIndex, question: str) -> Answer | None:
-    """Return the reader's answer if it is likely enough to be right, and one thing is asked about."""
+def surest(index: PassageIndex, question: str) -> Proposal | None:
+    """Return the words that are likeliest to be right, if there are any and one thing is asked about."""
     if len(one_by_one(question)) > 1:
         return None
-    best = max(proposals(index, question), key=lambda one: one.probability, default=None)
-    if best is None or best.probability < calibration()["threshold"]:
-        return None
-    text = " ".join(best.text.split())
-    return Answer("read", text, source=best.source(), by="reader", confidence=best.probability)
+    return max(proposals(index, question), key=lambda one: one.probability, default=None)
 
 
 def proposals(index: PassageIndex, question: str) -> list[Proposal]:
@@ -89,7 +101,7 @@ def proposals(index: PassageIndex, question: str) -> list[Proposal]:
     said = load(FOLDER).ask(question, [piece.text for piece in pieces])
     found = []
     for number, (piece, one) in enumerate(zip(pieces, said, strict=True)):
-        if one.end:
+        if one.end and not ends_within(piece.text[one.start : one.end]):
             others = [(other, pieces[i]) for i, other in enumerate(said) if i != number and other.end]
             found.append(Proposal(piece, one, _features(index, question, number, piece, one, others)))
     return found
