@@ -7,6 +7,7 @@ import pytest
 from tiny_tokenizers import SPLITS, train
 
 from longctx.errors import ModelError
+from longctx.tokens.files import check_growth
 from longctx.tokens.tokenizer import Tokenizer
 
 
@@ -134,3 +135,11 @@ def test_damaged_vocabularies_are_refused(original: Path) -> None:
     (original / "vocab.json").write_text('{"a": "b"}')
     with pytest.raises(ModelError, match=r"vocab\.json"):
         Tokenizer.load(original, 1000)
+
+
+def test_a_splitter_of_no_length_is_refused_before_the_library_panics(tmp_path: Path) -> None:
+    """If this fails a tokenizer of a stranger fills the screen with a trace of Rust."""
+    specification = {"model": {"type": "BPE"}, "pre_tokenizer": {"type": "FixedLength", "length": 0}}
+    with pytest.raises(ModelError, match="FixedLength of 0"):
+        check_growth(specification, tmp_path)
+    check_growth(specification | {"pre_tokenizer": {"type": "FixedLength", "length": 1}}, tmp_path)

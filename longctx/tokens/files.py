@@ -78,6 +78,8 @@ def check_growth(specification: dict[str, Any], origin: Path) -> None:
         if isinstance(found, list):
             rest += found
         elif isinstance(found, dict):
+            if found.get("type") == "FixedLength" and not found.get("length"):  # a panic, told on stderr
+                raise ModelError(f"{origin}: a FixedLength of 0 is not supported")
             rest += (value for value in found.values() if isinstance(value, dict | list))
             texts = [found.get(name) for name in ("content", "prepend", "replacement")]
             growth *= max([1, *(len(text) for text in texts if isinstance(text, str))])
