@@ -123,3 +123,19 @@ def test_look_ups_come_first(tmp_path: Path) -> None:
     """If this fails, what is certain is hidden by what is likely."""
     answer = asked(tmp_path, "What is the port?", "[server]\nport = 8080\nhost = db-3.internal\n")
     assert (answer.how, answer.by, answer.text) == ("found", "look-up", "8080")
+
+
+def test_words_across_two_items_are_no_answer(tmp_path: Path) -> None:
+    """If this fails, "Which flour?" is answered by the end of one item and the beginning of the next."""
+    answer = asked(tmp_path, "Which flour?", "- Bread\n- Rye flour\n- Yeast\n")
+    assert answer.how != "read"
+    assert answer.closest is not None
+    assert answer.closest.text.strip() == "- Rye flour"
+
+
+def test_the_sentence_pointed_at_is_shown_where_no_answer_is_sure(tmp_path: Path) -> None:
+    """If this fails, the sentence with most of the question's words hides the one that tells."""
+    answer = asked(tmp_path, "Which pets may the tenant of the flat have?")
+    assert (answer.how, answer.by) == ("closest", None)
+    assert answer.closest is not None
+    assert answer.closest.text.strip() == "Dogs are allowed, parrots are not."

@@ -8,6 +8,7 @@ from bench.reader.collect import Row
 from bench.reader.probability import fit, left_out
 from bench.reader.questions import BOOKS, HERE, PARTS, Question, is_right, load, one_line
 from bench.reader.verdict import calibrate, counts
+from longctx.tasks.reader import calibration
 
 PASSAGE = "The rent is 40 a month, and the house is old."
 
@@ -69,6 +70,11 @@ def test_what_is_surer_and_right_gets_the_higher_probability() -> None:
     assert told["shown right"]["share"] == told["unanswerable refused"]["share"] == 1.0
     assert calibrate(made)["threshold"] > fitted(made[1].said[0])
     assert counts(made, best, 0.0)["unanswerable refused"]["count"] == 0
+
+
+def test_what_is_fitted_is_all_that_the_command_asks_for() -> None:
+    """If this fails, the first question after another fit ends in a KeyError."""
+    assert calibrate(rows(400)).keys() == calibration().keys()
 
 
 def test_what_the_tool_finds_goes_first() -> None:
